@@ -1,0 +1,109 @@
+"""Where one business keeps its state: the layout of KEEPWELL_HOME."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.errors import HomeError
+
+
+def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    """Write `content` aside and switch it into place, so that a reader or a kill sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One business's folder of state; it holds exactly one business, fixed by the first build."""
+
+    path: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        """The home that `KEEPWELL_HOME` names, `./var` by default."""
+        return cls(Path(os.environ.get("KEEPWELL_HOME") or "var").absolute())
+
+    @property
+    def business_file(self) -> Path:
+        return self.path / "business.json"
+
+    @property
+    def current_file(self) -> Path:
+        return self.path / "CURRENT"
+
+    @property
+    def generations(self) -> Path:
+        return self.path / "generations"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.path / "mlflow"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "keepwell.db"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking and registry URI: `MLFLOW_TRACKING_URI`, or SQLite in this home."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow / 'mlflow.db'}"
+
+    @property
+    def business(self) -> str | None:
+        """The name of the business that lives here, or None before the first build."""
+        try:
+            name = json.loads(self.business_file.read_text())["name"]
+        except FileNotFoundError:
+            return None
+        return str(name)
+
+    def claim(self, name: str) -> None:
+        """Fix this home to the business `name`.
+
+        Raises:
+            HomeError: another business lives here.
+        """
+        owner = self.business
+        if owner is None:
+            write_atomically(self.business_file, json.dumps({"name": name}) + "\n")
+        elif owner != name:
+            raise HomeError(
+                f"{self.path} holds the business '{owner}', not '{name}': set KEEPWELL_HOME to another folder for '{name}'."
+            )
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, wait: bool = False) -> Iterator[None]:
+        """Hold the exclusive lock `<name>.lock`; the kernel frees it when the process dies.
+
+        Raises:
+            HomeError: another process holds it and `wait` is false.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / f"{name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HomeError(f"Another {name} is running in {self.path}: wait for it to end, then try again.") from None
+            yield
