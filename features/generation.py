@@ -1,0 +1,227 @@
+"""A build's result as one immutable directory, and the pointer that says which one is live."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from features.errors import HomeError, NoGeneration
+from features.home import Home, write_atomically
+from features.schema import FeatureSchema
+
+MANIFEST = "generation.json"
+KEPT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSummary:
+    """What became of the sources' rows: read, accepted, filtered by `where`, and rejected by reason."""
+
+    rows_read: int
+    rows_accepted: int
+    rows_filtered: int
+    rejected: Mapping[str, int]
+    first_event: datetime | None
+    last_event: datetime | None
+    customers: int = 0
+
+    @property
+    def rows_rejected(self) -> int:
+        """All rows in quarantine."""
+        return sum(self.rejected.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One build of one business's features: its directory, its moments, and what Feast calls it.
+
+    `as_of` is the moment of the current snapshot, `before` that of the comparison 30 days earlier (None for tables),
+    `cutoffs` those of training, oldest first; all are UTC. `project` is Feast's, `<project>_before` the comparison's.
+    `online_store` is "sqlite" or a redis:// URL. `fingerprint` hashes the sources' bytes, `configuration` the TOML's.
+    """
+
+    id: str
+    path: Path
+    business: str
+    kind: str
+    as_of: datetime
+    before: datetime | None
+    cutoffs: tuple[datetime, ...]
+    horizon_days: int
+    schema: FeatureSchema
+    project: str
+    online_store: str
+    sources: SourceSummary
+    fingerprint: str
+    configuration: str
+
+    @property
+    def customers_file(self) -> Path:
+        return self.path / "customers.parquet"
+
+    @property
+    def events_file(self) -> Path:
+        """Canonical events; absent for tables."""
+        return self.path / "events.parquet"
+
+    @property
+    def registry_file(self) -> Path:
+        return self.path / "registry.db"
+
+    @property
+    def online_file(self) -> Path:
+        """Feast's SQLite online store; absent when the online store is Redis."""
+        return self.path / "online.db"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.path / "quarantine"
+
+    @property
+    def project_before(self) -> str:
+        """The Feast project of the comparison snapshot."""
+        return f"{self.project}_before"
+
+    def snapshot_file(self, pillar: str) -> Path:
+        """The pillar's features at all moments."""
+        return self.path / "snapshots" / f"{pillar}.parquet"
+
+    @staticmethod
+    def new_id(now: datetime) -> str:
+        """The id of a build that starts at `now`: sorts by time."""
+        return now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+
+    @classmethod
+    def current(cls, home: Home) -> Generation:
+        """The live generation.
+
+        Raises:
+            NoGeneration: nothing was built yet.
+        """
+        try:
+            generation_id = home.current_file.read_text().strip()
+        except FileNotFoundError:
+            raise NoGeneration(
+                f"{home.path} holds no features yet: run 'python -m features build CONFIG' first."
+            ) from None
+        return cls.load(home, generation_id)
+
+    @classmethod
+    def load(cls, home: Home, generation_id: str) -> Generation:
+        """The generation `generation_id` of this home.
+
+        Raises:
+            NoGeneration: it is not there, or was never finished.
+            HomeError: its manifest can't be read.
+        """
+        path = home.generations / generation_id
+        try:
+            data = json.loads((path / MANIFEST).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoGeneration(f"{home.path} holds no finished generation '{generation_id}'.") from None
+        except ValueError:
+            raise HomeError(f"{path / MANIFEST} is damaged: run 'python -m features build CONFIG' again.") from None
+        return cls._from_json(data, path)
+
+    @classmethod
+    def complete(cls, home: Home) -> tuple[Generation, ...]:
+        """All finished generations, oldest first."""
+        found = sorted(path.parent.name for path in home.generations.glob(f"*/{MANIFEST}"))
+        return tuple(cls.load(home, generation_id) for generation_id in found)
+
+    def write(self) -> None:
+        """Write the manifest, which makes this generation complete, after all its files are on disk."""
+        _sync_tree(self.path)
+        write_atomically(self.path / MANIFEST, json.dumps(self._to_json(), indent=1, ensure_ascii=False) + "\n")
+
+    def commit(self, home: Home) -> None:
+        """Make this the live generation: one `os.replace`, so that a reader sees the old one or this one."""
+        write_atomically(home.current_file, self.id + "\n")
+
+    @classmethod
+    def collect(cls, home: Home) -> tuple[Generation, ...]:
+        """Remove unfinished generations and all but the newest 3 finished ones and the live one; return the finished ones removed.
+
+        Only under `home.lock("build")`: an unfinished directory is then a killed build's.
+        """
+        live = home.current_file.read_text().strip() if home.current_file.exists() else None
+        finished = cls.complete(home)
+        removed = tuple(generation for generation in finished[:-KEPT] if generation.id != live)
+        for generation in removed:
+            # The manifest goes first, so that a kill in the middle leaves an unfinished directory, not a broken one.
+            (generation.path / MANIFEST).unlink()
+        kept = {generation.id for generation in finished} - {generation.id for generation in removed}
+        if home.generations.is_dir():
+            for path in home.generations.iterdir():
+                if path.name not in kept:
+                    shutil.rmtree(path, ignore_errors=True)
+        return removed
+
+    def _to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "business": self.business,
+            "kind": self.kind,
+            "as_of": self.as_of.isoformat(),
+            "before": self.before.isoformat() if self.before else None,
+            "cutoffs": [cutoff.isoformat() for cutoff in self.cutoffs],
+            "horizon_days": self.horizon_days,
+            "project": self.project,
+            "online_store": self.online_store,
+            "fingerprint": self.fingerprint,
+            "configuration": self.configuration,
+            "sources": {
+                **asdict(replace(self.sources, rejected=dict(self.sources.rejected))),
+                "first_event": self.sources.first_event.isoformat() if self.sources.first_event else None,
+                "last_event": self.sources.last_event.isoformat() if self.sources.last_event else None,
+            },
+            "schema": self.schema.to_json(),
+        }
+
+    @classmethod
+    def _from_json(cls, data: Mapping[str, Any], path: Path) -> Generation:
+        sources = data["sources"]
+        return cls(
+            id=data["id"],
+            path=path,
+            business=data["business"],
+            kind=data["kind"],
+            as_of=datetime.fromisoformat(data["as_of"]),
+            before=_moment(data["before"]),
+            cutoffs=tuple(datetime.fromisoformat(cutoff) for cutoff in data["cutoffs"]),
+            horizon_days=data["horizon_days"],
+            schema=FeatureSchema.from_json(data["schema"]),
+            project=data["project"],
+            online_store=data["online_store"],
+            sources=SourceSummary(
+                **{
+                    **sources,
+                    "first_event": _moment(sources["first_event"]),
+                    "last_event": _moment(sources["last_event"]),
+                }
+            ),
+            fingerprint=data["fingerprint"],
+            configuration=data["configuration"],
+        )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _sync_tree(path: Path) -> None:
+    for folder, _, names in os.walk(path):
+        for name in [*names, "."]:
+            with contextlib.suppress(FileNotFoundError):  # SQLite's journal may go while we walk
+                descriptor = os.open(Path(folder) / name, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
