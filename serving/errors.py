@@ -1,0 +1,342 @@
+"""Errors of the service, and the only table from an error to an RFC 9457 problem and its status.
+
+ServingError
+├── NotAuthenticated         no key, or one that nobody holds
+├── NotPermitted             the key's role may not do this; carries `role` and `allowed`
+├── TooManyRequests          the key is over its rate; carries `retry_after` seconds
+├── NoRelease                no champion or no build is loaded yet
+├── ReleaseMismatch          model and features do not fit together
+├── UnknownDecision          no decision by that id; carries `decision_id`
+├── OutcomeConflict          the decision has another outcome already
+├── IdempotencyConflict      the Idempotency-Key was used with another request
+├── UnknownAction            an excluded action that the business does not have; carries `unknown` and `allowed`
+├── CursorRejected           the cursor is not ours, or older than seven days
+├── DatabaseUnavailable      the service's database does not answer
+└── CommandError             what a command was asked for cannot be done
+    ├── PortTaken            another process listens there
+    ├── KeyExists            a key by that name stands already
+    └── UnknownKey           no key by that name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy.exc
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from features.errors import SchemaMismatch, StoreUnavailable, UnknownCustomer
+
+DOCS_PATH = "/docs/problems"
+
+
+class ServingError(Exception):
+    """Base of every error that the service itself raises; the message is one sentence for the caller."""
+
+
+class NotAuthenticated(ServingError):
+    """The request has no API key, or one that nobody holds."""
+
+    def __init__(self, *, presented: bool) -> None:
+        self.presented = presented
+        super().__init__(
+            "This API key is not valid: it was mistyped or revoked."
+            if presented
+            else "Send an API key in the header 'Authorization: Bearer KEY'."
+        )
+
+
+class NotPermitted(ServingError):
+    """The key is good, but its role may not do this."""
+
+    def __init__(self, role: str, allowed: Sequence[str]) -> None:
+        self.role = role
+        self.allowed = tuple(allowed)
+        super().__init__(f"A key with the role '{role}' may not do this; it takes {' or '.join(self.allowed)}.")
+
+
+class TooManyRequests(ServingError):
+    """The key asks faster than its rate; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"This key is over its request rate: try again in {retry_after:.0f} s.")
+
+
+class NoRelease(ServingError):
+    """No champion model, or no build, is loaded yet; the message says which."""
+
+
+class ReleaseMismatch(ServingError):
+    """A model and a build of the features do not fit together."""
+
+
+class UnknownDecision(ServingError):
+    """No decision by that id."""
+
+    def __init__(self, decision_id: str) -> None:
+        self.decision_id = decision_id
+        super().__init__(f"No decision has the id '{decision_id}'.")
+
+
+class OutcomeConflict(ServingError):
+    """The decision has another outcome already."""
+
+    def __init__(self, decision_id: str) -> None:
+        self.decision_id = decision_id
+        super().__init__(f"The decision '{decision_id}' already has another outcome; the first one stands.")
+
+
+class IdempotencyConflict(ServingError):
+    """The Idempotency-Key was used with another request."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"The Idempotency-Key '{key}' was used with another request; take a new key.")
+
+
+class UnknownAction(ServingError):
+    """The request excludes actions that the business does not have."""
+
+    def __init__(self, unknown: Sequence[str], allowed: Sequence[str]) -> None:
+        self.unknown = tuple(unknown)
+        self.allowed = tuple(allowed)
+        names = ", ".join(repr(name) for name in self.unknown)
+        super().__init__(f"No such action: {names}; this business has {', '.join(self.allowed) or 'none'}.")
+
+
+class CursorRejected(ServingError):
+    """The cursor is not one of ours, or older than seven days; start again with `changed_since`."""
+
+
+class DatabaseUnavailable(ServingError):
+    """The service's database does not answer."""
+
+
+class CommandError(ServingError):
+    """What a command was asked for cannot be done; the message says what to do."""
+
+
+class PortTaken(CommandError):
+    """Another process listens on that address."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"Cannot listen on {host}:{port} ({reason}): set HOST or PORT to another address.")
+
+
+class KeyExists(CommandError):
+    """A key by that name stands already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A key named '{name}' exists: revoke it first, or take another name.")
+
+
+class UnknownKey(CommandError):
+    """No key by that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"No key is named '{name}': 'python -m serving key list' shows the names.")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A type of problem (RFC 9457): its name in the docs, its status, and what the caller should do."""
+
+    slug: str
+    status: int
+    title: str
+    advice: str
+
+    @property
+    def type(self) -> str:
+        """The problem's URI reference, relative to the service."""
+        return f"{DOCS_PATH}#{self.slug}"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field of a request that is not as it should be."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemDetail:
+    """One occurrence of a problem, as it is answered."""
+
+    problem: Problem
+    detail: str
+    request_id: str
+    errors: tuple[FieldError, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The body of `application/problem+json`; `errors` only where fields are at fault."""
+        body: dict[str, object] = {
+            "type": self.problem.type,
+            "title": self.problem.title,
+            "status": self.problem.status,
+            "detail": self.detail,
+            "request_id": self.request_id,
+        }
+        if self.errors:
+            body["errors"] = [{"field": error.field, "message": error.message} for error in self.errors]
+        return body
+
+
+def _problem(slug: str, status: int, title: str, advice: str) -> Problem:
+    return Problem(slug=slug, status=status, title=title, advice=advice)
+
+
+NOT_AUTHENTICATED = _problem(
+    "not-authenticated", 401, "No valid API key", "Send a key that stands; do not retry without."
+)
+NOT_PERMITTED = _problem("not-permitted", 403, "Not permitted for this role", "Use a key whose role may do this.")
+UNKNOWN_CUSTOMER = _problem(
+    "unknown-customer", 404, "Unknown customer", "Check the id; a new customer is known after the next build."
+)
+UNKNOWN_DECISION = _problem("unknown-decision", 404, "Unknown decision", "Check the decision id.")
+NOT_FOUND = _problem("not-found", 404, "No such route", "Check the path against the OpenAPI document.")
+METHOD_NOT_ALLOWED = _problem(
+    "method-not-allowed", 405, "Method not allowed", "Use a method that the header Allow lists."
+)
+OUTCOME_CONFLICT = _problem(
+    "outcome-conflict", 409, "Another outcome is recorded", "Do not retry: the first outcome stands."
+)
+IDEMPOTENCY_CONFLICT = _problem(
+    "idempotency-conflict", 409, "Idempotency-Key used before", "Use a new key for a new request."
+)
+BODY_TOO_LARGE = _problem("body-too-large", 413, "Request body too large", "Send fewer customers per request.")
+INVALID_REQUEST = _problem(
+    "invalid-request", 422, "Invalid request", "Correct the fields that 'errors' lists; do not retry as is."
+)
+UNKNOWN_ACTION = _problem("unknown-action", 422, "Unknown action", "Exclude only actions of this business.")
+INVALID_CURSOR = _problem(
+    "invalid-cursor", 422, "Invalid or expired cursor", "Start again with changed_since, without a cursor."
+)
+TOO_MANY_REQUESTS = _problem(
+    "too-many-requests", 429, "Too many requests", "Wait for the seconds in Retry-After, then retry."
+)
+INTERNAL_ERROR = _problem(
+    "internal-error", 500, "Internal error", "Report the request_id; a retry may or may not help."
+)
+NO_CHAMPION = _problem(
+    "no-champion",
+    503,
+    "No model is being served yet",
+    "Retry later: nobody has built features and promoted a model, or it is loading.",
+)
+STORE_UNAVAILABLE = _problem(
+    "store-unavailable", 503, "The feature store does not answer", "Retry later: no score is made up in its place."
+)
+DATABASE_UNAVAILABLE = _problem(
+    "database-unavailable",
+    503,
+    "The database does not answer",
+    "Retry later; repeat a decision with its Idempotency-Key.",
+)
+
+PROBLEMS: tuple[Problem, ...] = (
+    NOT_AUTHENTICATED,
+    NOT_PERMITTED,
+    UNKNOWN_CUSTOMER,
+    UNKNOWN_DECISION,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    OUTCOME_CONFLICT,
+    IDEMPOTENCY_CONFLICT,
+    BODY_TOO_LARGE,
+    INVALID_REQUEST,
+    UNKNOWN_ACTION,
+    INVALID_CURSOR,
+    TOO_MANY_REQUESTS,
+    INTERNAL_ERROR,
+    NO_CHAMPION,
+    STORE_UNAVAILABLE,
+    DATABASE_UNAVAILABLE,
+)
+
+PROBLEM_OF: Mapping[type[Exception], Problem] = {
+    NotAuthenticated: NOT_AUTHENTICATED,
+    NotPermitted: NOT_PERMITTED,
+    TooManyRequests: TOO_MANY_REQUESTS,
+    UnknownCustomer: UNKNOWN_CUSTOMER,
+    UnknownDecision: UNKNOWN_DECISION,
+    OutcomeConflict: OUTCOME_CONFLICT,
+    IdempotencyConflict: IDEMPOTENCY_CONFLICT,
+    UnknownAction: UNKNOWN_ACTION,
+    CursorRejected: INVALID_CURSOR,
+    RequestValidationError: INVALID_REQUEST,
+    NoRelease: NO_CHAMPION,
+    ReleaseMismatch: NO_CHAMPION,
+    SchemaMismatch: NO_CHAMPION,
+    StoreUnavailable: STORE_UNAVAILABLE,
+    DatabaseUnavailable: DATABASE_UNAVAILABLE,
+    sqlalchemy.exc.OperationalError: DATABASE_UNAVAILABLE,
+    sqlalchemy.exc.InterfaceError: DATABASE_UNAVAILABLE,
+    sqlalchemy.exc.TimeoutError: DATABASE_UNAVAILABLE,
+}
+
+_PROBLEM_OF_STATUS: Mapping[int, Problem] = {
+    400: INVALID_REQUEST,
+    401: NOT_AUTHENTICATED,
+    403: NOT_PERMITTED,
+    404: NOT_FOUND,
+    405: METHOD_NOT_ALLOWED,
+    413: BODY_TOO_LARGE,
+    422: INVALID_REQUEST,
+    429: TOO_MANY_REQUESTS,
+}
+
+
+def describe(error: Exception, request_id: str) -> ProblemDetail:
+    """The problem that an error is to the caller; an error that nobody foresaw is `internal-error`, without its text."""
+    if isinstance(error, RequestValidationError):
+        fields = tuple(_field_error(item) for item in error.errors())
+        detail = "; ".join(f"{item.field}: {item.message}" for item in fields[:3])
+        return ProblemDetail(INVALID_REQUEST, f"The request is not valid: {detail}.", request_id, fields)
+    if isinstance(error, HTTPException):
+        problem = _PROBLEM_OF_STATUS.get(error.status_code, INTERNAL_ERROR)
+        return ProblemDetail(problem, _sentence(error), request_id, headers=tuple((error.headers or {}).items()))
+    for kind in type(error).__mro__:
+        found = PROBLEM_OF.get(kind)
+        if found is not None:
+            return ProblemDetail(found, _text(error, found), request_id, headers=_headers(error))
+    return ProblemDetail(INTERNAL_ERROR, "Something failed that should not have; the log has the cause.", request_id)
+
+
+def _text(error: Exception, problem: Problem) -> str:
+    if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
+        # Its text quotes statements and parameters, which are nobody's business outside.
+        return "The service's database does not answer; try again later."
+    if problem is STORE_UNAVAILABLE:
+        return "The feature store does not answer, so there is nothing to score from; try again later."
+    return str(error) or problem.title
+
+
+def _headers(error: Exception) -> tuple[tuple[str, str], ...]:
+    if isinstance(error, NotAuthenticated):
+        challenge = 'Bearer realm="keepwell"'
+        return (("WWW-Authenticate", f'{challenge}, error="invalid_token"' if error.presented else challenge),)
+    if isinstance(error, TooManyRequests):
+        return (("Retry-After", str(max(1, round(error.retry_after + 0.5)))),)
+    return ()
+
+
+def _sentence(error: HTTPException) -> str:
+    sentences = {
+        404: "Nothing is served at this path; /openapi.json lists what is.",
+        405: "This path does not answer that method; the header Allow lists those that it does.",
+        413: str(error.detail),
+    }
+    return sentences.get(error.status_code, str(error.detail))
+
+
+def _field_error(item: Mapping[str, object]) -> FieldError:
+    location = item.get("loc", ())
+    parts = [str(part) for part in location] if isinstance(location, list | tuple) else []
+    # The first part says where the field stood ("body", "query", "path", "header"); alone, it is the field.
+    return FieldError(field=".".join(parts[1:] or parts), message=str(item.get("msg", "not valid")))
