@@ -1,0 +1,216 @@
+"""All that a server needs of a model, as plain data: no pickle, no code, one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models.calibration import Calibration
+from models.errors import BundleError, ScorecardError
+from models.health import Scorecard
+
+FORMAT_VERSION = 1
+
+_JSON = "bundle.json"
+_MODEL = "model.txt"
+_ONNX = "model.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What one gate measured, and against which limit."""
+
+    passed: bool
+    figure: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBundle:
+    """A trained churn model, with everything that turns a customer's raw features into an explained answer."""
+
+    business: str
+    horizon_days: int
+    schema: Mapping[str, Any]
+    """`FeatureSchema.to_json()`, in column order."""
+    feature_names: tuple[str, ...]
+    """The columns of the matrix, in order; the booster calls them f0, f1, …"""
+    categories: Mapping[str, tuple[str, ...]]
+    """Per string feature: its categories, whose index is the code."""
+    typical: Mapping[str, float | str | None]
+    """Per feature: the training median, or mode."""
+    prior: float
+    """The churn rate of the rows that calibrated it."""
+    model_text: str
+    """The LightGBM booster, as text: what explains."""
+    onnx: bytes
+    """The same trees as ONNX, float32 features to the raw margin: what scores."""
+    calibration: Calibration
+    scorecard_proposal: Scorecard
+    """The scorecard to freeze if the business has none yet."""
+    metrics: Mapping[str, float | None]
+    gates: Mapping[str, GateResult]
+    data_fingerprint: str
+    trained_at: datetime
+    run_id: str | None = field(default=None)
+    commit: str | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if len(set(self.feature_names)) != len(self.feature_names) or not self.feature_names:
+            raise BundleError("A bundle needs at least one feature, and every feature name once.")
+        if self.trained_at.tzinfo is None:
+            raise BundleError("A bundle's trained_at needs a time zone.")
+        unknown = sorted((set(self.categories) | set(self.typical)) - set(self.feature_names))
+        if unknown:
+            raise BundleError(
+                f"The bundle has categories or typical values of '{unknown[0]}', which is no feature of it."
+            )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of what the model is and answers; run id, times and commit are left out."""
+        digest = hashlib.sha256()
+        for part in (_canonical(self._content()).encode(), self.model_text.encode(), self.onnx):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the bundle as the new folder `path`, whole or not at all.
+
+        Raises:
+            BundleError: something already stands there, a figure is not finite, or the disk refuses.
+        """
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "hash": self.hash,
+            "content": self._content(),
+            "run": {
+                "run_id": self.run_id,
+                "commit": self.commit,
+                "trained_at": self.trained_at.astimezone(UTC).isoformat(),
+            },
+        }
+        if path.exists():
+            raise BundleError(f"A bundle cannot be written to {path}: something stands there already.")
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            aside.mkdir(parents=True)
+            _write(aside / _MODEL, self.model_text.encode())
+            _write(aside / _ONNX, self.onnx)
+            _write(aside / _JSON, (_canonical(manifest, indent=1) + "\n").encode())
+            _sync_folder(aside)
+            aside.rename(path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise BundleError(f"The bundle cannot be written to {path}: {error.strerror or error}.") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    @classmethod
+    def load(cls, path: Path) -> ModelBundle:
+        """The bundle that `save` wrote, verified against its hash.
+
+        Raises:
+            BundleError: a file is missing, damaged or changed, or of another format.
+        """
+        try:
+            manifest = json.loads((path / _JSON).read_bytes())
+            model_text = (path / _MODEL).read_bytes().decode()
+            onnx = (path / _ONNX).read_bytes()
+        except OSError as error:
+            missing = Path(error.filename).name if error.filename else _JSON
+            raise BundleError(f"{path} is no whole bundle: {missing} cannot be read ({error.strerror}).") from error
+        except ValueError as error:
+            raise BundleError(f"The bundle in {path} is damaged: {error}.") from error
+        version = manifest.get("format_version") if isinstance(manifest, dict) else None
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"The bundle in {path} has format {version}, but this keepwell reads format {FORMAT_VERSION}: train again."
+            )
+        try:
+            bundle = _parse(manifest["content"], manifest["run"], model_text, onnx)
+            stated = str(manifest["hash"])
+        except (KeyError, TypeError, ValueError, AttributeError, ScorecardError) as error:
+            raise BundleError(f"The bundle in {path} is damaged: {_JSON} lacks or mangles {error}.") from error
+        if bundle.hash != stated:
+            raise BundleError(
+                f"The bundle in {path} was changed after training: its hash is {bundle.hash[:12]}, not {stated[:12]}."
+            )
+        return bundle
+
+    def _content(self) -> dict[str, Any]:
+        """What the hash covers, beside the two models."""
+        return {
+            "business": self.business,
+            "horizon_days": self.horizon_days,
+            "schema": dict(self.schema),
+            "feature_names": list(self.feature_names),
+            "categories": {name: list(values) for name, values in self.categories.items()},
+            "typical": {name: _plain(value) for name, value in self.typical.items()},
+            "prior": self.prior,
+            "calibration": {"slope": self.calibration.slope, "intercept": self.calibration.intercept},
+            "scorecard_proposal": json.loads(self.scorecard_proposal.to_json()),
+            "metrics": dict(self.metrics),
+            "gates": {name: asdict(gate) for name, gate in self.gates.items()},
+            "data_fingerprint": self.data_fingerprint,
+        }
+
+
+def _plain(value: float | str | None) -> float | str | None:
+    """A typical value as JSON has it: NaN is null."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _parse(content: Mapping[str, Any], run: Mapping[str, Any], model_text: str, onnx: bytes) -> ModelBundle:
+    return ModelBundle(
+        business=content["business"],
+        horizon_days=content["horizon_days"],
+        schema=content["schema"],
+        feature_names=tuple(content["feature_names"]),
+        categories={name: tuple(values) for name, values in content["categories"].items()},
+        typical=content["typical"],
+        prior=content["prior"],
+        model_text=model_text,
+        onnx=onnx,
+        calibration=Calibration(**content["calibration"]),
+        scorecard_proposal=Scorecard.from_json(json.dumps(content["scorecard_proposal"])),
+        metrics=content["metrics"],
+        gates={name: GateResult(**gate) for name, gate in content["gates"].items()},
+        data_fingerprint=content["data_fingerprint"],
+        trained_at=datetime.fromisoformat(run["trained_at"]),
+        run_id=run["run_id"],
+        commit=run["commit"],
+    )
+
+
+def _canonical(data: object, indent: int | None = None) -> str:
+    """JSON that is the same text for the same data; a figure that is not finite has no JSON."""
+    try:
+        return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"The bundle holds something that is no plain, finite data: {error}.") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

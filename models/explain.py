@@ -1,0 +1,72 @@
+"""Why a score is what it is: exact SHAP values of the served booster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import BundleError
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """How much one feature's value is associated with more (above 0) or less churn, in log-odds before calibration."""
+
+    feature: str
+    value: float | str | None
+    contribution: float
+
+
+class Explainer:
+    """Exact path-dependent TreeSHAP of a LightGBM booster.
+
+    Source: Lundberg et al. (2020), From local explanations to global understanding with explainable AI for trees.
+
+    Args:
+        model_text: the booster as `ModelBundle.model_text` holds it.
+
+    Raises:
+        BundleError: the text is no booster.
+    """
+
+    def __init__(self, model_text: str) -> None:
+        try:
+            # LightGBM writes to stdout why it cannot read a text, and raises the same.
+            self._booster = lightgbm.Booster(model_str=model_text, params={"verbosity": -1})
+        except lightgbm.basic.LightGBMError as error:
+            raise BundleError(f"The booster cannot be loaded: {error}") from error
+        self.n_features = int(self._booster.num_feature())
+        self.base_value = float(self.contributions(np.zeros((1, self.n_features), dtype=np.float32))[0, -1])
+        """φ₀: the margin of a customer about whom nothing stands out, the same for every row."""
+
+    def contributions(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """SHAP values (n, d + 1) of features (n, d), in log-odds before calibration; the last column is `base_value`.
+
+        A row's sum is its margin, within 1e-9.
+        """
+        X = np.ascontiguousarray(X, dtype=np.float32)
+        if X.ndim != 2 or X.shape[1] != self.n_features:
+            raise ValueError(f"The model reads rows of {self.n_features} features, not an array of shape {X.shape}.")
+        if X.shape[0] == 0:
+            return np.empty((0, self.n_features + 1), dtype=np.float64)
+        # One thread: LightGBM before 4.6 corrupts memory with more, and a server scales by processes.
+        contributions = self._booster.predict(X, pred_contrib=True, num_threads=1)
+        return np.asarray(contributions, dtype=np.float64)
+
+
+def attributions(
+    features: Sequence[str], values: Sequence[float | str | None], contributions: NDArray[np.float64]
+) -> tuple[Attribution, ...]:
+    """One row's contributions with the names and raw values that they belong to, in column order.
+
+    Args:
+        contributions: (d + 1,) one row of `Explainer.contributions`.
+    """
+    return tuple(
+        Attribution(feature, value, float(contribution))
+        for feature, value, contribution in zip(features, values, contributions[:-1], strict=True)
+    )
