@@ -146,7 +146,7 @@ class Expression:
 
     def _missing_column(self, name: str, known: Sequence[str]) -> ConfigError:
         return ConfigError(
-            f"{self.where}: {self.text!r} reads {name!r}, which does not exist{near_matches(name, known)}."
+            f"{self.where}: {self.text!r} reads {name!r}, which does not exist{near_matches(name, known)}"
         )
 
     def _evaluate(self, node: _Node, row: Mapping[str, Scalar]) -> Scalar:
