@@ -10,11 +10,11 @@ ServingError
 ├── OutcomeConflict          the decision has another outcome already
 ├── IdempotencyConflict      the Idempotency-Key was used with another request
 ├── UnknownAction            an excluded action that the business does not have; carries `unknown` and `allowed`
-├── CursorRejected           the cursor is not ours, or older than seven days
+├── InvalidCursor           the cursor is not ours, or older than seven days
 ├── DatabaseUnavailable      the service's database does not answer
 └── CommandError             what a command was asked for cannot be done
     ├── PortTaken            another process listens there
-    ├── KeyExists            a key by that name stands already
+    ├── KeyNameTaken         a key by that name stands already
     └── UnknownKey           no key by that name
 """
 
@@ -107,7 +107,7 @@ class UnknownAction(ServingError):
         super().__init__(f"No such action: {names}; this business has {', '.join(self.allowed) or 'none'}.")
 
 
-class CursorRejected(ServingError):
+class InvalidCursor(ServingError):
     """The cursor is not one of ours, or older than seven days; start again with `changed_since`."""
 
 
@@ -126,7 +126,7 @@ class PortTaken(CommandError):
         super().__init__(f"Cannot listen on {host}:{port} ({reason}): set HOST or PORT to another address.")
 
 
-class KeyExists(CommandError):
+class KeyNameTaken(CommandError):
     """A key by that name stands already."""
 
     def __init__(self, name: str) -> None:
@@ -268,7 +268,7 @@ PROBLEM_OF: Mapping[type[Exception], Problem] = {
     OutcomeConflict: OUTCOME_CONFLICT,
     IdempotencyConflict: IDEMPOTENCY_CONFLICT,
     UnknownAction: UNKNOWN_ACTION,
-    CursorRejected: INVALID_CURSOR,
+    InvalidCursor: INVALID_CURSOR,
     RequestValidationError: INVALID_REQUEST,
     NoRelease: NO_CHAMPION,
     ReleaseMismatch: NO_CHAMPION,
@@ -309,9 +309,11 @@ def describe(error: Exception, request_id: str) -> ProblemDetail:
 
 
 def _text(error: Exception, problem: Problem) -> str:
-    if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
-        # Its text quotes statements and parameters, which are nobody's business outside.
+    if problem is DATABASE_UNAVAILABLE:
+        # Its text names hosts, statements and parameters, which are nobody's business outside.
         return "The service's database does not answer; try again later."
+    if isinstance(error, UnknownCustomer):
+        return f"No customer has the id {', '.join(repr(customer_id) for customer_id in error.customer_ids)}."
     if problem is STORE_UNAVAILABLE:
         return "The feature store does not answer, so there is nothing to score from; try again later."
     return str(error) or problem.title

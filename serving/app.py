@@ -1,0 +1,95 @@
+"""The web application, built from its settings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
+from features.errors import FeaturesError
+from models.errors import ModelsError
+from serving import openapi
+from serving.auth import RateLimiter
+from serving.champion import Follower, ReleaseSource
+from serving.current import CurrentScores, bring_up_to_date
+from serving.database import Database
+from serving.errors import INTERNAL_ERROR, ServingError, describe
+from serving.gate import Gate
+from serving.keys import ApiKeys
+from serving.metrics import Metrics
+from serving.responses import JsonResponse, ProblemResponse
+from serving.routes import decisions, models, operations, scores
+from serving.settings import Settings
+from serving.state import State
+
+_log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app that serves `settings.home`; it starts without a model too, and takes one up when there is one."""
+    app = FastAPI(
+        title=openapi.TITLE,
+        version=openapi.product_version(),
+        lifespan=partial(_lifespan, settings=settings),
+        default_response_class=JsonResponse,
+        redoc_url=None,
+        # A wrong slash is a wrong path: a redirect would lose the key on the way.
+        redirect_slashes=False,
+        middleware=[Middleware(Gate)],
+    )
+    for router in (scores.router, decisions.router, models.router, operations.router):
+        app.include_router(router)
+    for kind in (ServingError, FeaturesError, ModelsError, SQLAlchemyError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, _answer_problem)
+    openapi.install(app)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """The app as the environment sets it, for servers that start workers of their own."""
+    from serving import logs
+
+    settings = Settings.from_environment()
+    logs.configure(settings)
+    return create_app(settings)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    database = Database(settings.database)
+    database.migrate()
+    current = CurrentScores(database)
+    metrics = Metrics()
+    follower = Follower(ReleaseSource(settings), partial(bring_up_to_date, current), metrics, settings.poll_seconds)
+    app.state.keepwell = State(
+        settings=settings,
+        database=database,
+        keys=ApiKeys(database),
+        current=current,
+        follower=follower,
+        metrics=metrics,
+        limiter=RateLimiter(settings.rate_limit),
+    )
+    follower.start()
+    try:
+        yield
+    finally:
+        follower.stop()
+        database.close()
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    detail = describe(error, request.scope["request_id"])
+    if detail.problem is INTERNAL_ERROR:
+        _log.error("request failed", exc_info=error)
+    elif detail.problem.status >= 500:
+        _log.warning("request refused", problem=detail.problem.slug, reason=str(error))
+    return ProblemResponse(detail)

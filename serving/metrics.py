@@ -1,0 +1,90 @@
+"""What the server counts, as Prometheus reads it."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The counters of one app, in a registry of its own; with several workers, added up over all of them at the scrape."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        registry = self._registry
+        self.requests = Counter(
+            "keepwell_http_requests", "Requests answered.", ("method", "route", "status"), registry=registry
+        )
+        self.request_seconds = Histogram(
+            "keepwell_http_request_seconds", "Time to answer.", ("method", "route"), buckets=_SECONDS, registry=registry
+        )
+        self.scores = Counter("keepwell_scores", "Customers scored over HTTP.", ("explain",), registry=registry)
+        self.degraded = Counter(
+            "keepwell_degraded_scores", "Scores answered as degraded.", ("code",), registry=registry
+        )
+        self.unknown_customers = Counter(
+            "keepwell_unknown_customers", "Customers asked for whom nobody knows.", registry=registry
+        )
+        self.releases = Counter("keepwell_release_loads", "Releases taken up.", registry=registry)
+        self.release_failures = Counter(
+            "keepwell_release_failures", "Releases that could not be taken up; the old one stays.", registry=registry
+        )
+        self._release = Gauge(
+            "keepwell_release",
+            "1 for the release being served.",
+            ("generation", "model_version", "scorecard_version"),
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._as_of = Gauge(
+            "keepwell_features_as_of_seconds",
+            "Moment of the features being served, in Unix seconds.",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._population = Gauge(
+            "keepwell_population_customers",
+            "Customers in the current population.",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._age = Gauge(
+            "keepwell_feature_age_seconds",
+            "Age of the features being served.",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._moment: datetime | None = None
+        self._labels: tuple[str, str, str] | None = None
+
+    def serve(
+        self, generation: str, model_version: str, scorecard_version: str, as_of: datetime, customers: int
+    ) -> None:
+        """Say which release is being served from now on."""
+        labels = (generation, model_version, scorecard_version)
+        if self._labels is not None and self._labels != labels:
+            self._release.labels(*self._labels).set(0)
+        self._release.labels(*labels).set(1)
+        self._labels = labels
+        self._moment = as_of
+        self._as_of.set(as_of.timestamp())
+        self._population.set(customers)
+        self.releases.inc()
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        if self._moment is not None:
+            self._age.set((datetime.now(UTC) - self._moment).total_seconds())
+        if os.environ.get(MULTIPROCESS_VARIABLE):
+            everybody = CollectorRegistry()
+            MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
+            return generate_latest(everybody)
+        return generate_latest(self._registry)

@@ -1,0 +1,120 @@
+"""What a server answers from: one build of the features and one model under one scorecard, loaded and swapped whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.generation import Generation
+from features.schema import FeatureSchema
+from features.store import OnlineStore
+from models.bundle import ModelBundle
+from models.explain import Explainer
+from models.health import Scorecard
+from models.predictor import ChurnPredictor
+from serving.errors import ReleaseMismatch
+
+DEFAULT_STALE_AFTER = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A generation, a model version and a scorecard version, with all that is derived from them; it never changes.
+
+    A request takes one release and stays with it to its end, so that probability, explanation, health and features
+    always belong together.
+    """
+
+    generation: Generation
+    model_version: str
+    scorecard: Scorecard
+    bundle: ModelBundle
+    store: OnlineStore
+    schema: FeatureSchema
+    """The model's features, in the order of its columns."""
+    predictor: ChurnPredictor
+    explainer: Explainer
+    base: float
+    """The health of a customer about whom nothing stands out."""
+    pillars: tuple[str, ...]
+    """The pillars that the model reads."""
+    membership: NDArray[np.float64]
+    """(d, pillars), 1 where the feature belongs to the pillar."""
+    population: NDArray[np.float64]
+    """Churn probabilities of the current population, in rising order."""
+    stale_after: timedelta
+
+    @property
+    def key(self) -> str:
+        """What tells this release from every other: `generation/model/scorecard`."""
+        return release_key(self.generation.id, self.model_version, self.scorecard.version)
+
+    def with_population(self, probabilities: NDArray[np.float64]) -> Release:
+        """This release, knowing the current population's churn probabilities (n,), in any order."""
+        return replace(self, population=np.sort(np.asarray(probabilities, dtype=np.float64)))
+
+    @classmethod
+    def load(
+        cls,
+        generation: Generation,
+        model_version: str,
+        scorecard: Scorecard,
+        bundle: ModelBundle,
+        *,
+        stale_after: timedelta = DEFAULT_STALE_AFTER,
+    ) -> Release:
+        """Make a release ready to answer; its population is empty until `with_population`.
+
+        Raises:
+            ReleaseMismatch: the model reads features that this build does not have, or has otherwise.
+            BundleError: the bundle cannot be loaded.
+        """
+        schema = FeatureSchema.from_json(bundle.schema).select(bundle.feature_names)
+        _check(generation, model_version, bundle, schema)
+        explainer = Explainer(bundle.model_text)
+        pillars = tuple(pillar.name for pillar in schema.pillars)
+        membership = np.zeros((len(schema), len(pillars)))
+        for column, feature in enumerate(schema):
+            membership[column, pillars.index(feature.pillar)] = 1.0
+        return cls(
+            generation=generation,
+            model_version=model_version,
+            scorecard=scorecard,
+            bundle=bundle,
+            store=OnlineStore(generation),
+            schema=schema,
+            predictor=ChurnPredictor(bundle.onnx, bundle.calibration),
+            explainer=explainer,
+            base=scorecard.base(explainer.base_value, bundle.calibration),
+            pillars=pillars,
+            membership=membership,
+            population=np.empty(0),
+            stale_after=stale_after,
+        )
+
+
+def release_key(generation_id: str, model_version: str, scorecard_version: str) -> str:
+    """The key of a release, before it is loaded."""
+    return f"{generation_id}/{model_version}/{scorecard_version}"
+
+
+def _check(generation: Generation, model_version: str, bundle: ModelBundle, schema: FeatureSchema) -> None:
+    if bundle.business != generation.business:
+        raise ReleaseMismatch(
+            f"Model version {model_version} is of the business '{bundle.business}', not '{generation.business}'."
+        )
+    for feature in schema:
+        if feature.name not in generation.schema:
+            raise ReleaseMismatch(
+                f"Model version {model_version} reads the feature '{feature.name}', which the build {generation.id} does "
+                "not have: train and promote a model on this build."
+            )
+        built = generation.schema[feature.name]
+        if built.dtype is not feature.dtype:
+            raise ReleaseMismatch(
+                f"Model version {model_version} reads '{feature.name}' as {feature.dtype.value}, but the build "
+                f"{generation.id} has it as {built.dtype.value}: train and promote a model on this build."
+            )

@@ -1,0 +1,40 @@
+"""Bodies on the wire: JSON with figures unrounded and UTC times ending in Z."""
+
+from __future__ import annotations
+
+import orjson
+from starlette.responses import Response
+
+from serving.errors import ProblemDetail
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
+
+
+def dump(content: object) -> bytes:
+    """`content` as JSON: shortest figures that read back the same, RFC 3339 times with Z for UTC, NaN as null."""
+    return orjson.dumps(content, option=_OPTIONS)
+
+
+class JsonResponse(Response):
+    """An answer in JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        """`content` as `dump` writes it."""
+        return dump(content)
+
+
+class ProblemResponse(Response):
+    """An error as RFC 9457 has it."""
+
+    media_type = PROBLEM_MEDIA_TYPE
+
+    def __init__(self, detail: ProblemDetail) -> None:
+        super().__init__(
+            content=dump(detail.to_json()),
+            status_code=detail.problem.status,
+            headers=dict(detail.headers),
+        )

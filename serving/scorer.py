@@ -1,0 +1,376 @@
+"""From customers' ids to explained scores: the transport-free core of the service."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.errors import UnknownCustomer
+from features.schema import Value
+from models.calibration import expit
+from models.health import Band
+from serving.release import Release
+
+STALE_FEATURES = "stale_features"
+MISSING_FEATURES = "missing_features"
+DEGRADED_CODES: Mapping[str, str] = {
+    STALE_FEATURES: "Features are older than KEEPWELL_STALE_AFTER_DAYS; `freshness` says which.",
+    MISSING_FEATURES: "A pillar has no features of this customer; the model saw them as not known.",
+}
+
+TOP_REASONS = 5
+
+# Below this, two probabilities are one risk: a margin summed in another order, and ONNX Runtime's float32 sum.
+_SAME_RISK = 1e-12
+_SAME_RISK_FLOAT32 = 1e-6
+
+FloatArray = NDArray[np.float64]
+
+
+class Explain(StrEnum):
+    """How much of the explanation is wanted."""
+
+    TOP = "top"
+    ALL = "all"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One feature's part in the health score, in points."""
+
+    feature: str
+    value: float | str | None
+    typical: float | str | None
+    pillar: str
+    points: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PillarPoints:
+    """The points of one pillar's features together."""
+
+    pillar: str
+    points: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How health moved since an earlier snapshot, both scored by the same model."""
+
+    since: datetime
+    points: float
+    clamped: float
+    pillars: tuple[PillarPoints, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The moment that a pillar's features describe; None where the store has none of this customer."""
+
+    pillar: str
+    feature_timestamp: datetime | None
+    age_days: float | None
+
+
+class CustomerFeatures(Mapping[str, Value]):
+    """One customer's raw features by name, read from the columns of all; null and NaN are None."""
+
+    __slots__ = ("_columns", "_row")
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]], row: int) -> None:
+        self._columns = columns
+        self._row = row
+
+    def __getitem__(self, name: str) -> Value:
+        value = self._columns[name][self._row]
+        if value is None or isinstance(value, str):
+            return value
+        number = float(value)
+        return None if math.isnan(number) else number
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerScore:
+    """All that is known of one customer's risk and health at a moment, from one release.
+
+    `pillars` and `reasons` are None where no explanation was asked for; `change` is None there, and where there is no
+    earlier snapshot of this customer.
+    """
+
+    customer_id: str
+    probability: float
+    horizon_days: int
+    percentile: float
+    score: float
+    band: Band
+    base: float
+    clamped: float
+    pillars: tuple[PillarPoints, ...] | None
+    change: Change | None
+    reasons: tuple[Reason, ...] | None
+    explain: Explain
+    model_version: str
+    scorecard_version: str
+    feature_timestamp: datetime | None
+    """Of the oldest pillar's features."""
+    freshness: tuple[Freshness, ...]
+    degraded: tuple[str, ...]
+    scored_at: datetime
+    features: CustomerFeatures
+    """All raw features of the build, those that only decisions use among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    """Health of n customers with its parts: points are (n, d), pillars (n, pillars)."""
+
+    probability: FloatArray
+    score: FloatArray
+    clamped: FloatArray
+    points: FloatArray
+    pillars: FloatArray
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Scorer:
+    """Scores customers by one release; it may be called from several threads."""
+
+    def __init__(self, release: Release, clock: Callable[[], datetime] = _now) -> None:
+        self.release = release
+        self._clock = clock
+
+    def score(
+        self, customer_ids: Sequence[str], explain: Explain = Explain.TOP
+    ) -> list[CustomerScore | UnknownCustomer]:
+        """One score per id, in order; whom the store does not know comes as `UnknownCustomer`.
+
+        Raises:
+            StoreUnavailable: the feature store does not answer; nobody is scored then.
+        """
+        release = self.release
+        wanted = list(dict.fromkeys(customer_ids))
+        now_rows = release.store.read(wanted)
+        unknown = set(now_rows.unknown)
+        explained = explain is not Explain.NONE
+        before: Mapping[str, Sequence[Any]] | None = None
+        known_before: list[bool] = []
+        if explained and release.generation.before is not None:
+            before_rows = release.store.read(wanted, "before")
+            before = before_rows.columns
+            unknown_before = set(before_rows.unknown)
+            known_before = [customer_id not in unknown_before for customer_id in wanted]
+        timestamps = {name: now_rows.feature_timestamps[name] for name in release.pillars}
+        scores = self._score(wanted, now_rows.columns, timestamps, explain, before, known_before)
+        by_id: dict[str, CustomerScore | UnknownCustomer] = {
+            score.customer_id: UnknownCustomer((score.customer_id,)) if score.customer_id in unknown else score
+            for score in scores
+        }
+        return [by_id[customer_id] for customer_id in customer_ids]
+
+    def score_rows(
+        self,
+        customer_ids: Sequence[str],
+        columns: Mapping[str, Sequence[Any]],
+        explain: Explain = Explain.TOP,
+        feature_timestamp: datetime | None = None,
+    ) -> list[CustomerScore]:
+        """Scores of rows that the caller brought, with raw values as `columns`; there is no earlier snapshot of them.
+
+        Raises:
+            SchemaMismatch: a column that the model reads is missing, or holds a word where a number belongs.
+        """
+        moments = [feature_timestamp or self._clock()] * len(customer_ids)
+        return self._score(list(customer_ids), columns, dict.fromkeys(self.release.pillars, moments), explain, None, [])
+
+    def _score(
+        self,
+        customer_ids: list[str],
+        columns: Mapping[str, Sequence[Any]],
+        timestamps: Mapping[str, Sequence[datetime | None]],
+        explain: Explain,
+        before: Mapping[str, Sequence[Any]] | None,
+        known_before: Sequence[bool],
+    ) -> list[CustomerScore]:
+        release = self.release
+        if not customer_ids:
+            return []
+        now = self._clock()
+        matrix = release.schema.to_matrix(columns, release.bundle.categories)
+        n = len(customer_ids)
+        parts: _Explained | None = None
+        earlier: _Explained | None = None
+        order: NDArray[np.intp] | None = None
+        if explain is Explain.NONE:
+            log_odds = release.bundle.calibration.log_odds(release.predictor.margins(matrix))
+            probability = expit(log_odds)
+            unclamped = release.scorecard.unclamped(log_odds)
+            score = np.clip(unclamped, 0.0, 100.0)
+            clamped = score - unclamped
+        else:
+            if before is None:
+                parts = self._explain(matrix)
+            else:
+                # One call for both moments: most of a call's cost does not depend on its rows.
+                both = self._explain(
+                    np.concatenate([matrix, release.schema.to_matrix(before, release.bundle.categories)])
+                )
+                parts, earlier = _rows(both, slice(0, n)), _rows(both, slice(n, None))
+            probability, score, clamped = parts.probability, parts.score, parts.clamped
+            order = self._order(parts.points, explain)
+        percentile = self._percentile(probability, explain)
+        results: list[CustomerScore] = []
+        for row, customer_id in enumerate(customer_ids):
+            freshness = self._freshness(timestamps, row, now)
+            change = None
+            if parts is not None and earlier is not None and known_before[row]:
+                change = self._change(parts, earlier, row)
+            results.append(
+                CustomerScore(
+                    customer_id=customer_id,
+                    probability=float(probability[row]),
+                    horizon_days=release.bundle.horizon_days,
+                    percentile=float(percentile[row]),
+                    score=float(score[row]),
+                    band=release.scorecard.band(float(score[row])),
+                    base=release.base,
+                    clamped=float(clamped[row]),
+                    pillars=None if parts is None else _pillar_points(release.pillars, parts.pillars[row]),
+                    change=change,
+                    reasons=None
+                    if parts is None or order is None
+                    else self._reasons(columns, row, parts.points[row], order[row]),
+                    explain=explain,
+                    model_version=release.model_version,
+                    scorecard_version=release.scorecard.version,
+                    feature_timestamp=_oldest(freshness),
+                    freshness=freshness,
+                    degraded=self._degraded(freshness, now),
+                    scored_at=now,
+                    features=CustomerFeatures(columns, row),
+                )
+            )
+        return results
+
+    def _explain(self, matrix: NDArray[np.float32]) -> _Explained:
+        release = self.release
+        contributions = release.explainer.contributions(matrix)
+        calibration = release.bundle.calibration
+        points = release.scorecard.points(contributions[:, :-1], calibration)
+        unclamped = release.base + points.sum(axis=1)
+        score = np.clip(unclamped, 0.0, 100.0)
+        return _Explained(
+            probability=calibration.apply(contributions.sum(axis=1)),
+            score=score,
+            clamped=score - unclamped,
+            points=points,
+            pillars=points @ release.membership,
+        )
+
+    def _order(self, points: FloatArray, explain: Explain) -> NDArray[np.intp]:
+        """Per row, the columns by falling |points|, ties by name; only the first ones for `top`."""
+        by_name = np.empty(points.shape[1], dtype=np.intp)
+        by_name[np.argsort(np.array(self.release.schema.names), kind="stable")] = np.arange(points.shape[1])
+        order: NDArray[np.intp] = np.lexsort((np.broadcast_to(by_name, points.shape), -np.abs(points)), axis=-1)
+        return order[:, :TOP_REASONS] if explain is Explain.TOP else order
+
+    def _percentile(self, probability: FloatArray, explain: Explain) -> FloatArray:
+        """The share of the current population with a lower risk."""
+        population = self.release.population
+        tolerance = _SAME_RISK_FLOAT32 if explain is Explain.NONE else _SAME_RISK
+        lower = np.searchsorted(population, probability - tolerance, side="left")
+        return np.asarray(lower / max(1, population.size), dtype=np.float64)
+
+    def _reasons(
+        self, columns: Mapping[str, Sequence[Any]], row: int, points: FloatArray, order: NDArray[np.intp]
+    ) -> tuple[Reason, ...]:
+        reasons: list[Reason] = []
+        for column in order:
+            feature = self.release.schema.features[column]
+            value = _shortest(columns[feature.name][row])
+            typical = _shortest(self.release.bundle.typical.get(feature.name))
+            reasons.append(
+                Reason(
+                    feature=feature.name,
+                    value=value,
+                    typical=typical,
+                    pillar=feature.pillar,
+                    points=float(points[column]),
+                    text=feature.describe(value, typical),
+                )
+            )
+        return tuple(reasons)
+
+    def _change(self, now: _Explained, before: _Explained, row: int) -> Change:
+        since = self.release.generation.before
+        assert since is not None
+        moved = _pillar_points(self.release.pillars, now.pillars[row] - before.pillars[row])
+        return Change(
+            since=since,
+            points=float(now.score[row] - before.score[row]),
+            clamped=float(now.clamped[row] - before.clamped[row]),
+            pillars=tuple(pillar for pillar in moved if pillar.points != 0.0),
+        )
+
+    def _freshness(
+        self, timestamps: Mapping[str, Sequence[datetime | None]], row: int, now: datetime
+    ) -> tuple[Freshness, ...]:
+        return tuple(
+            Freshness(pillar, moment, None if moment is None else max(0.0, (now - moment).total_seconds() / 86_400))
+            for pillar, moment in ((name, timestamps[name][row]) for name in self.release.pillars)
+        )
+
+    def _degraded(self, freshness: tuple[Freshness, ...], now: datetime) -> tuple[str, ...]:
+        moments = [item.feature_timestamp for item in freshness]
+        codes = []
+        if any(moment is not None and now - moment > self.release.stale_after for moment in moments):
+            codes.append(STALE_FEATURES)
+        if any(moment is None for moment in moments):
+            codes.append(MISSING_FEATURES)
+        return tuple(codes)
+
+
+def _rows(parts: _Explained, rows: slice) -> _Explained:
+    return _Explained(
+        parts.probability[rows], parts.score[rows], parts.clamped[rows], parts.points[rows], parts.pillars[rows]
+    )
+
+
+def _pillar_points(names: Sequence[str], points: FloatArray) -> tuple[PillarPoints, ...]:
+    """The pillars by falling |points|, ties by name."""
+    named = [PillarPoints(name, float(value)) for name, value in zip(names, points, strict=True)]
+    return tuple(sorted(named, key=lambda pillar: (-abs(pillar.points), pillar.pillar)))
+
+
+def _oldest(freshness: Sequence[Freshness]) -> datetime | None:
+    return min((item.feature_timestamp for item in freshness if item.feature_timestamp is not None), default=None)
+
+
+def _shortest(value: Any) -> float | str | None:
+    """A raw value for the answer: a stored float32 as the shortest figure that reads back as the same float32."""
+    if value is None or isinstance(value, str):
+        return value
+    number = float(value)
+    if math.isnan(number):
+        return None
+    if number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    single = np.float32(number)
+    return float(str(single)) if float(single) == number else number

@@ -1,0 +1,98 @@
+"""How one server runs: read once from the environment, checked, and passed on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from features.home import Home
+from serving.errors import CommandError
+
+DEFAULT_HOME = Path("var")
+
+
+class Settings(BaseSettings):
+    """The service's settings, by the environment variables that their aliases name.
+
+    In production, what is safe only on a developer's machine is refused: a home by default, and no request rate.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    home: Path = Field(default=DEFAULT_HOME, validation_alias="KEEPWELL_HOME")
+    """All state of one business."""
+    host: str = Field(default="127.0.0.1", validation_alias="HOST")
+    port: int = Field(default=8000, ge=0, le=65535, validation_alias="PORT")
+    """0 takes any free port, and the start says which."""
+    online_store: str = Field(
+        default="sqlite", pattern=r"^(sqlite|rediss?://.+)$", validation_alias="KEEPWELL_ONLINE_STORE"
+    )
+    """Where `features build` puts current features: sqlite, or a redis:// URL. A server reads where the build wrote."""
+    database_url: str | None = Field(default=None, validation_alias="KEEPWELL_DATABASE_URL")
+    """The service's own database; SQLite in the home by default."""
+    tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    """MLflow's registry; SQLite in the home by default."""
+    environment: Literal["development", "production"] = Field(
+        default="development", validation_alias="KEEPWELL_ENVIRONMENT"
+    )
+    poll_seconds: float = Field(default=1.0, gt=0, le=3600, validation_alias="KEEPWELL_POLL_SECONDS")
+    """How often a server looks for a new build and a new champion."""
+    stale_after_days: float = Field(default=7.0, gt=0, validation_alias="KEEPWELL_STALE_AFTER_DAYS")
+    """The age from which features make an answer `degraded` with `stale_features`."""
+    rate_limit: float = Field(default=1000.0, ge=0, validation_alias="KEEPWELL_RATE_LIMIT")
+    """Requests per second that one key may make on one worker, in bursts of up to a minute's worth; 0 is no limit."""
+    max_body_bytes: int = Field(default=1_048_576, ge=1, validation_alias="KEEPWELL_MAX_BODY_BYTES")
+    """The largest request body that is read."""
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", validation_alias="KEEPWELL_LOG_LEVEL"
+    )
+
+    @model_validator(mode="after")
+    def _refuse_unsafe_defaults(self) -> Self:
+        if self.environment == "production":
+            if "home" not in self.model_fields_set:
+                raise ValueError(
+                    "KEEPWELL_HOME must be set in production: the default, ./var, is wherever the server is started"
+                )
+            if self.rate_limit == 0:
+                raise ValueError("KEEPWELL_RATE_LIMIT must be above 0 in production: 0 lets one key take all")
+        return self
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """The settings that the environment gives.
+
+        Raises:
+            CommandError: a variable has a value that cannot be; the message names it.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            message = first["msg"].removeprefix("Value error, ")
+            raise CommandError(f"{name}: {message}." if name else f"{message}.") from None
+
+    @property
+    def state(self) -> Home:
+        """The home as a layout of paths."""
+        return Home(self.home.absolute())
+
+    @property
+    def database(self) -> str:
+        """The URL of the service's database."""
+        return self.database_url or f"sqlite:///{self.state.database}"
+
+    @property
+    def registry(self) -> str:
+        """The URI of MLflow's registry."""
+        return self.tracking_uri or self.state.tracking_uri
+
+    @property
+    def stale_after(self) -> timedelta:
+        """`stale_after_days` as a length of time."""
+        return timedelta(days=self.stale_after_days)

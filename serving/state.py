@@ -1,0 +1,55 @@
+"""What all requests of one app share, and the names under which routes ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from serving.auth import RateLimiter
+from serving.champion import Follower
+from serving.current import CurrentScores
+from serving.database import Database
+from serving.keys import ApiKeys
+from serving.metrics import Metrics
+from serving.release import Release
+from serving.scorer import Scorer
+from serving.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The app's parts, made once by its lifespan."""
+
+    settings: Settings
+    database: Database
+    keys: ApiKeys
+    current: CurrentScores
+    follower: Follower
+    metrics: Metrics
+    limiter: RateLimiter
+
+
+async def _state(request: Request) -> State:
+    return cast(State, request.app.state.keepwell)
+
+
+async def _release(request: Request) -> Release:
+    state = cast(State, request.app.state.keepwell)
+    return state.follower.release
+
+
+async def _scorer(release: Annotated[Release, Depends(_release)]) -> Scorer:
+    return Scorer(release)
+
+
+async def _request_id(request: Request) -> str:
+    return cast(str, request.scope["request_id"])
+
+
+StateDep = Annotated[State, Depends(_state)]
+ReleaseDep = Annotated[Release, Depends(_release)]
+"""The release that this request is answered from; 503 while there is none."""
+ScorerDep = Annotated[Scorer, Depends(_scorer)]
+RequestId = Annotated[str, Depends(_request_id)]
