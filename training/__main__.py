@@ -1,0 +1,162 @@
+"""The command `python -m training`: run, promote, rollback."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from features.errors import FeaturesError
+from features.home import Home
+from models.errors import ModelsError
+from training.errors import GateRefused, TrainingError
+
+if TYPE_CHECKING:
+    from training.promote import Promotion
+    from training.report import RunReport
+
+MISTAKE = 2
+REFUSED = 3
+
+app = typer.Typer(
+    help="Train churn models, and choose which one serves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("run")
+def run_command(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The business's TOML.")],
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the report as JSON.")] = None,
+) -> None:
+    """Train on the current features, track the run, and register the model as challenger."""
+    with _mistakes():
+        # What trains takes seconds to import: only this command waits for it.
+        from features.business import Business
+        from training.run import run
+
+        business = Business.load(config)
+        with _Bars() as bars:
+            result = run(business, Home.from_environment(), bars, report)
+        _show(result, Console())
+
+
+@app.command("promote")
+def promote_command(
+    version: Annotated[int | None, typer.Option("--version", help="By default the newest challenger.", min=1)] = None,
+    new_scorecard: Annotated[
+        bool, typer.Option("--new-scorecard", help="Freeze the meaning of health anew, from this model's proposal.")
+    ] = False,
+) -> None:
+    """Make a version the champion if its gates are passed; a running server takes it up by itself."""
+    with _mistakes():
+        from training.promote import promote
+
+        with _Bars() as bars, bars.step("Promoting"):
+            promotion = promote(
+                Home.from_environment(), None if version is None else str(version), new_scorecard=new_scorecard
+            )
+        _say(promotion, Console())
+
+
+@app.command("rollback")
+def rollback_command() -> None:
+    """Make the version that served before the champion serve again."""
+    with _mistakes():
+        from training.promote import rollback
+
+        with _Bars() as bars, bars.step("Rolling back"):
+            promotion = rollback(Home.from_environment())
+        _say(promotion, Console())
+
+
+class _Bars:
+    """One progress bar a step, on stderr."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    @contextlib.contextmanager
+    def step(self, description: str, total: int = 1) -> Iterator[Callable[[], None]]:
+        task = self._progress.add_task(description, total=total)
+        yield lambda: self._progress.advance(task)
+        self._progress.update(task, completed=total)
+
+
+@contextlib.contextmanager
+def _mistakes() -> Iterator[None]:
+    """End with one sentence: 3 for a refused gate, 2 for any other mistake."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    try:
+        yield
+    except GateRefused as error:
+        _end(str(error), REFUSED)
+    except (FeaturesError, ModelsError, TrainingError) as error:
+        _end(str(error), MISTAKE)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _show(report: RunReport, console: Console) -> None:
+    table = Table(title=f"{report.business}, version {report.model_version}", title_justify="left")
+    table.add_column("metric")
+    everything = {"model": report.evaluation.metrics, **report.evaluation.baselines}
+    for name in everything:
+        table.add_column(name.replace("_", " "), justify="right")
+    rows = {name: metrics.to_json() for name, metrics in everything.items()}
+    for figure in rows["model"]:
+        values = [rows[name][figure] for name in everything]
+        table.add_row(figure, *("–" if value is None else f"{value:.4f}" for value in values))
+    console.print(table)
+    split = "the test window" if report.split == "time" else "out of fold"
+    console.print(f"{report.n_test:,} rows, {split}; {report.n_train:,} rows trained it; {report.n_features} features.")
+    for name, gate in report.gates.items():
+        sign = "[green]passed[/]" if gate.passed else "[red]refused[/]"
+        console.print(f"gate {name}: {sign} ({gate.figure:.3g}, limit {gate.limit:.3g})", highlight=False)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    console.print("Next: python -m training promote", highlight=False)
+
+
+def _say(promotion: Promotion, console: Console) -> None:
+    model, card = promotion.model, promotion.scorecard
+    instead = f" in place of {promotion.previous}" if promotion.previous not in (None, model.version) else ""
+    console.print(
+        f"Version {model.version} is the champion of {model.name}{instead}, with scorecard {card.version} "
+        f"(50 is a churn risk of {card.p_ref:.1%}, {card.pdo:.3g} points double the odds).",
+        highlight=False,
+    )
+    for warning in promotion.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    console.print("Next: python -m serving run; a server that runs takes it up by itself.", highlight=False)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,111 @@
+"""From a generation of features to labelled rows that are divided for training and testing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.business import Business, TableData
+from features.generation import Generation
+from features.home import Home
+from features.schema import DType
+from features.store import OfflineStore
+from training.dataset import Labels, TrainingSet, check_labels, informative
+from training.errors import StaleGeneration, TrainingError
+from training.labels import Cutoffs, entity_frame, label_events, label_table
+from training.split import Split, at_cutoffs, identical_rows, in_folds, in_order, together
+from training.warning_signs import warning_signs
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a model is fitted on: labelled rows and how they are divided; `everything` has the uninformative features too."""
+
+    everything: TrainingSet
+    data: TrainingSet
+    split: Split
+    cutoffs: Cutoffs
+    warnings: tuple[str, ...]
+
+    @property
+    def train(self) -> Rows:
+        """The rows that the served model is fitted on."""
+        return self.split.folds[0].train if self.split.is_time else np.arange(len(self.data), dtype=np.int64)
+
+
+def current_generation(business: Business, home: Home) -> Generation:
+    """The live generation, if it was built from this TOML as it is now.
+
+    Raises:
+        FeaturesError: nothing was built yet, or the home is another business's.
+        StaleGeneration: the TOML was changed since.
+    """
+    if business.data is None or business.churn is None:
+        raise TrainingError(f"{business.path}: training needs [data] and [churn].")
+    if home.business is not None:
+        home.claim(business.name)
+    generation = Generation.current(home)
+    if generation.business != business.name or generation.configuration != business.fingerprint:
+        raise StaleGeneration(
+            f"The features in {home.path} were built before {business.path.name} was changed: "
+            f"run 'python -m features build {business.path}' first."
+        )
+    return generation
+
+
+def prepare(generation: Generation, business: Business) -> Prepared:
+    """Label, join features point in time, divide, and leave out what says nothing.
+
+    Raises:
+        LabelError: there is nothing to learn from.
+    """
+    notes: list[str] = []
+    if isinstance(business.data, TableData):
+        labels, cutoffs = label_table(generation), Cutoffs((), ())
+    else:
+        labels, cutoffs = label_events(generation, business)
+    check_labels(labels, np.arange(len(labels), dtype=np.int64), "labelled rows")
+    data = _joined(generation, labels)
+    if isinstance(business.data, TableData):
+        data = _kept_together(data, notes)
+        split = in_folds(data.y, data.labels.group) if labels.rank is None else in_order(labels.rank, data.labels.group)
+    else:
+        assert labels.rank is not None
+        split = at_cutoffs(labels.rank >= len(cutoffs.train))
+    if split.is_time:
+        check_labels(labels, split.folds[0].train, "training rows")
+        check_labels(labels, split.folds[0].test, "test rows")
+    prepared = Prepared(data, data, split, cutoffs, ())
+    data, left_out = informative(data, prepared.train)
+    return replace(prepared, data=data, warnings=(*notes, *left_out, *warning_signs(data, split, prepared.train)))
+
+
+def _joined(generation: Generation, labels: Labels) -> TrainingSet:
+    schema = generation.schema.predictive
+    frame = OfflineStore(generation).training_frame(entity_frame(labels), schema.names)
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for feature in schema:
+        dtype: Any = object if feature.dtype is DType.STRING else np.float64
+        columns[feature.name] = frame[feature.name].to_numpy(dtype=dtype)
+    return TrainingSet(schema, columns, labels)
+
+
+def _kept_together(data: TrainingSet, notes: list[str]) -> TrainingSet:
+    """The rows of a table, identical ones grouped: a copy of a tested row must not have trained."""
+    everything = np.arange(len(data), dtype=np.int64)
+    codes = {
+        name: tuple(sorted({word for word in data.columns[name].tolist() if word is not None}))
+        for name in data.strings()
+    }
+    same = identical_rows(data.X(everything, codes))
+    copies = len(same) - len(np.unique(same))
+    if copies:
+        notes.append(
+            f"{copies} of {len(same)} rows repeat another row in every feature: no copy trains what tests the other."
+        )
+    return replace(data, labels=replace(data.labels, group=together(same, data.labels.group)))

@@ -1,0 +1,245 @@
+"""One training run, from a generation of features to a registered challenger."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from features.business import Business
+from features.generation import Generation
+from features.home import Home, write_atomically
+from features.schema import DType
+from features.store import OfflineStore
+from models.bundle import GateResult, ModelBundle
+from models.calibration import logit
+from models.explain import Explainer
+from models.health import Scorecard, propose
+from models.registry import Registry
+from training.dataset import TrainingSet
+from training.errors import GateRefused, TrainingError
+from training.export import margin_graph
+from training.gates import MEANING, TECHNICAL, ServedModel, model_gates, quality_gates, refused
+from training.learn import FittedModel, Tested, fit_and_test
+from training.plots import MOST_ROWS, plot_calibration, plot_shap_summary
+from training.prepare import Prepared, current_generation, prepare
+from training.report import RunReport
+from training.split import SEED
+from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, RunArtifacts, TrackedRun, Tracker, environment_tags
+
+Rows = npt.NDArray[np.int64]
+FIRST_SCORECARD = "1"
+
+
+class Progress(Protocol):
+    """Where a run says how far it is."""
+
+    def step(self, description: str, total: int = 1) -> AbstractContextManager[Callable[[], None]]:
+        """Name a step of `total` parts; the context gives the function to call after each part."""
+        ...
+
+
+def run(business: Business, home: Home, progress: Progress, report_file: Path | None = None) -> RunReport:
+    """Train on the current generation, track the run, and register the model as `challenger`.
+
+    A model that fails a gate of quality is registered all the same, and `promote` refuses it.
+
+    Raises:
+        FeaturesError: there is no generation, or the home is another business's.
+        StaleGeneration: the generation was not built from this TOML.
+        LabelError: there is nothing to learn from.
+        GateRefused: ONNX, the booster and the explanation do not agree; nothing was registered.
+        ModelsError: the registry refused.
+    """
+    generation = current_generation(business, home)
+    with progress.step("Reading features and outcomes") as advance:
+        prepared = prepare(generation, business)
+        advance()
+    folds = len(prepared.split.folds)
+    with progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
+        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, advance)
+    evaluation = tested.evaluate(prepared.data.y)
+    booster = model.classifier.booster_
+    with progress.step("Checking the exported model against the trained one") as advance:
+        served = ServedModel(booster, booster.model_to_string(), margin_graph(booster), model.classifier.calibration_)
+        gates = {
+            **model_gates(served, prepared.data.X(tested.rows, model.categories)),
+            **quality_gates(evaluation, time_split=prepared.split.is_time),
+        }
+        advance()
+    bundle = ModelBundle(
+        business=business.name,
+        horizon_days=generation.horizon_days,
+        schema=prepared.data.schema.to_json(),
+        feature_names=prepared.data.schema.names,
+        categories=model.categories,
+        typical=prepared.data.typical(fitted_on),
+        prior=float(model.classifier.prior_),
+        model_text=served.model_text,
+        onnx=served.onnx,
+        calibration=served.calibration,
+        scorecard_proposal=proposed_scorecard(business, prepared, tested),
+        metrics=evaluation.metrics.to_json(),
+        gates=gates,
+        data_fingerprint=generation.fingerprint,
+        trained_at=datetime.now(UTC),
+    )
+    with progress.step("Tracking the run") as advance:
+        tags = environment_tags()
+        tracked = Tracker(home, business.name).start(_params(generation, prepared, model), tags)
+        bundle = replace(bundle, run_id=tracked.run_id, commit=tags["git_commit"])
+        try:
+            report = RunReport(
+                business=business.name,
+                model_version=None,
+                run_id=tracked.run_id,
+                bundle_hash=bundle.hash,
+                n_train=len(fitted_on),
+                n_test=len(tested.rows),
+                split=prepared.split.kind.value,
+                horizon_days=generation.horizon_days,
+                train_cutoffs=prepared.cutoffs.train,
+                test_cutoffs=prepared.cutoffs.test,
+                churn_rate_train=float(prepared.data.y[fitted_on].mean()),
+                churn_rate_test=float(prepared.data.y[tested.rows].mean()),
+                n_features=len(prepared.data.schema),
+                evaluation=evaluation,
+                gates=gates,
+                warnings=(*prepared.warnings, *_gate_warnings(gates)),
+            )
+            report = _track(tracked, bundle, report, prepared, model, tested, home, generation)
+        except BaseException:
+            tracked.fail()
+            raise
+        tracked.finish()
+        advance()
+    if report_file is not None:
+        _write_report(report_file, report)
+    for name in refused(gates):
+        if name in TECHNICAL:
+            raise GateRefused("The model of this run", name, gates[name].figure, gates[name].limit, MEANING[name])
+    return report
+
+
+def proposed_scorecard(business: Business, prepared: Prepared, tested: Tested) -> Scorecard:
+    """The scorecard to freeze if the business has none: what [health] says, else what the newest labelled window says."""
+    rows = tested.rows
+    newest = np.ones(len(rows), dtype=np.bool_)
+    if prepared.cutoffs.test:
+        timestamp = prepared.data.labels.event_timestamp[rows]
+        newest = timestamp == timestamp.max()
+    p_ref = business.health.p_ref
+    return propose(
+        logit(tested.p[newest]),
+        float(prepared.data.y[rows[newest]].mean()) if p_ref is None else p_ref,
+        version=FIRST_SCORECARD,
+        pdo=business.health.pdo,
+        red=business.health.bands.red,
+        green=business.health.bands.green,
+    )
+
+
+def _params(generation: Generation, prepared: Prepared, model: FittedModel) -> dict[str, object]:
+    return {
+        **{f"model.{name}": value for name, value in model.classifier.get_params().items()},
+        "model.trees": model.classifier.booster_.num_trees(),
+        "calibration.slope": model.classifier.calibration_.slope,
+        "calibration.intercept": model.classifier.calibration_.intercept,
+        "split": prepared.split.kind.value,
+        "split.seed": SEED,
+        "horizon_days": generation.horizon_days,
+        "train_cutoffs": " ".join(cutoff.date().isoformat() for cutoff in prepared.cutoffs.train),
+        "test_cutoffs": " ".join(cutoff.date().isoformat() for cutoff in prepared.cutoffs.test),
+        "n_features": len(prepared.data.schema),
+        "n_rows": len(prepared.data),
+        "generation": generation.id,
+        "data_fingerprint": generation.fingerprint,
+        "configuration": generation.configuration,
+    }
+
+
+def _track(
+    tracked: TrackedRun,
+    bundle: ModelBundle,
+    report: RunReport,
+    prepared: Prepared,
+    model: FittedModel,
+    tested: Tested,
+    home: Home,
+    generation: Generation,
+) -> RunReport:
+    """Log all that the run found, then register; returns the report with the version."""
+    tracked.log_metrics(report.evaluation.metrics.to_json())
+    for name, baseline in report.evaluation.baselines.items():
+        tracked.log_metrics({f"{name}.{figure}": value for figure, value in baseline.to_json().items()})
+    tracked.log_metrics({f"gate.{name}": gate.figure for name, gate in report.gates.items()})
+    tracked.log_bundle(bundle)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        files = RunArtifacts(folder)
+        files.write_json("features.json", list(prepared.data.schema.names))
+        files.write_table(PREDICTIONS, predictions(prepared.data, tested))
+        files.write_table(TEST_ROWS, raw_rows(prepared.everything, tested.rows))
+        plot_calibration(report.evaluation, folder / "calibration.png")
+        sample = tested.rows[np.linspace(0, len(tested.rows) - 1, min(MOST_ROWS, len(tested.rows))).astype(np.int64)]
+        X = prepared.data.X(sample, model.categories)
+        contributions = Explainer(bundle.model_text).contributions(X)
+        plot_shap_summary(contributions, X, bundle.feature_names, folder / "shap_summary.png")
+        tracked.log_folder(folder)
+        if not any(name in TECHNICAL for name in refused(report.gates)):
+            version = tracked.register(Registry(home.tracking_uri, bundle.business), bundle)
+            OfflineStore(generation).register_service(f"churn_{version}", bundle.feature_names)
+            report = replace(report, model_version=version)
+    with tempfile.TemporaryDirectory() as scratch:
+        RunArtifacts(Path(scratch)).write_json(REPORT, report.to_json())
+        tracked.log_folder(Path(scratch))
+    return report
+
+
+def predictions(data: TrainingSet, tested: Tested) -> pa.Table:
+    """Who was tested when, what was predicted without them, and what happened: how two models are compared."""
+    labels = data.labels
+    return pa.table(
+        {
+            "customer_id": pa.array(labels.customer_id[tested.rows], pa.string()),
+            "event_timestamp": pa.array(labels.event_timestamp[tested.rows], pa.timestamp("us", "UTC")),
+            "y": pa.array(labels.y[tested.rows], pa.int8()),
+            "p": pa.array(tested.p, pa.float64()),
+        }
+    )
+
+
+def raw_rows(data: TrainingSet, rows: Rows) -> pa.Table:
+    """The raw features of some rows, so that another model can be asked about them too."""
+    columns = data.take(rows)
+    arrays: Mapping[str, pa.Array] = {
+        feature.name: pa.array(
+            columns[feature.name], pa.string() if feature.dtype is DType.STRING else pa.float64(), from_pandas=True
+        )
+        for feature in data.schema
+    }
+    return pa.table(arrays)
+
+
+def _gate_warnings(gates: Mapping[str, GateResult]) -> list[str]:
+    return [
+        f"The gate '{name}' is not passed, so promote will refuse this model: {gates[name].figure:.4g} against a limit of "
+        f"{gates[name].limit:.4g} ({MEANING[name]})."
+        for name in refused(gates)
+    ]
+
+
+def _write_report(path: Path, report: RunReport) -> None:
+    try:
+        write_atomically(path, json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    except OSError as error:
+        raise TrainingError(f"The report cannot be written to {path}: {error.strerror}.") from error

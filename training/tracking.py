@@ -1,0 +1,221 @@
+"""A training run in MLflow: what went in, what came out, and the pictures; data only, never code."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from features.home import Home
+from models.bundle import ModelBundle
+from models.registry import Registry, prepare_store, quiet_mlflow
+from training.errors import TrainingError
+
+BUNDLE = "bundle"
+PREDICTIONS = "predictions.parquet"
+TEST_ROWS = "test_rows.parquet"
+REPORT = "report.json"
+
+_LOCK = Path(__file__).parent.parent / "requirements.lock"
+# MLflow refuses longer parameters.
+_LONGEST_PARAMETER = 500
+
+
+def git_commit() -> str | None:
+    """The commit of the code that runs, with "-dirty" where it was changed since; None outside a repository."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+def lock_fingerprint() -> str:
+    """SHA-256 of the lock file; of the installed packages' versions where the code runs without one."""
+    if _LOCK.exists():
+        return hashlib.sha256(_LOCK.read_bytes()).hexdigest()
+    installed = sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
+    return hashlib.sha256("\n".join(installed).encode()).hexdigest()
+
+
+def read_report(path: Path | None) -> dict[str, Any]:
+    """A run's report, empty where there is none."""
+    if path is None:
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class RunArtifacts:
+    """What a run leaves behind, beside its bundle: a folder of files, logged as it is."""
+
+    folder: Path
+
+    def write_json(self, name: str, content: object) -> None:
+        """Write one JSON file."""
+        path = self.folder / name
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def write_table(self, name: str, table: Any) -> None:
+        """Write one Arrow table as Parquet."""
+        pq.write_table(table, self.folder / name)
+
+
+class Tracker:
+    """One business's runs: the experiment `keepwell-<business>`.
+
+    Nothing is opened before `start`.
+    """
+
+    def __init__(self, home: Home, business: str) -> None:
+        self._home = home
+        self._uri = home.tracking_uri
+        self.experiment = f"keepwell-{business}"
+
+    def start(self, params: Mapping[str, object], tags: Mapping[str, str | None]) -> TrackedRun:
+        """A new run with its parameters, still running."""
+        prepare_store(self._uri)
+        client = self._client()
+        with _translated(self._uri):
+            run = client.create_run(self._experiment_id(client))
+            tracked = TrackedRun(client, str(run.info.run_id), self._uri)
+            tracked.log_params(params)
+            for name, value in tags.items():
+                if value is not None:
+                    client.set_tag(tracked.run_id, name, value)
+        return tracked
+
+    def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
+        """One file of an earlier run, downloaded into `folder`; None where the run has none of that name."""
+        client = self._client()
+        from mlflow.exceptions import MlflowException
+
+        try:
+            listed = {entry.path for entry in client.list_artifacts(run_id)}
+            return Path(client.download_artifacts(run_id, name, str(folder))) if name in listed else None
+        except (MlflowException, OSError):
+            return None
+
+    def _client(self) -> Any:
+        quiet_mlflow(self._uri)
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+
+    def _experiment_id(self, client: Any) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = client.get_experiment_by_name(self.experiment)
+        if found is None:
+            # A server knows where its artifacts go; a database in this home keeps them beside it.
+            local = not self._uri.startswith(("http://", "https://", "databricks"))
+            location = (self._home.mlflow / "artifacts" / self.experiment).as_uri() if local else None
+            try:
+                return str(client.create_experiment(self.experiment, artifact_location=location))
+            except MlflowException:
+                found = client.get_experiment_by_name(self.experiment)  # another run was faster
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+
+class TrackedRun:
+    """A run that is being written; `finish` or `fail` ends it."""
+
+    def __init__(self, client: Any, run_id: str, uri: str) -> None:
+        self._client = client
+        self._uri = uri
+        self.run_id = run_id
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters, each cut to what MLflow takes."""
+        from mlflow.entities import Param
+
+        self._client.log_batch(
+            self.run_id, params=[Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in params.items()]
+        )
+
+    def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
+        """Log figures; those that are not defined are left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        known = {name: value for name, value in metrics.items() if value is not None}
+        with _translated(self._uri):
+            self._client.log_batch(
+                self.run_id, metrics=[Metric(name, float(value), now, 0) for name, value in known.items()]
+            )
+
+    def log_folder(self, folder: Path) -> None:
+        """Log a folder's files at the root of the run's artifacts."""
+        with _translated(self._uri):
+            self._client.log_artifacts(self.run_id, str(folder))
+
+    def log_bundle(self, bundle: ModelBundle) -> None:
+        """Log a bundle as the folder that the registry loads."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / BUNDLE
+            bundle.save(path)
+            with _translated(self._uri):
+                self._client.log_artifacts(self.run_id, str(path), BUNDLE)
+
+    def finish(self) -> None:
+        """End the run as done."""
+        self._client.set_terminated(self.run_id, "FINISHED")
+
+    def fail(self) -> None:
+        """End the run as failed."""
+        self._client.set_terminated(self.run_id, "FAILED")
+
+    def register(self, registry: Registry, bundle: ModelBundle) -> str:
+        """Make the logged bundle the business's newest version, alias `challenger`; return its number."""
+        return registry.register(self.run_id, BUNDLE, bundle_hash=bundle.hash).version
+
+
+def environment_tags() -> dict[str, str | None]:
+    """What made this run: commit, lock, versions."""
+    return {
+        "git_commit": git_commit(),
+        "lock_fingerprint": lock_fingerprint(),
+        "python": platform.python_version(),
+        "lightgbm": importlib.metadata.version("lightgbm"),
+        "keepwell": importlib.metadata.version("keepwell"),
+    }
+
+
+class _translated:  # reads as a statement: with _translated(uri)
+    """Says a store's own errors in one sentence."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if isinstance(error, (MlflowException, OSError)):
+            first = str(error).strip().splitlines()[0]
+            raise TrainingError(f"The run cannot be tracked in {self._uri.split('@')[-1]}: {first}") from error
