@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.types import Float32, String
 from redis.exceptions import RedisError
 
-from features.errors import ConfigError, HomeError, StoreUnavailable, UnknownCustomer
+from features.errors import ConfigError, StoreUnavailable, UnknownCustomer
 from features.generation import Generation
 from features.schema import DType, FeatureSchema, Value
 
@@ -151,7 +152,6 @@ class OfflineStore:
 
     def materialize(self, advance: Callable[[int], None] | None = None) -> None:
         """Write the rows of `as_of`, and of `before`, to the online store; `advance` hears of rows × pillars written."""
-        import pyarrow.parquet as pq  # noqa: PLC0415 - serving imports this module and never writes
 
         generation = self.generation
         moments = dict(zip(self._projects(), (generation.as_of, generation.before), strict=False))
@@ -175,7 +175,6 @@ class OfflineStore:
 
     def rows_to_materialize(self) -> int:
         """How many rows × pillars `materialize` writes."""
-        import pyarrow.parquet as pq  # noqa: PLC0415
 
         moments = [moment for moment in (self.generation.as_of, self.generation.before) if moment]
         pillars = self.generation.schema.pillars
@@ -185,7 +184,6 @@ class OfflineStore:
 
     def population(self, cutoffs: Sequence[datetime] | None = None) -> pd.DataFrame:
         """Who was a customer at each cutoff (default: the training cutoffs): columns customer_id, event_timestamp."""
-        import pyarrow.parquet as pq  # noqa: PLC0415
 
         wanted = list(self.generation.cutoffs if cutoffs is None else cutoffs)
         rows = pq.read_table(
@@ -193,7 +191,8 @@ class OfflineStore:
             columns=[JOIN_KEY, EVENT_TIMESTAMP],
             filters=[(EVENT_TIMESTAMP, "in", wanted)],
         )
-        return rows.to_pandas().sort_values([EVENT_TIMESTAMP, JOIN_KEY], ignore_index=True)
+        frame: pd.DataFrame = rows.to_pandas()
+        return frame.sort_values([EVENT_TIMESTAMP, JOIN_KEY], ignore_index=True)
 
     def training_frame(self, entities: pd.DataFrame, features: Sequence[str] | None = None) -> pd.DataFrame:
         """What was known of each row's customer at its moment, by Feast's point-in-time join.
@@ -206,7 +205,7 @@ class OfflineStore:
         schema = self.generation.schema.select(names)
         frame = entities[[JOIN_KEY, EVENT_TIMESTAMP]].reset_index(drop=True)
         frame["row_position"] = range(len(frame))
-        answer = (
+        answer: pd.DataFrame = (
             _store(self.generation, self.generation.project)
             .get_historical_features(
                 entity_df=frame,
@@ -236,7 +235,9 @@ class OnlineStore:
         self.generation = generation
         schema = generation.schema
         stored_as = schema.stored_as
-        self._features = [(feature.name, feature.dtype is DType.STRING) for p in schema.pillars for feature in p.features]
+        self._features = [
+            (feature.name, feature.dtype is DType.STRING) for p in schema.pillars for feature in p.features
+        ]
         self._columns = {stored_as[feature.name]: feature for feature in schema}
         self._first = {pillar.name: stored_as[pillar.features[0].name] for pillar in schema.pillars}
         self._references = [
@@ -392,7 +393,7 @@ def _rows_of(
         yield key, dict(zip(columns, values, strict=True)), moment, moment
 
 
-class _reachable:  # noqa: N801 - reads as a statement: with _reachable(generation)
+class _reachable:
     """Turns a store's own errors into StoreUnavailable."""
 
     def __init__(self, generation: Generation) -> None:
@@ -405,6 +406,3 @@ class _reachable:  # noqa: N801 - reads as a statement: with _reachable(generati
         if isinstance(error, _UNREACHABLE):
             kept = self._generation.online_file if self._generation.online_store == "sqlite" else "Redis"
             raise StoreUnavailable(f"The online store ({kept}) does not answer: {error}.") from error
-
-
-__all__ = ["HomeError", "OfflineStore", "OnlineRows", "OnlineStore", "forget", "online_store_from_environment"]

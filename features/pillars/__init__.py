@@ -1,0 +1,1 @@
+"""The six sides of a customer relationship, and "other" for what no side knows."""

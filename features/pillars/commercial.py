@@ -1,0 +1,127 @@
+"""Commercial: what they pay, and whether the payments arrive."""
+
+from __future__ import annotations
+
+from features.pillars.evidence import PURCHASES, Evidence
+from features.pillars.measures import (
+    active_days,
+    age_of_pillar,
+    counts,
+    days_active,
+    distinct,
+    events,
+    mean,
+    rhythm,
+    since,
+    total,
+)
+from features.schema import Feature, Pillar
+
+
+def pillar(evidence: Evidence) -> Pillar | None:
+    """The features of purchases, refunds, failed payments and mrr, or None where none of them is recorded."""
+    name = "commercial"
+    money = f"{{value}} {evidence.currency}" if evidence.currency else "{value}"
+    features: list[Feature] = []
+    if evidence.has_mrr:
+        features.append(
+            Feature(
+                name="mrr",
+                pillar=name,
+                unit=evidence.currency or "",
+                sentence=f"pays {money} a month",
+                missing="no monthly revenue known",
+                expression=lambda table: table.customer_mrr.max(),
+            )
+        )
+    if evidence.seen(*PURCHASES):
+        features += _purchases(name, evidence, money)
+    if evidence.seen("refund"):
+        features += counts(name, "refunds", "refund", ("refund",), (90, 180), direction=0)
+        if "refund" in evidence.valued:
+            features.append(
+                Feature(
+                    name="refunded_180d",
+                    pillar=name,
+                    unit=evidence.currency or "",
+                    sentence=f"{money} refunded in the last 180 days",
+                    expression=total(events("refund", days=180)),
+                )
+            )
+    if evidence.seen("payment_failed"):
+        features += counts(name, "payment_failures", "failed payment", ("payment_failed",), (30, 90, 180), direction=1)
+        features.append(since(name, "payment_failure", "failed payment", ("payment_failed",), direction=-1))
+    if not features:
+        return None
+    return Pillar(name, (*features, age_of_pillar(name, evidence)))
+
+
+def _purchases(name: str, evidence: Evidence, money: str) -> list[Feature]:
+    # A file of order lines has many rows a purchase: distinct days are the purchases that a person would count.
+    features = [
+        *counts(name, "purchases", "purchase", PURCHASES, (30, 90, 180)),
+        *days_active(name, "purchase", "purchase", PURCHASES, (7, 30, 90, 180)),
+        Feature(
+            name="purchase_days",
+            pillar=name,
+            unit="days",
+            sentence="{value} day{s} with a purchase in all",
+            direction=-1,
+            expression=active_days(events(*PURCHASES)),
+        ),
+        *rhythm(name, "purchase", "purchase", PURCHASES),
+    ]
+    if "purchase" in evidence.valued:
+        features += [
+            Feature(
+                name=f"spend_{days}d",
+                pillar=name,
+                unit=evidence.currency or "",
+                sentence=f"{money} spent in the last {days} days",
+                direction=-1,
+                expression=total(events(*PURCHASES, days=days)),
+            )
+            for days in (30, 90, 180)
+        ]
+        features += [
+            Feature(
+                name="spend_total",
+                pillar=name,
+                unit=evidence.currency or "",
+                sentence=f"{money} spent in all",
+                direction=-1,
+                expression=total(events(*PURCHASES)),
+            ),
+            Feature(
+                name="purchase_value_mean",
+                pillar=name,
+                unit=evidence.currency or "",
+                sentence=f"a purchase is {money} on average",
+                missing="no purchase yet",
+                expression=mean(events(*PURCHASES)),
+            ),
+            Feature(
+                name="spend_per_day_mean",
+                pillar=name,
+                unit=evidence.currency or "",
+                sentence=f"a day with a purchase brings {money} on average",
+                missing="no purchase yet",
+                expression=lambda table: (
+                    table.value.sum(where=events(*PURCHASES).among(table))
+                    / active_days(events(*PURCHASES))(table).nullif(0)
+                ),
+            ),
+        ]
+    if evidence.says("purchase", "item"):
+        features += [
+            Feature(
+                name=f"items_distinct_{days}d",
+                pillar=name,
+                unit="count",
+                sentence=f"{{value}} different item{{s}} bought in the last {days} days",
+                direction=-1,
+                expression=distinct(events(*PURCHASES, days=days), "item"),
+            )
+            for days in (90, 180)
+        ]
+    return features

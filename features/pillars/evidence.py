@@ -1,0 +1,82 @@
+"""What a business's data holds: which features can be declared follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from features.schema import DType
+
+PURCHASES = ("purchase",)
+SUBSCRIPTION = ("subscription_started", "subscription_renewed", "subscription_changed", "subscription_cancelled")
+CONSENTS = ("consent_given", "consent_withdrawn")
+TICKETS = ("ticket_opened", "ticket_resolved")
+TOUCHES = ("touch", "touch_opened", "touch_clicked")
+
+FED_BY: Mapping[str, tuple[str, ...]] = {
+    "adoption": ("feature_used",),
+    "engagement": ("session", *TOUCHES),
+    "sentiment": ("survey_answered", "comment"),
+    "support": TICKETS,
+    "commercial": (*PURCHASES, "refund", "payment_failed"),
+    "relationship": (*SUBSCRIPTION, *CONSENTS),
+}
+"""Pillar -> the canonical event types that feed it; any other type feeds "other"."""
+
+PROPERTIES: Mapping[str, tuple[str, ...]] = {
+    "action": TOUCHES,
+    "feature": ("feature_used",),
+    "first_contact": ("ticket_resolved",),
+    "item": PURCHASES,
+    "mrr": SUBSCRIPTION,
+    "plan": SUBSCRIPTION,
+    "scope": CONSENTS,
+    "survey": ("survey_answered",),
+    "ticket": TICKETS,
+}
+"""The event properties that features read, and of which types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """An action that may be taken `count` times in `days`, so that its touches must be counted."""
+
+    action: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Event types, properties and attributes that occur at least once in the accepted data, and what decisions need.
+
+    `types` are the event types, `valued` those with a figure, `properties` the (type, property) pairs with a word,
+    `surveys` the kinds of survey, `attributes` the customers' own columns (without plan and mrr), `activity` the types
+    whose absence means churn, `scopes` the consents and `caps` the touches that actions ask for.
+    """
+
+    types: frozenset[str]
+    valued: frozenset[str] = frozenset()
+    properties: frozenset[tuple[str, str]] = frozenset()
+    surveys: frozenset[str] = frozenset()
+    attributes: Mapping[str, DType] = field(default_factory=dict)
+    has_plan: bool = False
+    has_mrr: bool = False
+    activity: frozenset[str] = frozenset()
+    currency: str | None = None
+    scopes: tuple[str, ...] = ()
+    caps: tuple[Cap, ...] = ()
+
+    def seen(self, *types: str) -> bool:
+        """Whether any of `types` occurs."""
+        return not self.types.isdisjoint(types)
+
+    def says(self, kind: str, name: str) -> bool:
+        """Whether events of type `kind` carry the property `name`."""
+        return (kind, name) in self.properties
+
+    def feeding(self, pillar: str) -> tuple[str, ...]:
+        """The event types in the data that feed `pillar`."""
+        if pillar in FED_BY:
+            return tuple(kind for kind in FED_BY[pillar] if kind in self.types)
+        known = {kind for kinds in FED_BY.values() for kind in kinds}
+        return tuple(sorted(self.types - known))
