@@ -1,0 +1,127 @@
+"""Bringing the table of current scores up to date: everybody scored by what stands now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.errors import StoreUnavailable, UnknownCustomer
+from features.generation import Generation
+from features.home import Home
+from serving.current import CurrentScores
+from serving.database import Database
+from serving.errors import NoRelease
+from serving.playbook import Playbook
+from serving.progress import progress
+from serving.rows import BatchRow, score_as_of_now
+from serving.scorer import CustomerScore, Scorer
+
+if TYPE_CHECKING:
+    from serving.champion import ReleaseSource
+    from serving.release import Release
+    from serving.settings import Settings
+
+_CHUNK = 500
+
+
+class Superseded(NoRelease):
+    """A newer build or champion stands: what was to be made current no longer is."""
+
+    def __init__(self) -> None:
+        super().__init__("A newer build or champion came while this one was being made ready.")
+
+
+def bring_up_to_date(current: CurrentScores, source: ReleaseSource, release: Release) -> Release:
+    """Make the table of current scores that of `release` if it is not; give the release with its population.
+
+    One process of a home does it at a time; the others wait, and find it done.
+
+    Raises:
+        Superseded: `release` no longer stands, and rewriting the table would turn time back.
+        StoreUnavailable, DatabaseUnavailable: nothing was rewritten.
+    """
+    with Home(release.generation.path.parent.parent).lock("refresh", wait=True):
+        if not current.is_current(release.key):
+            if source.newest().key != release.key:
+                raise Superseded
+            total = sum(len(ids) for ids in population(release.generation))
+            with progress("Scoring customers", total) as advance:
+                current.rewrite(release.key, scored_population(current.database, release, advance))
+        probabilities = current.probabilities(release.key)
+    if probabilities is None:
+        raise Superseded
+    return release.with_population(probabilities)
+
+
+def refresh(settings: Settings) -> str:
+    """Bring the table up to date with what stands, if anything does; give a sentence that says what was done.
+
+    Raises:
+        FeaturesError, ModelsError, ServingError: it could not be; the table is as it was.
+    """
+    home = settings.state
+    if not home.current_file.exists():
+        return "There are no current scores to refresh: nothing was built yet."
+    if settings.tracking_uri is None and not (home.mlflow / "mlflow.db").exists():
+        return "There are no current scores to refresh: no model was trained yet."
+    from serving.champion import ReleaseSource
+
+    source = ReleaseSource(settings)
+    try:
+        candidate = source.newest()
+    except NoRelease as error:
+        return f"There are no current scores to refresh. {error}"
+    database = Database(settings.database)
+    try:
+        database.migrate()
+        current = CurrentScores(database)
+        while not current.is_current(candidate.key):
+            try:
+                release = bring_up_to_date(current, source, source.load(candidate))
+            except Superseded:
+                candidate = source.newest()
+                continue
+            return f"{release.population.size} current scores, of model version {release.model_version}."
+        return "The current scores are up to date."
+    finally:
+        database.close()
+
+
+def population(generation: Generation) -> Iterator[list[str]]:
+    """The ids of the customers at the generation's moment, some at a time."""
+    file = pq.ParquetFile(generation.snapshot_file(generation.schema.pillars[0].name))
+    waiting: list[str] = []
+    for batch in file.iter_batches(batch_size=65_536, columns=["customer_id", "event_timestamp"]):
+        now = batch.filter(pc.equal(batch.column("event_timestamp"), generation.as_of))
+        waiting += now.column("customer_id").to_pylist()
+        while len(waiting) >= _CHUNK:
+            yield waiting[:_CHUNK]
+            waiting = waiting[_CHUNK:]
+    if waiting:
+        yield waiting
+
+
+def scored_population(database: Database, release: Release, advance: Callable[[int], None]) -> Iterator[BatchRow]:
+    """A row for every customer of the release's build.
+
+    Raises:
+        StoreUnavailable: the store does not answer, or lacks customers that the build wrote.
+    """
+    scorer, playbook = Scorer(release), Playbook.of(release.generation)
+    for customer_ids in population(release.generation):
+        scores: list[CustomerScore] = []
+        for score in score_as_of_now(scorer, customer_ids):
+            if isinstance(score, UnknownCustomer):
+                # To leave them out would say that they are gone.
+                raise StoreUnavailable(
+                    f"The online store lost customers of the build: {score}; build the features again."
+                )
+            scores.append(score)
+        with database.read() as connection:
+            actions = playbook.suggest(connection, scores, scores[0].scored_at)
+        for score, action in zip(scores, actions, strict=True):
+            yield BatchRow.of(score, action)
+        advance(len(scores))

@@ -1,0 +1,73 @@
+"""One customer's score as a flat row: what batch files hold, and what the table of current scores keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+
+from features.errors import UnknownCustomer
+from serving.scorer import CustomerScore, Explain, Scorer
+
+REASONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """A scored customer in the columns that files and `GET /v1/scores` share; times are UTC."""
+
+    customer_id: str
+    churn_probability: float
+    health_score: float
+    health_band: str
+    reason_1: str | None
+    reason_2: str | None
+    reason_3: str | None
+    action: str
+    model_version: str
+    scorecard_version: str
+    feature_timestamp: datetime | None
+    scored_at: datetime
+
+    @classmethod
+    def of(cls, score: CustomerScore, action: str) -> BatchRow:
+        """The row of an explained score, with the action that is suggested or was decided."""
+        texts: list[str | None] = [reason.text for reason in (score.reasons or ())[:REASONS]]
+        reason_1, reason_2, reason_3 = texts + [None] * (REASONS - len(texts))
+        return cls(
+            customer_id=score.customer_id,
+            churn_probability=score.probability,
+            health_score=score.score,
+            health_band=score.band.value,
+            reason_1=reason_1,
+            reason_2=reason_2,
+            reason_3=reason_3,
+            action=action,
+            model_version=score.model_version,
+            scorecard_version=score.scorecard_version,
+            feature_timestamp=score.feature_timestamp,
+            scored_at=score.scored_at,
+        )
+
+
+COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(BatchRow))
+
+
+def score_as_of_now(scorer: Scorer, customer_ids: Sequence[str]) -> list[CustomerScore | UnknownCustomer]:
+    """Explained scores of these customers, in order, without the change since last month, which rows don't show.
+
+    Raises:
+        StoreUnavailable: the feature store does not answer; nobody is scored then.
+    """
+    wanted = list(dict.fromkeys(customer_ids))
+    read = scorer.release.store.read(wanted)
+    unknown = set(read.unknown)
+    pillars = [read.feature_timestamps[name] for name in scorer.release.pillars]
+    results: dict[str, CustomerScore | UnknownCustomer] = {}
+    for position, score in enumerate(scorer.score_rows(wanted, read.columns, Explain.TOP)):
+        if score.customer_id in unknown:
+            results[score.customer_id] = UnknownCustomer((score.customer_id,))
+            continue
+        moments = [moment for moment in (pillar[position] for pillar in pillars) if moment is not None]
+        results[score.customer_id] = replace(score, feature_timestamp=min(moments, default=None))
+    return [results[customer_id] for customer_id in customer_ids]

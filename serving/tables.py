@@ -1,0 +1,165 @@
+"""The tables of the service's own database: keys, current scores, decisions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy import DateTime as SqlDateTime
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An instant, in UTC on the way in and out; SQLite itself would forget the zone."""
+
+    impl = SqlDateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone is no instant")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+database_secrets = Table(
+    "database_secrets",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+    CheckConstraint("role IN ('scorer', 'manager', 'admin')", name="role"),
+)
+# A name is one live key; a revoked name may be used again.
+Index(
+    "uq_api_keys_live_name",
+    api_keys.c.name,
+    unique=True,
+    sqlite_where=api_keys.c.revoked_at.is_(None),
+    postgresql_where=api_keys.c.revoked_at.is_(None),
+)
+
+# One row per rewrite that changed something: the rows it moved carry the sequences first_sequence … last_sequence.
+# `visible_at` is stamped after the commit, so that no reader can have looked later than it and missed the rows.
+score_rewrites = Table(
+    "score_rewrites",
+    metadata,
+    Column("last_sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_sequence", BigInteger, nullable=False),
+    Column("rewritten_at", UtcTime, nullable=False),
+    Column("visible_at", UtcTime, index=True),
+)
+
+# The release that the rows of current_scores are of: one row, or none before the first rewrite.
+score_release = Table(
+    "score_release",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("release", String(500), nullable=False),
+    Column("rewritten_at", UtcTime, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+current_scores = Table(
+    "current_scores",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False, unique=True),
+    Column("deleted", Boolean(create_constraint=False), nullable=False),
+    Column("churn_probability", Float(53)),
+    Column("health_score", Float(53)),
+    Column("health_band", String(20)),
+    Column("reason_1", Text),
+    Column("reason_2", Text),
+    Column("reason_3", Text),
+    Column("action", String(200)),
+    Column("model_version", String(40)),
+    Column("scorecard_version", String(40)),
+    Column("feature_timestamp", UtcTime),
+    Column("scored_at", UtcTime),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", String(40), primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("action", String(200), nullable=False),
+    Column("channel", String(200)),
+    Column("pscore", Float(53), nullable=False),
+    Column("action_dist", JSON, nullable=False),
+    Column("answer", JSON, nullable=False),
+    Column("context", JSON, nullable=False),
+    Column("policy_version", String(80), nullable=False),
+    Column("model_version", String(40), nullable=False),
+    Column("scorecard_version", String(40), nullable=False),
+    Column("generation", String(80), nullable=False),
+    Column("decided_by", String(200), nullable=False),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("reward", Float(53)),
+    Column("executed", Boolean(create_constraint=False)),
+    Column("outcome_at", UtcTime),
+    Index(None, "customer_id", "decided_at"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("principal", String(200), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("request_digest", String(64), nullable=False),
+    Column("answer", JSON, nullable=False),
+    Column("created_at", UtcTime, nullable=False, index=True),
+)
+
+__all__ = [
+    "UtcTime",
+    "api_keys",
+    "current_scores",
+    "database_secrets",
+    "decisions",
+    "idempotency_keys",
+    "metadata",
+    "score_release",
+    "score_rewrites",
+]
