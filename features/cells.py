@@ -1,0 +1,163 @@
+"""DuckDB SQL that reads one cell of a source as an id, a text, a number, a time or a condition, whatever its column's type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# The largest float32: Feast stores features as Float32, so beyond it a value is infinite.
+_FLOAT32: Final = "3.4028234663852886e38"
+_MISSING: Final = "('', 'na', 'n/a', 'nan', 'null', 'none')"
+_INFINITE: Final = "('inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
+_FRACTIONS: Final = ("DOUBLE", "FLOAT")
+_NUMBERS: Final = (
+    *_FRACTIONS,
+    *(
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "UHUGEINT",
+    ),
+)
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A column of a source: its name, its SQL, its DuckDB type; every property is SQL over one row."""
+
+    name: str
+    sql: str
+    type: str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the column's type, not its content, makes it numbers."""
+        return self.type in _NUMBERS or self.type.startswith("DECIMAL")
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the column's type makes it times."""
+        return self.type == "DATE" or self.type.startswith("TIMESTAMP")
+
+    @property
+    def written(self) -> str:
+        """The cell as VARCHAR, whole numbers without decimals, NULL where the cell is null or NaN."""
+        if self.type == "VARCHAR":
+            return self.sql
+        if self.type in _FRACTIONS:
+            whole = f"{self.sql} = trunc({self.sql}) AND abs({self.sql}) < 1e15"
+            return (
+                f"CASE WHEN isnan({self.sql}) THEN NULL WHEN {whole} THEN CAST(CAST({self.sql} AS BIGINT) AS VARCHAR) "
+                f"ELSE CAST({self.sql} AS VARCHAR) END"
+            )
+        if self.type == "JSON" or self.type.startswith(("STRUCT", "MAP")) or self.type.endswith("]"):
+            return f"CAST(to_json({self.sql}) AS VARCHAR)"
+        return f"CAST({self.sql} AS VARCHAR)"
+
+    @property
+    def text(self) -> str:
+        """The cell as VARCHAR, NULL where it is blank."""
+        return f"CASE WHEN trim({self.written}) = '' THEN NULL ELSE {self.written} END"
+
+    @property
+    def id(self) -> str:
+        """The cell as an id: trimmed, whole numbers without decimals, NULL where it is blank or says that it is missing."""
+        trimmed = f"trim({self.written})"
+        return (
+            f"CASE WHEN lower({trimmed}) IN {_MISSING} THEN NULL "
+            f"WHEN {trimmed} LIKE '%.0%' AND regexp_full_match({trimmed}, '-?[0-9]+[.]0+') "
+            f"THEN split_part({trimmed}, '.', 1) ELSE {trimmed} END"
+        )
+
+    @property
+    def present(self) -> str:
+        """BOOLEAN: the cell holds something, a number perhaps."""
+        if self.type in _FRACTIONS:
+            return f"coalesce(NOT isnan({self.sql}), FALSE)"
+        if self.is_number:
+            return f"{self.sql} IS NOT NULL"
+        return f"coalesce(lower(trim({self.written})) NOT IN {_MISSING}, FALSE)"
+
+    @property
+    def filled(self) -> str:
+        """BOOLEAN: the cell is not blank; unlike `present`, "NA" and "none" count."""
+        return f"coalesce(trim({self.written}) <> '', FALSE)"
+
+    @property
+    def number(self) -> str:
+        """The cell as a finite DOUBLE, NULL where it is missing, infinite or no number."""
+        if self.is_number:
+            value = f"CAST({self.sql} AS DOUBLE)"
+            if self.type not in _FRACTIONS:
+                return value
+            return f"CASE WHEN abs({value}) <= {_FLOAT32} THEN {value} END"
+        if self.type == "BOOLEAN":
+            return f"CAST({self.sql} AS DOUBLE)"
+        # DuckDB's cast also takes digits grouped by underscores, which no other reader does.
+        value = f"TRY_CAST(trim({self.written}) AS DOUBLE)"
+        return f"CASE WHEN abs({value}) <= {_FLOAT32} AND NOT contains({self.written}, '_') THEN {value} END"
+
+    @property
+    def infinite(self) -> str:
+        """BOOLEAN: the cell is ±inf, or beyond what a float32 holds."""
+        if self.is_number:
+            value = f"CAST({self.sql} AS DOUBLE)"
+            return f"coalesce(NOT isnan({value}) AND abs({value}) > {_FLOAT32}, FALSE)"
+        if self.type == "BOOLEAN":
+            return "FALSE"
+        value = f"TRY_CAST(trim({self.written}) AS DOUBLE)"
+        word = f"lower(trim({self.written})) IN {_INFINITE}"
+        return f"coalesce({word} OR (abs({value}) > {_FLOAT32} AND NOT isnan({value})), FALSE)"
+
+    @property
+    def junk(self) -> str:
+        """BOOLEAN: the cell holds something that is no number."""
+        if self.is_number or self.type == "BOOLEAN":
+            return "FALSE"
+        return f"({self.present} AND {self.number} IS NULL AND NOT {self.infinite})"
+
+    @property
+    def condition(self) -> str:
+        """The cell as BOOLEAN: true and false, or a number other than zero."""
+        if self.type == "BOOLEAN":
+            return self.sql
+        if self.is_number:
+            return f"({self.number} <> 0)"
+        return f"TRY_CAST(trim({self.written}) AS BOOLEAN)"
+
+    def time(self, format: str | None = None) -> str:
+        """The cell as TIMESTAMPTZ, NULL where it is no time; without zone it is in the connection's `TimeZone`."""
+        if self.is_time:
+            return f"TRY_CAST({self.sql} AS TIMESTAMPTZ)"
+        if format is not None:
+            return f"CAST(try_strptime(trim({self.written}), {literal(format)}) AS TIMESTAMPTZ)"
+        # Unguarded, the cast takes words such as 'epoch' and 'infinity' as times.
+        trimmed = f"trim({self.written})"
+        return (
+            f"CASE WHEN regexp_matches({trimmed}, '^[0-9]{{4}}[-/][0-9]') THEN TRY_CAST({trimmed} AS TIMESTAMPTZ) END"
+        )
+
+    @property
+    def json(self) -> str:
+        """The cell as a value for json_object; JSON has no NaN and no infinity."""
+        if self.type in _FRACTIONS:
+            return (
+                f"CASE WHEN isfinite({self.sql}) THEN to_json({self.sql}) ELSE to_json(CAST({self.sql} AS VARCHAR)) END"
+            )
+        return f"to_json({self.sql})"

@@ -1,0 +1,243 @@
+"""The events of a business: every source's rows in canonical columns, checked, without duplicates, sorted by customer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import duckdb
+
+from features.business import Column, CustomersSource, EventsData, EventSource
+from features.cells import Cell, literal, quoted
+from features.columns import number_reasons, profiled, refuse_reserved
+from features.errors import ConfigError
+from features.expression import Expression, Kind
+from features.intake import Intake
+from features.quarantine import Reason
+from features.source import FILE, LINE, Relation
+
+_GOOD: Final = "NOT filtered AND reason IS NULL"
+# Only ids that come more than once are ordered: a window over all of them would sort the whole log.
+_DUPLICATES: Final = f"""
+CREATE TABLE duplicates AS SELECT source, {FILE}, {LINE} FROM (
+    SELECT source, {FILE}, {LINE}, row_number() OVER (PARTITION BY event_id ORDER BY source, {FILE}, {LINE}) AS occurrence
+    FROM staged SEMI JOIN (
+        SELECT event_id FROM staged WHERE {_GOOD} AND event_id IS NOT NULL GROUP BY event_id HAVING count(*) > 1
+    ) AS repeated USING (event_id)
+    WHERE {_GOOD}
+) WHERE occurrence > 1
+"""
+_EVENT: Final = (
+    "event_id",
+    "customer_id",
+    "occurred_at",
+    "received_at",
+    "type",
+    "channel",
+    "value",
+    "text",
+    "properties",
+)
+_CUSTOMER: Final = {
+    "created_at": "TIMESTAMPTZ",
+    "name": "VARCHAR",
+    "owner": "VARCHAR",
+    "plan": "VARCHAR",
+    "mrr": "DOUBLE",
+}
+_RESERVED: Final = ("customer_id", *_CUSTOMER, "event_timestamp", "created_timestamp")
+
+
+def read_events(intake: Intake, data: EventsData) -> tuple[datetime, datetime]:
+    """Write events.parquet, sorted by customer and time; the times of the first and the last event, in UTC."""
+    for position, one in enumerate(data.events):
+        number, relation = intake.open(one.path, one.delimiter)
+        key = "[data.events]" if len(data.events) == 1 else f"[[data.events]] number {position + 1},"
+        rows = f"SELECT {number} AS source, * FROM ({_canonical(intake, one, relation, key)})"
+        intake.execute("Reading events", f"{'INSERT INTO staged' if position else 'CREATE TABLE staged AS'} {rows}")
+    intake.execute("Looking for duplicates", _DUPLICATES)
+    intake.connection.execute(
+        f"CREATE VIEW accepted AS SELECT * FROM staged ANTI JOIN duplicates USING (source, {FILE}, {LINE}) WHERE {_GOOD}"
+    )
+    numbers = range(len(data.events))
+    for number in numbers:
+        own = f"source = {number}"
+        intake.reject_bad_lines(number)
+        intake.reject(number, f"SELECT * FROM staged WHERE {own} AND NOT filtered AND reason IS NOT NULL")
+        repeated = f"SELECT {FILE}, {LINE}, {literal(Reason.DUPLICATE_EVENT)} AS reason FROM duplicates WHERE {own}"
+        intake.reject_by_position(number, repeated)
+        filtered = intake.scalar(f"SELECT count(*) FROM staged WHERE {own} AND filtered")
+        intake.count(number, intake.scalar(f"SELECT count(*) FROM accepted WHERE {own}"), filtered)
+    intake.refuse_if_useless(numbers, "events")
+    intake.copy(
+        "Writing events",
+        f"SELECT {', '.join(map(quoted, _EVENT))} FROM accepted ORDER BY customer_id, occurred_at, source, {FILE}, {LINE}",
+        "events.parquet",
+    )
+    first, last = intake.connection.execute(
+        "SELECT epoch_us(min(occurred_at)), epoch_us(max(occurred_at)) FROM accepted"
+    ).fetchall()[0]
+    return _from_microseconds(first), _from_microseconds(last)
+
+
+def _from_microseconds(count: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=count)
+
+
+def _canonical(intake: Intake, one: EventSource, relation: Relation, key: str) -> str:
+    """SQL: a source's rows with position, `filtered`, `reason` (NULL: good), `raw` where it is not, and the event."""
+    place = f"{intake.business.path}: {key}"
+    if one.occurred_format is not None:
+        _check_format(intake.connection, one.occurred_format, place)
+    customer = relation.required(one.customer_id, "customer_id", f"{key} customer_id")
+    occurred = relation.required(one.occurred_at, "occurred_at", f"{key} occurred_at")
+    received = relation.optional(one.received_at, "received_at", f"{key} received_at")
+    if isinstance(one.type, str):
+        type_sql = literal(one.type)
+    else:
+        type_cell = relation.required(one.type.name if isinstance(one.type, Column) else None, "type", f"{key} type")
+        type_sql = f"trim({type_cell.text})"
+    parsed = {
+        "customer_id": customer.id,
+        "occurred_at": occurred.time(one.occurred_format),
+        "received_at": _received(received, one.occurred_format) if received else "NULL::TIMESTAMPTZ",
+        "type": type_sql,
+    }
+    for name, given in (("event_id", one.event_id), ("channel", one.channel), ("text", one.text)):
+        cell = relation.optional(given, name, f"{key} {name}")
+        parsed[name] = "NULL::VARCHAR" if cell is None else cell.id if name == "event_id" else cell.text
+    parsed["value"], numbers = _value(one, relation, place, key)
+    parsed["properties"], bad_properties = _properties(one, relation, key)
+    filtered = "FALSE"
+    if one.where is not None:
+        where = Expression.parse(one.where, f"{place} where", result="condition")
+        tested, cells = _compiled(where, relation, f"{key} where")
+        numbers = [*numbers, *(cell for cell in cells if cell not in numbers)]
+        # What cannot be compared is a bad row, not one that the condition leaves out.
+        readable = " AND ".join(f"NOT {cell.junk} AND NOT {cell.infinite}" for cell in cells) or "TRUE"
+        filtered = f"{readable} AND NOT coalesce({tested}, FALSE)"
+    present = f"{received.present} AND received_at IS NULL" if received else "FALSE"
+    infinite = f'WHEN abs("value") > 3.4028234663852886e38 OR isnan("value") THEN {literal(Reason.INFINITE)}'
+    reasons = [
+        f"WHEN customer_id IS NULL THEN {literal(Reason.NO_CUSTOMER)}",
+        f"WHEN type IS NULL THEN {literal(Reason.NO_TYPE)}",
+        f"WHEN NOT {occurred.present} THEN {literal(Reason.NO_TIME)}",
+        f"WHEN occurred_at IS NULL THEN {literal(Reason.BAD_TIME)}",
+        f"WHEN occurred_at < TIMESTAMPTZ '1900-01-01 00:00:00+00' THEN {literal(Reason.OLD_TIME)}",
+        f"WHEN occurred_at > {intake.now_sql} THEN {literal(Reason.FUTURE_TIME)}",
+        f"WHEN {present} THEN {literal(Reason.BAD_RECEIVED)}",
+        f"WHEN received_at > {intake.now_sql} THEN {literal(Reason.FUTURE_RECEIVED)}",
+        *number_reasons(numbers),
+        infinite,
+        f"WHEN {bad_properties} THEN {literal(Reason.BAD_PROPERTIES)}",
+    ]
+    cells_of = ", ".join(cell.sql for cell in relation.cells)
+    parsed_sql = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in parsed.items())
+    event = ", ".join(
+        "coalesce(received_at, occurred_at) AS received_at" if name == "received_at" else quoted(name)
+        for name in _EVENT
+    )
+    return (
+        f"SELECT {FILE}, {LINE}, filtered, reason, CASE WHEN reason IS NOT NULL THEN {relation.raw} END AS raw, {event} FROM ("
+        f"SELECT *, CASE WHEN filtered THEN NULL {' '.join(reasons)} ELSE NULL END AS reason FROM ("
+        f"SELECT {FILE}, {LINE}, {filtered} AS filtered, {cells_of}, {parsed_sql} FROM {relation.sql}))"
+    )
+
+
+def _check_format(connection: duckdb.DuckDBPyConnection, format: str, place: str) -> None:
+    try:
+        connection.execute("SELECT try_strptime('', ?)", [format])
+    except duckdb.Error:
+        raise ConfigError(f"{place} occurred_format: {format!r} is no strptime format such as '%Y%m%d'.") from None
+
+
+def _received(cell: Cell, format: str | None) -> str:
+    return cell.time() if cell.is_time or format is None else f"coalesce({cell.time()}, {cell.time(format)})"
+
+
+def _value(one: EventSource, relation: Relation, place: str, key: str) -> tuple[str, list[Cell]]:
+    """SQL of the event's value, and the cells that must be numbers for it."""
+    cell = next((cell for cell in relation.cells if cell.name == (one.value or "value")), None)
+    if cell is not None:
+        return cell.number, [cell]
+    if one.value is None:
+        return "NULL::DOUBLE", []
+    return _compiled(Expression.parse(one.value, f"{place} value"), relation, f"{key} value")
+
+
+def _compiled(expression: Expression, relation: Relation, key: str) -> tuple[str, list[Cell]]:
+    """SQL of an expression over a relation, and the cells that it takes for numbers."""
+    cells = {name: relation.cell(name, key) for name in sorted(expression.columns)}
+
+    def column(name: str, kind: Kind) -> str:
+        cell = cells[name]
+        return {Kind.NUMBER: cell.number, Kind.CONDITION: cell.condition, Kind.TEXT: f"trim({cell.written})"}[kind]
+
+    numbers = [cells[name] for name, kind in sorted(expression.kinds.items()) if kind is Kind.NUMBER]
+    return expression.to_sql(column), numbers
+
+
+def _properties(one: EventSource, relation: Relation, key: str) -> tuple[str, str]:
+    """SQL of the event's properties, and SQL that says where they are no JSON object."""
+    if one.properties:
+        pairs: list[str] = []
+        for name, column in one.properties.items():
+            cell = relation.cell(column, f"{key} properties")
+            value = cell.number if cell.is_number else cell.sql if cell.type == "BOOLEAN" else cell.text
+            pairs.append(f"{literal(name)}, {value}")
+        return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)", "FALSE"
+    written = relation.optional(None, "properties", f"{key} properties")
+    if written is None:
+        return "NULL::VARCHAR", "FALSE"
+    valid = "json_valid(properties) AND CASE WHEN json_valid(properties) THEN json_type(properties) = 'OBJECT' END"
+    return written.text, f"properties IS NOT NULL AND NOT coalesce({valid}, FALSE)"
+
+
+def read_customers(intake: Intake, customers: CustomersSource | None) -> None:
+    """Write customers.parquet: those of the file, with their attributes, and those known only from events."""
+    nothing = ", ".join(f"NULL::{type} AS {name}" for name, type in _CUSTOMER.items())
+    known = f"SELECT NULL::VARCHAR AS customer_id, {nothing} LIMIT 0"
+    if customers is not None:
+        known = _staged_customers(intake, customers)
+    intake.copy(
+        "Writing customers",
+        f"WITH known AS ({known}), seen AS (SELECT DISTINCT customer_id FROM accepted) "
+        f"SELECT * FROM (SELECT * FROM known UNION ALL BY NAME SELECT * FROM seen ANTI JOIN known USING (customer_id)) "
+        f"ORDER BY customer_id",
+        "customers.parquet",
+    )
+
+
+def _staged_customers(intake: Intake, customers: CustomersSource) -> str:
+    """SQL: the accepted rows of the customers' file."""
+    key = "[data.customers]"
+    number, relation = intake.open(customers.path, customers.delimiter)
+    dropped = {relation.cell(column, f"{key} drop").name for column in customers.drop}
+    id = relation.required(customers.customer_id, "customer_id", f"{key} customer_id")
+    named: dict[str, Cell] = {}
+    for name in _CUSTOMER:
+        cell = relation.optional(getattr(customers, name), name, f"{key} {name}")
+        if cell is not None and cell.name not in dropped:
+            named[name] = cell
+    taken = {id.name, *dropped, *(cell.name for cell in named.values())}
+    attributes = [cell for cell in relation.cells if cell.name not in taken]
+    refuse_reserved(relation, attributes, _RESERVED, f"{key} drop")
+    profiles = profiled(intake.execute, relation, attributes)
+    reasons = [f"WHEN {id.id} IS NULL THEN {literal(Reason.NO_CUSTOMER)}"]
+    columns = [f"{id.id} AS id"]
+    for name, type in _CUSTOMER.items():
+        cell = named.get(name)
+        if cell is None:
+            columns.append(f"NULL::{type} AS {name}")
+        elif name == "created_at":
+            columns.append(f"{cell.time()} AS {name}")
+            reasons.append(f"WHEN {cell.present} AND {cell.time()} IS NULL THEN {literal(Reason.BAD_CREATED)}")
+            reasons.append(f"WHEN {cell.time()} > {intake.now_sql} THEN {literal(Reason.FUTURE_CREATED)}")
+        else:
+            columns.append(f"CAST({cell.number if name == 'mrr' else cell.text} AS {type}) AS {name}")
+    numbers = [profile.cell for profile in profiles if profile.is_number]
+    reasons += number_reasons([*numbers, *([named["mrr"]] if "mrr" in named else [])])
+    columns += [f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)]
+    intake.stage_customers("staged_customers", number, columns, reasons)
+    names = [f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles)]
+    return f"SELECT {', '.join(['id AS customer_id', *_CUSTOMER, *names])} FROM staged_customers WHERE reason IS NULL"
