@@ -53,12 +53,10 @@ def moments_of_events(business: Business, first_event: datetime, last_event: dat
         )
     if isinstance(churn.cutoffs, str):
         cutoffs = _regular(churn.cutoffs, first_event, as_of)
-        complete = [cutoff for cutoff in cutoffs if cutoff + timedelta(days=churn.horizon_days) <= end]
-        if not complete and not churn.test_cutoffs:
+        if not cutoffs and not churn.test_cutoffs:
             raise ConfigError(
-                f"{business.path}: [churn] cutoffs: no {churn.cutoffs} cutoff has {churn.horizon_days} days of outcome "
-                f"within the events ({first_event:%Y-%m-%d} to {last_event:%Y-%m-%d}); shorten horizon_days, list "
-                "cutoffs, or give more data."
+                f"{business.path}: [churn] cutoffs: no {churn.cutoffs} cutoff lies within the events, which reach from "
+                f"{first_event:%Y-%m-%d} to {last_event:%Y-%m-%d}; list cutoffs by date, or give more data."
             )
     else:
         cutoffs = churn.cutoffs

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,6 +82,16 @@ class Generation:
         return self.path / "online.db"
 
     @property
+    def online_name(self) -> str:
+        """The online store, as messages name it: a Redis URL may hold a password."""
+        return str(self.online_file) if self.online_store == "sqlite" else "Redis"
+
+    @property
+    def business_file(self) -> Path:
+        """The TOML that this was built from, as it was then."""
+        return self.path / "business.toml"
+
+    @property
     def quarantine(self) -> Path:
         return self.path / "quarantine"
 
@@ -92,6 +103,14 @@ class Generation:
     def snapshot_file(self, pillar: str) -> Path:
         """The pillar's features at all moments."""
         return self.path / "snapshots" / f"{pillar}.parquet"
+
+    @staticmethod
+    def project_name(business: str, generation_id: str) -> str:
+        """Feast's name for a generation's project, which no other generation of any business shares."""
+        # Feast keeps what it resolved in one cache per process, keyed by project: a name that two generations shared
+        # would mix them while a server swaps one for the other.
+        safe = re.sub(r"[^a-z0-9]+", "_", business.lower()).strip("_") or "business"
+        return f"{safe}_{generation_id.lower()}"
 
     @staticmethod
     def new_id(now: datetime) -> str:
@@ -146,22 +165,22 @@ class Generation:
         write_atomically(home.current_file, self.id + "\n")
 
     @classmethod
-    def collect(cls, home: Home) -> tuple[Generation, ...]:
-        """Remove unfinished generations and all but the newest 3 finished ones and the live one; return the finished ones removed.
+    def collect(cls, home: Home, forget: Callable[[str, Generation | None], None]) -> tuple[str, ...]:
+        """Remove unfinished generations, and finished ones but the newest 3 and the live one; return the ids removed.
 
-        Only under `home.lock("build")`: an unfinished directory is then a killed build's.
+        Before a directory goes, `forget` hears of its id, with the generation if it was finished, so that what lives
+        elsewhere goes with it. Only under `home.lock("build")`: an unfinished directory is then a killed build's.
         """
         live = home.current_file.read_text().strip() if home.current_file.exists() else None
-        finished = cls.complete(home)
-        removed = tuple(generation for generation in finished[:-KEPT] if generation.id != live)
-        for generation in removed:
+        finished = {generation.id: generation for generation in cls.complete(home)}
+        kept = {*list(finished)[-KEPT:], live}
+        found = sorted(path.name for path in home.generations.iterdir()) if home.generations.is_dir() else []
+        removed = tuple(name for name in found if name not in kept)
+        for name in removed:
+            forget(name, finished.get(name))
             # The manifest goes first, so that a kill in the middle leaves an unfinished directory, not a broken one.
-            (generation.path / MANIFEST).unlink()
-        kept = {generation.id for generation in finished} - {generation.id for generation in removed}
-        if home.generations.is_dir():
-            for path in home.generations.iterdir():
-                if path.name not in kept:
-                    shutil.rmtree(path, ignore_errors=True)
+            (home.generations / name / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(home.generations / name)
         return removed
 
     def _to_json(self) -> dict[str, Any]:

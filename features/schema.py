@@ -55,11 +55,14 @@ class Feature:
 
     def describe(self, value: object, typical: object) -> str:
         """Say `value` to a person, and what is `typical`: "4 open tickets; 0 is typical"."""
+        return f"{self.say(value)}; {self.show(typical) or 'none'} is typical"
+
+    def say(self, value: object) -> str:
+        """Say `value` to a person: "4 open tickets"."""
         shown = self.show(value)
         template = self.missing if shown is None else self.sentence
         slots = {"value": shown or "", "s": "" if shown == "1" else "s", "name": self.name}
-        said = _SLOT.sub(lambda match: slots[match[1]], template)
-        return f"{said}; {self.show(typical) or 'none'} is typical"
+        return _SLOT.sub(lambda match: slots[match[1]], template)
 
     def show(self, value: object) -> str | None:
         """`value` rounded for people, or None for null."""

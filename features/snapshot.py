@@ -27,7 +27,8 @@ JOINED_ROWS = 8_000_000
 CUSTOMER_COLUMNS = ("customer_id", "created_at", "name", "owner", "plan", "mrr")
 TABLE_COLUMNS = ("customer_id", "__outcome", "__order", "__group")
 
-Advance = Callable[[int], None]
+Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
+TASK = "Describing customers"
 
 _LARGEST = float(np.finfo(np.float32).max)
 _PREPARED = {"support": support.with_resolutions}
@@ -76,6 +77,10 @@ class EventLog:
                 f"{business.path}: no row of the sources could be used; the reasons are in the quarantine."
             )
         return cls(connection, events, customers, evidence, rows)
+
+    def close(self) -> None:
+        """Let go of DuckDB and its memory."""
+        self.connection.disconnect()
 
 
 def declared_schema(log: EventLog) -> FeatureSchema:
@@ -193,9 +198,9 @@ def pillar_features(log: EventLog, people: Any, pillar: Pillar) -> Any:
 
 
 def build_snapshots(
-    log: EventLog, schema: FeatureSchema, moments: Moments, path: Path, left_by: str, advance: Advance
+    log: EventLog, schema: FeatureSchema, moments: Moments, path: Path, left_by: str, progress: Progress
 ) -> int:
-    """Write snapshots/<pillar>.parquet for all moments; `advance` hears of each pillar and moment done.
+    """Write snapshots/<pillar>.parquet for all moments.
 
     Returns:
         How many customers the current snapshot has.
@@ -204,17 +209,20 @@ def build_snapshots(
     folder.mkdir(exist_ok=True)
     stored_as = schema.stored_as
     people = log.connection.create_table("people", population(log, moments.all, left_by))
+    done, total = 0, len(schema.pillars) * len(moments.all)
+    progress(TASK, 0.0)
     for pillar in schema.pillars:
         with _Writer(folder / f"{pillar.name}.parquet", pillar, stored_as) as writer:
             for chunk in _chunks(moments.all, log.rows):
                 theirs = people.filter(people.cutoff.isin([_epoch_us(cutoff) for cutoff in chunk]))
                 table = pillar_features(log, theirs, pillar).order_by("cutoff", "customer_id").to_pyarrow()
                 writer.write(table)
-                advance(len(chunk))
+                done += len(chunk)
+                progress(TASK, done / total)
     return int(people.filter(people.cutoff == _epoch_us(moments.as_of)).count().execute())
 
 
-def build_table_snapshot(schema: FeatureSchema, as_of: datetime, path: Path, advance: Advance) -> int:
+def build_table_snapshot(schema: FeatureSchema, as_of: datetime, path: Path) -> int:
     """Write a table's columns as the one snapshot of `as_of`; returns how many customers it has."""
     folder = path / "snapshots"
     folder.mkdir(exist_ok=True)
@@ -223,7 +231,6 @@ def build_table_snapshot(schema: FeatureSchema, as_of: datetime, path: Path, adv
     for pillar in schema.pillars:
         with _Writer(folder / f"{pillar.name}.parquet", pillar, schema.stored_as) as writer:
             writer.write(table)
-        advance(1)
     return int(table.num_rows)
 
 

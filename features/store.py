@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.types import Float32, String
@@ -49,9 +52,8 @@ def online_store_from_environment() -> str:
 
 
 def project_name(business: str, generation_id: str) -> str:
-    """Feast's name for a generation's project, which no other generation of any business shares."""
-    safe = re.sub(r"[^a-z0-9]+", "_", business.lower()).strip("_") or "business"
-    return f"{safe}_{generation_id.lower()}"
+    """Feast's name for a generation's project; see `Generation.project_name`."""
+    return Generation.project_name(business, generation_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +131,18 @@ class OfflineStore:
         ]
         store.apply([FeatureService(name=name, features=parts)])
 
+    def feature_services(self) -> tuple[FeatureService, ...]:
+        """Feast's own objects of the registered services."""
+        return tuple(_store(self.generation, self.generation.project).list_feature_services())
+
     def services(self) -> dict[str, tuple[str, ...]]:
         """The registered services, each with its features' names."""
         named = {column: name for name, column in self._stored_as.items()}
-        store = _store(self.generation, self.generation.project)
         return {
             service.name: tuple(
                 named[field.name] for view in service.feature_view_projections for field in view.features
             )
-            for service in store.list_feature_services()
+            for service in self.feature_services()
         }
 
     def carry_services(self, previous: Generation) -> tuple[str, ...]:
@@ -168,7 +173,7 @@ class OfflineStore:
                 for start in range(0, snapshot.num_rows, _ROWS_PER_WRITE):
                     batch = snapshot.slice(start, _ROWS_PER_WRITE)
                     rows = list(_rows_of(batch, FeatureSchema(pillar.features), self._stored_as, moment))
-                    with _reachable(generation):
+                    with _reachable(generation.online_name):
                         store.provider.online_write_batch(store.config, view, rows, None)
                     if advance is not None:
                         advance(len(rows))
@@ -267,7 +272,7 @@ class OnlineStore:
             return OnlineRows((), {name: [] for name, _ in self._features}, {pillar: [] for pillar in self._first}, ())
         self._check_file()
         configuration = self._configurations[moment]
-        with _reachable(self.generation):
+        with _reachable(self.generation.online_name):
             response = self._provider.get_online_features(
                 config=configuration,
                 features=self._references,
@@ -328,14 +333,34 @@ class OnlineStore:
         return OnlineRows(ids, columns, timestamps, unknown)
 
 
-def forget(generation: Generation) -> None:
-    """Delete a removed generation's keys from a Redis online store; a SQLite store went with its directory."""
-    if generation.online_store == "sqlite":
+def forget(online_store: str, project: str) -> None:
+    """Delete a generation's keys from a Redis online store; a SQLite store goes with its generation's directory.
+
+    Raises:
+        StoreUnavailable: Redis does not answer.
+    """
+    if online_store == "sqlite":
         return
-    for project in (generation.project, generation.project_before):
-        configuration = _configuration(generation, project)
-        with _reachable(generation):
-            FeatureStore(config=configuration).provider.online_store.delete_entity_values(configuration, [JOIN_KEY])
+    with _reachable("Redis"):
+        for name in (project, f"{project}_before"):
+            configuration = RepoConfig(
+                project=name,
+                provider="local",
+                registry="",
+                online_store=_online_configuration(online_store, None),
+                entity_key_serialization_version=3,
+            )
+            RedisOnlineStore().delete_entity_values(configuration, [JOIN_KEY])
+
+
+def feast_environment(generation: Generation) -> dict[str, str]:
+    """The variables that features/feature_repo/feature_store.yaml reads."""
+    online = _online_configuration(generation.online_store, generation.online_file)
+    return {
+        "KEEPWELL_FEAST_PROJECT": generation.project,
+        "KEEPWELL_FEAST_REGISTRY": f"sqlite:///{generation.registry_file}",
+        "KEEPWELL_FEAST_ONLINE_STORE": json.dumps(online),
+    }
 
 
 def _store(generation: Generation, project: str) -> FeatureStore:
@@ -343,10 +368,6 @@ def _store(generation: Generation, project: str) -> FeatureStore:
 
 
 def _configuration(generation: Generation, project: str) -> RepoConfig:
-    online: dict[str, Any] = {"type": "sqlite", "path": str(generation.online_file)}
-    if generation.online_store != "sqlite":
-        # A build writes each key once, into a project of its own: there is nothing older to compare with.
-        online = {"type": "redis", "connection_string": _redis_connection(generation.online_store), "skip_dedup": True}
     return RepoConfig(
         project=project,
         provider="local",
@@ -356,11 +377,18 @@ def _configuration(generation: Generation, project: str) -> RepoConfig:
             "path": f"sqlite:///{generation.registry_file}",
             "cache_ttl_seconds": 0,
         },
-        online_store=online,
+        online_store=_online_configuration(generation.online_store, generation.online_file),
         offline_store={"type": "duckdb"},
         entity_key_serialization_version=3,
         repo_path=generation.path,
     )
+
+
+def _online_configuration(online_store: str, file: Path | None) -> dict[str, Any]:
+    if online_store == "sqlite":
+        return {"type": "sqlite", "path": str(file)}
+    # A build writes each key once, into a project of its own: there is nothing older to compare with.
+    return {"type": "redis", "connection_string": _redis_connection(online_store), "skip_dedup": True}
 
 
 def _redis_connection(url: str) -> str:
@@ -393,16 +421,10 @@ def _rows_of(
         yield key, dict(zip(columns, values, strict=True)), moment, moment
 
 
-class _reachable:
-    """Turns a store's own errors into StoreUnavailable."""
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, _UNREACHABLE):
-            kept = self._generation.online_file if self._generation.online_store == "sqlite" else "Redis"
-            raise StoreUnavailable(f"The online store ({kept}) does not answer: {error}.") from error
+@contextlib.contextmanager
+def _reachable(store: Path | str) -> Iterator[None]:
+    """Turn a store's own errors into StoreUnavailable."""
+    try:
+        yield
+    except _UNREACHABLE as error:
+        raise StoreUnavailable(f"The online store ({store}) does not answer: {error}.") from error

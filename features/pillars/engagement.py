@@ -78,9 +78,8 @@ def _touches(name: str, evidence: Evidence) -> list[Feature]:
 
 
 def _caps(name: str, evidence: Evidence) -> list[Feature]:
-    # What an action's cap allows is read from these; a model that used them would learn from our own policy.
-    if not evidence.says("touch", "action"):
-        return []
+    # Decisions read from these what a cap still allows, even before the first touch; a model that used them would
+    # learn from our own policy.
     return [
         Feature(
             name=f"touches_{cap.action}_{cap.days}d",

@@ -116,23 +116,24 @@ def with_resolutions(visible: Any) -> Any:
 
     tickets = visible.filter(visible.type.isin(TICKETS))
     order = ibis.row_number().over(
-        group_by=[tickets.customer_id, tickets.type, tickets.ticket], order_by=[tickets.occurred.asc()]
+        group_by=[tickets.cutoff, tickets.customer_id, tickets.type, tickets.ticket], order_by=[tickets.occurred.asc()]
     )
     tickets = tickets.mutate(
         matched_by=tickets.ticket.isnull().ifelse((order + 1).cast("string"), ibis.literal("#") + tickets.ticket)
     )
     resolved = (
         tickets.filter(tickets.type == "ticket_resolved")
-        .group_by("customer_id", "matched_by")
+        .group_by("cutoff", "customer_id", "matched_by")
         .aggregate(resolved_age=lambda t: t.age.min(), resolved_type=ibis.literal(OPENED))
     )
     joined = tickets.left_join(
         resolved,
         [
+            tickets.cutoff == resolved.cutoff,
             tickets.customer_id == resolved.customer_id,
             tickets.matched_by == resolved.matched_by,
             tickets.type == resolved.resolved_type,
             tickets.age >= resolved.resolved_age,
         ],
     )
-    return joined.drop("matched_by", "customer_id_right", "matched_by_right", "resolved_type")
+    return joined.drop("matched_by", "cutoff_right", "customer_id_right", "matched_by_right", "resolved_type")

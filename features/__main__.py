@@ -1,0 +1,192 @@
+"""The command: `python -m features build|show|feast`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from features.errors import FeaturesError
+from features.home import Home
+
+if TYPE_CHECKING:
+    from features.build import Built
+    from features.generation import Generation
+    from features.snapshot import Progress as _Tasks
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Features: what we know of a customer, at a moment.")
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The business's TOML.")]
+CustomerId = Annotated[
+    str | None, typer.Argument(metavar="[CUSTOMER]", help="A customer's id; all features without it.")
+]
+
+
+@app.command()
+def build(config: Config) -> None:
+    """Read a business's files, describe its customers, and make the result live."""
+    from features.build import build as build_features
+    from features.business import Business
+
+    home = Home.from_environment()
+    business = Business.load(config)
+    with _progress() as progress:
+        built = build_features(business, home, datetime.now(UTC), progress)
+    _summarise(built)
+    notes = [*built.notes, *_refreshed(home)]
+    for note in notes:
+        typer.echo(f"Note: {note}", err=True)
+    _next_step(config, home)
+
+
+@app.command()
+def show(customer: CustomerId = None) -> None:
+    """What is known of one customer now, in sentences; without one, which features there are."""
+    from features.generation import Generation
+
+    generation = Generation.current(Home.from_environment())
+    if customer is None:
+        _show_declared(generation)
+    else:
+        _show_customer(generation, customer)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def feast(context: typer.Context) -> None:
+    """Run Feast's own command on the live features, such as `feature-views list`; without one, print its environment."""
+    from features.generation import Generation
+    from features.store import feast_environment
+
+    generation = Generation.current(Home.from_environment())
+    variables = feast_environment(generation)
+    if not context.args:
+        for name, value in variables.items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+        return
+    repository = Path(__file__).parent / "feature_repo"
+    command = [sys.executable, "-m", "feast.cli.cli", "-c", str(repository), *context.args]
+    ended = subprocess.run(command, env={**os.environ, **variables}, check=False)
+    raise typer.Exit(ended.returncode)
+
+
+@contextmanager
+def _progress() -> Iterator[_Tasks]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(task: str, share: float) -> None:
+            if task not in tasks:
+                tasks[task] = progress.add_task(task, total=1.0)
+            progress.update(tasks[task], completed=share)
+
+        yield tell
+
+
+def _summarise(built: Built) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    generation, sources = built.generation, built.generation.sources
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row(
+        "Rows", f"{sources.rows_read:,} read, {sources.rows_accepted:,} accepted, {sources.rows_filtered:,} filtered"
+    )
+    for reason, rows in sorted(sources.rejected.items(), key=lambda item: -item[1]):
+        table.add_row("  set aside", f"{rows:,} × {reason}")
+    if sources.rejected:
+        table.add_row("  kept in", str(generation.quarantine))
+    table.add_row("Customers", f"{sources.customers:,}")
+    pillars = ", ".join(f"{pillar.name} {len(pillar.features)}" for pillar in generation.schema.pillars)
+    table.add_row("Features", f"{len(generation.schema)}: {pillars}")
+    table.add_row("As of", f"{generation.as_of:%Y-%m-%d %H:%M} UTC")
+    if generation.cutoffs:
+        first, last = generation.cutoffs[0], generation.cutoffs[-1]
+        table.add_row("Cutoffs", f"{len(generation.cutoffs)}, {first:%Y-%m-%d} to {last:%Y-%m-%d}")
+    table.add_row("Written to", str(generation.path))
+    table.add_row("Online store", generation.online_name)
+    Console(soft_wrap=True).print(table)
+
+
+def _refreshed(home: Home) -> list[str]:
+    """Have the current scores rewritten where a model may stand; returns what went wrong, in a sentence."""
+    if not (os.environ.get("MLFLOW_TRACKING_URI") or (home.mlflow / "mlflow.db").exists()):
+        return []
+    ended = subprocess.run(
+        [sys.executable, "-m", "serving", "refresh"],
+        env={**os.environ, "KEEPWELL_HOME": str(home.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if ended.returncode == 0:
+        return []
+    said = ended.stderr.strip().splitlines()
+    return [f"the current scores were not refreshed: {said[-1] if said else 'python -m serving refresh failed'}"]
+
+
+def _next_step(config: Path, home: Home) -> None:
+    prefix = f"KEEPWELL_HOME={home.path} " if os.environ.get("KEEPWELL_HOME") else ""
+    typer.echo(f"Next: {prefix}python -m training run {config}")
+
+
+def _show_declared(generation: Generation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("pillar", "feature", "kind", "unit", "used by", "sentence")
+    for pillar in generation.schema.pillars:
+        for feature in pillar.features:
+            used_by = "models" if feature.predictive else "decisions"
+            sentence = feature.sentence.replace("{value}", "…").replace("{s}", "s").replace("{name}", feature.name)
+            table.add_row(pillar.name, feature.name, feature.dtype.value, feature.unit, used_by, sentence)
+    Console(soft_wrap=True).print(table)
+
+
+def _show_customer(generation: Generation, customer: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from features.store import OnlineStore
+
+    row = OnlineStore(generation).read_one(customer).row(0)
+    table = Table("pillar", "feature", "value", "in words")
+    for pillar in generation.schema.pillars:
+        for feature in pillar.features:
+            value = row[feature.name]
+            shown = "" if value is None else value if isinstance(value, str) else f"{value:.9g}"
+            table.add_row(pillar.name, Text(feature.name), Text(shown), Text(feature.say(value)))
+    console = Console(soft_wrap=True)
+    console.print(Text(f"{customer}, as of {generation.as_of:%Y-%m-%d %H:%M} UTC"))
+    console.print(table)
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends with one sentence and exit code 2."""
+    try:
+        app()
+    except FeaturesError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"{error.filename}: {error.strerror}.", err=True)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

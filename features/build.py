@@ -1,0 +1,152 @@
+"""A build: from a business's files to a new live generation, which a kill at any moment leaves undone or done."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from features.business import Business, TableData
+from features.cutoffs import Moments, moments_of_events, moments_of_table
+from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
+from features.generation import Generation, SourceSummary
+from features.home import Home
+from features.ingest import IngestSummary, ingest
+from features.schema import FeatureSchema
+from features.snapshot import EventLog, Progress, build_snapshots, build_table_snapshot, declared_schema, table_schema
+from features.store import OfflineStore, forget, online_store_from_environment
+
+CANCELLED = "subscription_cancelled"
+REGISTERING = "Registering features"
+MATERIALIZING = "Filling the online store"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A build that succeeded: its generation, and what the user should know of it."""
+
+    generation: Generation
+    replaced: Generation | None
+    notes: tuple[str, ...]
+
+
+def build(business: Business, home: Home, now: datetime, progress: Progress) -> Built:
+    """Ingest, describe, apply, materialize, and make the result the live generation.
+
+    Raises:
+        ConfigError, IngestError: the TOML or a file is not as it should be.
+        HomeError: the home is another business's, or another build is running in it.
+        StoreUnavailable: the online store does not answer.
+    """
+    if business.data is None or business.churn is None:
+        raise ConfigError(f"{business.path}: a build needs the tables [data] and [churn].")
+    online_store = online_store_from_environment()
+    if home.business is not None:
+        home.claim(business.name)
+    with home.lock("build"):
+        notes: list[str] = []
+
+        def forgotten(generation_id: str, generation: Generation | None) -> None:
+            project = Generation.project_name(business.name, generation_id)
+            try:
+                forget(generation.online_store if generation else online_store, project)
+            except StoreUnavailable as error:
+                notes.append(f"Old features could not be deleted: {error}")
+
+        Generation.collect(home, forgotten)
+        generation_id = Generation.new_id(now)
+        path = home.generations / generation_id
+        path.mkdir(parents=True)
+        try:
+            replaced = _live(home)
+            generation = _describe(business, path, now, online_store, progress)
+            offline = OfflineStore(generation)
+            progress(REGISTERING, 0.0)
+            offline.apply()
+            if replaced is not None:
+                gone = offline.carry_services(replaced)
+                notes += [f"{name} reads features that are gone: train and promote a new model." for name in gone]
+            progress(REGISTERING, 1.0)
+            _materialize(offline, progress)
+            generation.write()
+        except BaseException:
+            forgotten(generation_id, None)
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        home.claim(business.name)
+        generation.commit(home)
+        Generation.collect(home, forgotten)
+    return Built(generation, replaced, tuple(notes))
+
+
+def _live(home: Home) -> Generation | None:
+    try:
+        return Generation.current(home)
+    except NoGeneration:
+        return None
+
+
+def _describe(business: Business, path: Path, now: datetime, online_store: str, progress: Progress) -> Generation:
+    assert business.data is not None
+    assert business.churn is not None
+    summary = ingest(business, path, now, progress)
+    shutil.copyfile(business.path, path / "business.toml")
+    if isinstance(business.data, TableData):
+        schema = table_schema(business, path)
+        moments = moments_of_table(now)
+        customers = build_table_snapshot(schema, moments.as_of, path)
+    else:
+        schema, moments, customers = _describe_events(business, summary, path, now, progress)
+    if not customers:
+        raise IngestError(f"{business.path}: nobody is a customer any more at {moments.as_of:%Y-%m-%d}.")
+    return Generation(
+        id=path.name,
+        path=path,
+        business=business.name,
+        kind=business.data.kind,
+        as_of=moments.as_of,
+        before=moments.before,
+        cutoffs=moments.cutoffs,
+        horizon_days=business.churn.horizon_days,
+        schema=schema,
+        project=Generation.project_name(business.name, path.name),
+        online_store=online_store,
+        sources=SourceSummary(
+            rows_read=summary.rows_read,
+            rows_accepted=summary.rows_accepted,
+            rows_filtered=summary.rows_filtered,
+            rejected=dict(summary.rejected),
+            first_event=summary.first_event,
+            last_event=summary.last_event,
+            customers=customers,
+        ),
+        fingerprint=summary.fingerprint,
+        configuration=business.fingerprint,
+    )
+
+
+def _describe_events(
+    business: Business, summary: IngestSummary, path: Path, now: datetime, progress: Progress
+) -> tuple[FeatureSchema, Moments, int]:
+    assert business.churn is not None
+    assert summary.first_event is not None
+    assert summary.last_event is not None
+    moments = moments_of_events(business, summary.first_event, summary.last_event, now)
+    with contextlib.closing(EventLog.open(business, path)) as log:
+        schema = declared_schema(log)
+        left_by = business.churn.event or CANCELLED
+        return schema, moments, build_snapshots(log, schema, moments, path, left_by, progress)
+
+
+def _materialize(offline: OfflineStore, progress: Progress) -> None:
+    total, done = offline.rows_to_materialize(), 0
+    progress(MATERIALIZING, 0.0)
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress(MATERIALIZING, done / total)
+
+    offline.materialize(advance)
