@@ -100,6 +100,8 @@ class Expression:
             ConfigError: the text is no expression of this language, or not of the kind that `result` names.
         """
         source, quoted = _without_backquotes(text, where)
+        if not source.strip():
+            raise ConfigError(f"{where}: the expression is empty.")
         if len(source) > _MAX_LENGTH:
             raise ConfigError(f"{where}: the expression is longer than {_MAX_LENGTH} characters.")
         try:

@@ -252,7 +252,7 @@ def sentence(error: ValidationError, model: type[BaseModel], table: str) -> str:
     header = f"[{header}]" if table.startswith("[") else header
     position = next((step for step in location if isinstance(step, int)), 0)
     if position and parents == ["events"]:
-        header = f"[{header}] number {position + 1},"
+        header = f"[{header}] number {position + 1}"
     if problem["type"] == "extra_forbidden":
         return f"{header} has no key {key!r}{near_matches(key, sorted(owner.model_fields))}"
     if problem["type"] == "missing":
