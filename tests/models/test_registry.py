@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -22,19 +21,22 @@ from models.health import Scorecard
 from models.registry import RegisteredModel, Registry, prepare_store, store_exists
 
 # Noise of MLflow and of what it imports, none of it ours.
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
 
 CARD = Scorecard("1", 0.3, 9.0)
 _names = (f"shop-{i}" for i in itertools.count())
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home") / "mlflow"
     prepare_store(uri(folder))
     client = mlflow.MlflowClient(uri(folder))
     client.create_experiment("tests", artifact_location=str(folder / "artifacts"))
-    yield folder
+    return folder
 
 
 @pytest.fixture
@@ -170,9 +172,7 @@ def test_every_reader_sees_a_champion_with_its_own_scorecard_and_predecessor(
     assert states == sorted(states, key=lambda state: state[0])
 
 
-def test_load_verifies_caches_and_repairs(
-    home: Path, registry: Registry, train: Train, make_bundle: MakeBundle, tmp_path: Path
-) -> None:
+def test_load_verifies_caches_and_repairs(home: Path, registry: Registry, train: Train, tmp_path: Path) -> None:
     version = train(horizon_days=45).version
     cache = tmp_path / "cache"
     bundle = registry.load(version, cache)
@@ -206,9 +206,7 @@ def test_a_bundle_that_is_not_the_registered_one_is_refused(
         registry.load(model.version, tmp_path / "cache")
 
 
-def test_an_artifact_that_is_gone_is_one_sentence(
-    home: Path, registry: Registry, train: Train, tmp_path: Path
-) -> None:
+def test_an_artifact_that_is_gone_is_one_sentence(home: Path, registry: Registry, train: Train, tmp_path: Path) -> None:
     model = train()
     (home / "artifacts" / model.run_id).rename(home / "gone")
     with pytest.raises(RegistryError, match="cannot be downloaded"):
@@ -220,13 +218,13 @@ def test_polling_is_cheap_and_does_not_leak(registry: Registry, train: Train) ->
     registry.promote(1, CARD)
     for _ in range(50):
         registry.champion()
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     for _ in range(300):
         registry.champion()
     assert (time.process_time() - began) / 300 < 0.05
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 8_000
 
 

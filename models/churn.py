@@ -1,0 +1,313 @@
+"""The churn model: boosted trees, stopped early and calibrated on rows that the trees did not see."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+
+from models.calibration import Calibration, FloatArray
+
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+# A labelled window with fewer rows says less about its own calibration than all windows together.
+MINIMUM_RECENT_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How one size of trees fared on the held-out folds."""
+
+    num_leaves: int
+    best_iteration: int
+    margins: tuple[FloatArray, ...]
+    log_loss: FloatArray
+    """(folds,) at the best iteration."""
+
+
+class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """LightGBM with a calibration that is affine in log-odds, both chosen out of fold.
+
+    The number of trees is where the mean log-loss of the held-out folds is least; the calibration is fitted on the same
+    held-out margins; the booster that serves is then trained on all rows, which it calls f0, f1, …
+
+    Args:
+        learning_rate: shrinkage of each tree.
+        max_trees: where early stopping ends at the latest.
+        patience: trees without a better held-out log-loss before it stops.
+        num_leaves: leaves of a tree; of several sizes, the first that no later one beats by more than a standard error.
+        min_child_samples: the least number of rows in a leaf, but never more than a tenth of all rows.
+        subsample: the share of rows that each tree sees.
+        colsample: the share of features that each tree sees.
+        reg_lambda: L2 regularisation of the leaves.
+        n_folds: fewer where a class, or the groups, have fewer members.
+        num_threads: how many sizes are tried side by side; never more than the process may use cores.
+        seed: of the folds and the trees.
+
+    Attributes:
+        booster_: the trees, trained on all rows.
+        calibration_: from their margin to log-odds.
+        best_iteration_: how many trees there are.
+        num_leaves_: the size that was chosen.
+        oof_margins_: (n,) raw margins of each row by trees that did not see it; NaN if no fold held it out.
+        oof_probabilities_: (n,) the same calibrated, by a calibration that did not see the row's fold either.
+        prior_: the churn rate of the rows that calibrated.
+        classes_, n_features_in_: as scikit-learn has them.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 0.05,
+        max_trees: int = 1000,
+        patience: int = 50,
+        num_leaves: int | Sequence[int] = (8, 31),
+        min_child_samples: int = 20,
+        subsample: float = 0.8,
+        colsample: float = 0.6,
+        reg_lambda: float = 5.0,
+        n_folds: int = 5,
+        num_threads: int = 2,
+        seed: int = 42,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.max_trees = max_trees
+        self.patience = patience
+        self.num_leaves = num_leaves
+        self.min_child_samples = min_child_samples
+        self.subsample = subsample
+        self.colsample = colsample
+        self.reg_lambda = reg_lambda
+        self.n_folds = n_folds
+        self.num_threads = num_threads
+        self.seed = seed
+
+    def __sklearn_tags__(self) -> Any:
+        """Two classes, and missing values are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        recent: ArrayLike | None = None,
+        folds: Sequence[Fold] | None = None,
+    ) -> ChurnClassifier:
+        """Choose trees and calibration out of fold, then train on all rows.
+
+        Args:
+            X: (n, d) numbers, taken as float32; NaN is missing.
+            y: (n,) two classes; the greater one is churn.
+            groups: (n,) rows of one group never straddle a fold.
+            recent: (n,) bool, the rows of the newest labelled window: they alone calibrate, unless they are fewer than
+                200 or of one class.
+            folds: (training rows, held-out rows) in place of the stratified ones; no row is held out twice.
+
+        Raises:
+            ValueError: one class only, too few rows of one, or groups that cannot be kept on one side of a fold.
+        """
+        matrix: NDArray[np.float32]
+        outcome: NDArray[Any]
+        matrix, outcome = validate_data(self, X, y, dtype=np.float32, order="C", ensure_all_finite="allow-nan")
+        churned = self._outcome(outcome)
+        split = self._folds(churned, groups) if folds is None else _checked(folds, len(churned))
+        sizes = (self.num_leaves,) if isinstance(self.num_leaves, int) else tuple(self.num_leaves)
+        with ThreadPoolExecutor(self._threads()) as pool:
+            course = _least(list(pool.map(lambda size: self._course(matrix, churned, split, size), sizes)))
+
+        self.num_leaves_ = course.num_leaves
+        self.best_iteration_ = course.best_iteration
+        self.oof_margins_ = np.full(len(churned), np.nan)
+        fold = np.full(len(churned), -1)
+        for number, ((_, held_out), margins) in enumerate(zip(split, course.margins, strict=True)):
+            self.oof_margins_[held_out] = margins
+            fold[held_out] = number
+        calibrating = _calibrating(fold >= 0, churned, _mask(recent, churned))
+        self.calibration_ = Calibration.fit(self.oof_margins_[calibrating], churned[calibrating])
+        self.oof_probabilities_ = _cross_fitted(self.oof_margins_, churned, fold, calibrating)
+        self.prior_ = float(churned[calibrating].mean())
+        # As many trees as were calibrated: with more of them, margins spread further than the calibration knows.
+        parameters = self._parameters(len(churned), course.num_leaves)
+        self.booster_ = lightgbm.train(parameters, _dataset(matrix, churned, parameters), course.best_iteration)
+        return self
+
+    def margins(self, X: ArrayLike) -> FloatArray:
+        """The booster's raw margins (n,), in log-odds before calibration."""
+        check_is_fitted(self, "booster_")
+        matrix: NDArray[np.float32] = validate_data(
+            self, X, dtype=np.float32, order="C", ensure_all_finite="allow-nan", reset=False
+        )
+        return _margins(self.booster_, matrix)
+
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Calibrated probabilities (n, 2), in the order of `classes_`."""
+        margins = self.margins(X)
+        p = self.calibration_.apply(margins)
+        return np.column_stack([1.0 - p, p])
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The more probable class of each row."""
+        churns = self.predict_proba(X)[:, 1] > 0.5
+        return np.asarray(self.classes_[churns.astype(np.intp)])
+
+    def _outcome(self, y: NDArray[Any]) -> NDArray[np.int64]:
+        """Set `classes_`, and y as 0 and 1."""
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y", raise_unknown=True)
+        self.classes_, churned = np.unique(y, return_inverse=True)
+        if len(self.classes_) > 2:
+            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        rarest = int(np.bincount(churned, minlength=2).min())
+        if rarest < 2:
+            raise ValueError(
+                f"ChurnClassifier needs at least 2 rows of each class to learn from, but one class has {rarest} of "
+                f"{len(churned)} (n_samples={len(churned)})."
+            )
+        return np.asarray(churned, dtype=np.int64)
+
+    def _folds(self, y: NDArray[np.int64], groups: ArrayLike | None) -> list[Fold]:
+        """Stratified folds that keep groups whole, as many up to `n_folds` as leave both classes to train on."""
+        members = None
+        most = min(self.n_folds, int(np.bincount(y, minlength=2).min()))
+        if groups is not None:
+            members = column_or_1d(groups)
+            check_consistent_length(y, members)
+            most = min(most, len(np.unique(members)))
+        for k in range(most, 1, -1):
+            splitter = (
+                StratifiedKFold(k, shuffle=True, random_state=self.seed)
+                if members is None
+                else StratifiedGroupKFold(k, shuffle=True, random_state=self.seed)
+            )
+            folds = list(splitter.split(y, y, members))
+            if all(len(np.unique(y[seen])) == 2 and len(held_out) for seen, held_out in folds):
+                return folds
+        raise ValueError("The groups cannot be split so that both classes stand on either side: use finer groups.")
+
+    def _course(self, X: NDArray[np.float32], y: NDArray[np.int64], folds: Sequence[Fold], size: int) -> _Course:
+        """Train one size of trees on every fold, up to the iteration that is best for all of them together."""
+        parameters = self._parameters(len(y), size)
+        result = lightgbm.cv(
+            parameters,
+            _dataset(X, y, parameters),
+            num_boost_round=self.max_trees,
+            folds=folds,
+            callbacks=[lightgbm.early_stopping(self.patience, verbose=False)],
+            return_cvbooster=True,
+        )
+        boosters = result["cvbooster"]
+        best = max(1, int(boosters.best_iteration))
+        margins = tuple(
+            _margins(booster, X[held_out], best)
+            for booster, (_, held_out) in zip(boosters.boosters, folds, strict=True)
+        )
+        losses = [
+            float(np.mean(np.logaddexp(0.0, m) - y[held_out] * m))
+            for m, (_, held_out) in zip(margins, folds, strict=True)
+        ]
+        return _Course(size, best, margins, np.asarray(losses))
+
+    def _threads(self) -> int:
+        return max(1, min(self.num_threads, len(os.sched_getaffinity(0))))
+
+    def _parameters(self, rows: int, num_leaves: int) -> dict[str, Any]:
+        return {
+            "objective": "binary",
+            "metric": "binary_logloss",
+            "num_leaves": num_leaves,
+            "learning_rate": self.learning_rate,
+            "min_data_in_leaf": min(self.min_child_samples, max(1, rows // 10)),
+            "bagging_fraction": self.subsample,
+            "bagging_freq": 1,
+            "feature_fraction": self.colsample,
+            "lambda_l2": self.reg_lambda,
+            "deterministic": True,
+            "force_row_wise": True,
+            # Its threads wait for each other by spinning: on busy cores, two of them take twenty times as long as one.
+            "num_threads": 1,
+            "seed": self.seed,
+            "verbosity": -1,
+        }
+
+
+def _dataset(X: NDArray[np.float32], y: NDArray[np.int64], parameters: dict[str, Any]) -> lightgbm.Dataset:
+    # Plain names: LightGBM refuses some characters that columns have. The real ones live in the bundle.
+    return lightgbm.Dataset(X, y, feature_name=[f"f{i}" for i in range(X.shape[1])], params=parameters)
+
+
+def _margins(booster: lightgbm.Booster, X: NDArray[np.float32], trees: int | None = None) -> FloatArray:
+    return np.asarray(booster.predict(X, raw_score=True, num_iteration=trees, num_threads=1), dtype=np.float64)
+
+
+def _least(courses: Sequence[_Course]) -> _Course:
+    """The first course that no later one beats by more than a standard error of their folds' differences.
+
+    Source: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3 (the one-standard-error rule).
+    """
+    chosen = courses[0]
+    for course in courses[1:]:
+        gain = chosen.log_loss - course.log_loss
+        error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
+        if float(gain.mean()) > error:
+            chosen = course
+    return chosen
+
+
+def _checked(folds: Sequence[Fold], rows: int) -> list[Fold]:
+    """Folds that were given, if no row is held out twice or by a fold that trains on it."""
+    held_out = np.concatenate([np.asarray(fold[1]) for fold in folds]) if len(folds) else np.empty(0, dtype=np.intp)
+    straddles = any(np.intersect1d(seen, held).size for seen, held in folds)
+    if not len(held_out) or len(np.unique(held_out)) != len(held_out) or straddles or held_out.max() >= rows:
+        raise ValueError("Folds must hold out some rows, each row at most once, and none that the fold trains on.")
+    return [(np.asarray(seen, dtype=np.intp), np.asarray(held, dtype=np.intp)) for seen, held in folds]
+
+
+def _mask(recent: ArrayLike | None, y: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    if recent is None:
+        return None
+    mask = np.asarray(recent, dtype=bool)
+    check_consistent_length(y, mask)
+    return mask
+
+
+def _calibrating(
+    held_out: NDArray[np.bool_], y: NDArray[np.int64], recent: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    """The rows that calibrate: the held-out ones of the newest window, or all held-out ones if those say too little."""
+    if recent is not None:
+        newest = held_out & recent
+        if newest.sum() >= MINIMUM_RECENT_ROWS and len(np.unique(y[newest])) == 2:
+            return newest
+    return held_out
+
+
+def _cross_fitted(
+    margins: FloatArray, y: NDArray[np.int64], fold: NDArray[np.int64], calibrating: NDArray[np.bool_]
+) -> FloatArray:
+    """Probabilities of the held-out margins, each fold calibrated without its own rows."""
+    p = np.full(len(y), np.nan)
+    for number in range(int(fold.max()) + 1):
+        rows = fold == number
+        others = calibrating & ~rows
+        if len(np.unique(y[others])) < 2:
+            others = (fold >= 0) & ~rows
+        if len(np.unique(y[others])) < 2:
+            # A single fold: two parameters can't flatter many rows by much, and there is nothing else to fit them on.
+            others = calibrating
+        p[rows] = Calibration.fit(margins[others], y[others]).apply(margins[rows])
+    return p
