@@ -35,8 +35,7 @@ class Explainer:
 
     def __init__(self, model_text: str) -> None:
         try:
-            # LightGBM writes to stdout why it cannot read a text, and raises the same.
-            self._booster = lightgbm.Booster(model_str=model_text, params={"verbosity": -1})
+            self._booster = lightgbm.Booster(model_str=model_text)
         except lightgbm.basic.LightGBMError as error:
             raise BundleError(f"The booster cannot be loaded: {error}") from error
         self.n_features = int(self._booster.num_feature())
