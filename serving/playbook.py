@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
@@ -19,8 +19,10 @@ from features.generation import Generation
 from features.schema import DType
 from models.policy import Action, Cap, DecisionContext, NextBestActionPolicy
 from serving.errors import ReleaseMismatch
-from serving.scorer import CustomerScore
 from serving.tables import decisions
+
+if TYPE_CHECKING:
+    from serving.scorer import CustomerScore
 
 EXPLORATION = 0.10
 _MOST_NAMES = 1000

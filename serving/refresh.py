@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -11,18 +10,16 @@ import pyarrow.parquet as pq
 from features.errors import StoreUnavailable, UnknownCustomer
 from features.generation import Generation
 from features.home import Home
+from serving.champion import ReleaseSource
 from serving.current import CurrentScores
 from serving.database import Database
 from serving.errors import NoRelease
 from serving.playbook import Playbook
 from serving.progress import progress
+from serving.release import Release
 from serving.rows import BatchRow, score_as_of_now
 from serving.scorer import CustomerScore, Scorer
-
-if TYPE_CHECKING:
-    from serving.champion import ReleaseSource
-    from serving.release import Release
-    from serving.settings import Settings
+from serving.settings import Settings
 
 _CHUNK = 500
 
@@ -48,8 +45,8 @@ def bring_up_to_date(current: CurrentScores, source: ReleaseSource, release: Rel
             if source.newest().key != release.key:
                 raise Superseded
             total = sum(len(ids) for ids in population(release.generation))
-            with progress("Scoring customers", total) as advance:
-                current.rewrite(release.key, scored_population(current.database, release, advance))
+            with progress("Scoring customers", total) as bar:
+                current.rewrite(release.key, scored_population(current.database, release, bar.advance))
         probabilities = current.probabilities(release.key)
     if probabilities is None:
         raise Superseded
@@ -62,13 +59,6 @@ def refresh(settings: Settings) -> str:
     Raises:
         FeaturesError, ModelsError, ServingError: it could not be; the table is as it was.
     """
-    home = settings.state
-    if not home.current_file.exists():
-        return "There are no current scores to refresh: nothing was built yet."
-    if settings.tracking_uri is None and not (home.mlflow / "mlflow.db").exists():
-        return "There are no current scores to refresh: no model was trained yet."
-    from serving.champion import ReleaseSource
-
     source = ReleaseSource(settings)
     try:
         candidate = source.newest()
@@ -84,7 +74,7 @@ def refresh(settings: Settings) -> str:
             except Superseded:
                 candidate = source.newest()
                 continue
-            return f"{release.population.size} current scores, of model version {release.model_version}."
+            return f"{release.population.size:,} current scores, by model version {release.model_version}."
         return "The current scores are up to date."
     finally:
         database.close()

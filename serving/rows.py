@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from features.errors import UnknownCustomer
-from serving.scorer import CustomerScore, Explain, Scorer
+
+if TYPE_CHECKING:
+    from serving.scorer import CustomerScore, Scorer
 
 REASONS = 3
 
@@ -59,6 +62,8 @@ def score_as_of_now(scorer: Scorer, customer_ids: Sequence[str]) -> list[Custome
     Raises:
         StoreUnavailable: the feature store does not answer; nobody is scored then.
     """
+    from serving.scorer import Explain  # here, so that keeping rows does not load what makes them
+
     wanted = list(dict.fromkeys(customer_ids))
     read = scorer.release.store.read(wanted)
     unknown = set(read.unknown)

@@ -1,0 +1,99 @@
+"""The commands beside `run`: keys, current scores, and files of customers. What is slow to load is loaded when it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from serving.keys import ApiKeys
+
+ROLES = ("scorer", "manager", "admin")
+
+key = typer.Typer(no_args_is_help=True, help="API keys: add, list, revoke.")
+
+_Name = Annotated[str, typer.Option("--name", help="Who holds the key.")]
+
+
+@key.command()
+def add(
+    name: _Name,
+    role: Annotated[str, typer.Option("--role", help=f"What the key may do: {', '.join(ROLES)}.")],
+) -> None:
+    """Make a key and show it, once."""
+    from serving.errors import CommandError
+    from serving.keys import Role
+
+    if role not in ROLES:
+        raise CommandError(f"There is no role '{role}': it is one of {', '.join(ROLES)}.")
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise CommandError("--name must be 1 to 200 printable characters.")
+    with _keys() as keys:
+        typer.echo(keys.add(name, Role(role)))
+
+
+@key.command(name="list")
+def show() -> None:
+    """Show who holds which key, since when; never the keys."""
+    with _keys() as keys:
+        found = keys.list()
+    width = max((len(held.name) for held in found), default=0)
+    for held in found:
+        until = "" if held.revoked_at is None else f"  revoked {held.revoked_at:%Y-%m-%d %H:%M}"
+        typer.echo(f"{held.name:<{width}}  {held.role.value:<7}  {held.created_at:%Y-%m-%d %H:%M}{until}")
+
+
+@key.command()
+def revoke(name: _Name) -> None:
+    """Refuse a key from now on; a running server follows within seconds."""
+    with _keys() as keys:
+        keys.revoke(name)
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[ApiKeys]:
+    from serving.database import Database
+    from serving.keys import ApiKeys
+    from serving.settings import Settings
+
+    database = Database(Settings.from_environment().database)
+    try:
+        database.migrate()
+        yield ApiKeys(database)
+    finally:
+        database.close()
+
+
+def refresh() -> None:
+    """Score everybody anew if a build or a promotion made the current scores those of the past."""
+    from serving.settings import Settings
+
+    settings = Settings.from_environment()
+    # Most builds come before any model: then neither Feast nor MLflow is loaded just to find that out.
+    if not settings.state.current_file.exists():
+        typer.echo("There are no current scores to refresh: nothing was built yet.")
+        return
+    if settings.tracking_uri is None and not (settings.state.mlflow / "mlflow.db").exists():
+        typer.echo("There are no current scores to refresh: no model was trained yet.")
+        return
+    from serving.refresh import refresh as bring_up_to_date
+
+    typer.echo(bring_up_to_date(settings))
+
+
+def batch(
+    input: Annotated[Path, typer.Option("--input", help="Customers: .csv, .csv.gz or .parquet.")],
+    output: Annotated[Path, typer.Option("--output", help="Where their scores go: .csv, .csv.gz or .parquet.")],
+    decide: Annotated[bool, typer.Option("--decide", help="Decide about each customer, and log it.")] = False,
+) -> None:
+    """Score a file of customers: each row comes back in its place, a bad one with its error."""
+    from serving.settings import Settings
+
+    settings = Settings.from_environment()
+    from serving.batch import score_file
+
+    typer.echo(score_file(settings, input, output, decide=decide))

@@ -1,0 +1,113 @@
+"""The shapes of decisions over HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Header, Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from features.errors import UnknownCustomer
+from models.policy import MISSING_VALUE, NO_ACTION
+from serving.decisions import LoggedDecision
+from serving.errors import describe
+from serving.schemas import EXAMPLE_CUSTOMER, MAX_CUSTOMERS, Body, CustomerError, CustomerId, customer_error_json
+from serving.scorer import DEGRADED_CODES
+
+DECISION_DEGRADED_CODES = {
+    **DEGRADED_CODES,
+    MISSING_VALUE: "What is at stake with this customer is not known, so that only `no_action` has a known gain.",
+}
+
+
+def _excludable(action: str) -> str:
+    if action == NO_ACTION:
+        raise ValueError(f"{NO_ACTION} always competes and cannot be excluded")
+    return action
+
+
+ActionName = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=60, pattern=r"^[^\x00]+$"), AfterValidator(_excludable)
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="The same key with the same request within 24 hours gives the same answer again, and decides nothing.",
+    ),
+]
+DecisionId = Annotated[str, Path(description="`decision_id` of a decision.", max_length=512)]
+
+
+class DecisionRequest(Body):
+    """About whom to decide."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"customer_id": EXAMPLE_CUSTOMER, "exclude": []}]})
+
+    customer_id: CustomerId
+    exclude: list[ActionName] = Field(default_factory=list, max_length=100, description="Actions to rule out.")
+
+
+class DecisionsRequest(Body):
+    """About whom to decide."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"customer_ids": [EXAMPLE_CUSTOMER]}]})
+
+    customer_ids: list[CustomerId] = Field(min_length=1, max_length=MAX_CUSTOMERS)
+
+
+class OutcomeRequest(Body):
+    """What came of a decision."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reward": 1.0, "executed": True}]})
+
+    reward: float = Field(allow_inf_nan=False, description="What it brought, on one scale for all decisions.")
+    executed: bool = Field(description="Whether the action was carried out; if not, it does not count against its cap.")
+
+
+class AlternativeModel(BaseModel):
+    """An action that was not drawn."""
+
+    action: str
+    expected_gain: float | None
+    blocked_by: str | None = Field(description="Why it was not allowed, or null.")
+
+
+class DecisionModel(BaseModel):
+    """One action for one customer, as it stands in the log."""
+
+    decision_id: str
+    customer_id: str
+    action: str
+    channel: str | None
+    pscore: float = Field(gt=0, le=1, description="The exact probability with which this action was drawn.")
+    uplift: float = Field(description="How much of the churn probability the action is expected to take away.")
+    uplift_interval: list[float] | None
+    value_at_stake: float | None
+    cost: float
+    expected_gain: float | None = Field(description="null where what is at stake is not known.")
+    alternatives: list[AlternativeModel]
+    policy_version: str
+    model_version: str
+    decided_at: datetime
+    degraded: list[str] = Field(
+        description="; ".join(f"`{code}`: {meaning}" for code, meaning in DECISION_DEGRADED_CODES.items()),
+        json_schema_extra={"items": {"type": "string", "enum": list(DECISION_DEGRADED_CODES)}},
+    )
+
+
+class DecisionsModel(BaseModel):
+    """In request order."""
+
+    results: list[DecisionModel | CustomerError]
+
+
+def decision_json(result: LoggedDecision | UnknownCustomer, request_id: str) -> dict[str, object]:
+    """A decision as `DecisionModel` documents it, or a customer without one as `CustomerError`."""
+    if isinstance(result, UnknownCustomer):
+        return customer_error_json(result, describe(result, request_id))
+    return result.to_json()
