@@ -106,7 +106,8 @@ class Cell:
             value = f"CAST({self.sql} AS DOUBLE)"
             if self.type not in _FRACTIONS:
                 return value
-            return f"CASE WHEN abs({value}) <= {_FLOAT32} THEN {value} END"
+            # Parquet's statistics leave NaN out, and DuckDB drops a comparison that they make always true.
+            return f"CASE WHEN isfinite({value}) AND abs({value}) <= {_FLOAT32} THEN {value} END"
         if self.type == "BOOLEAN":
             return f"CAST({self.sql} AS DOUBLE)"
         # DuckDB's cast also takes digits grouped by underscores, which no other reader does.

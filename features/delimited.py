@@ -210,7 +210,7 @@ def _with_care(content: bytes, where: Layout, line: int, row: int, final: bool) 
             cells = next(reader, None)
             problem = _problem(cells, texts[start : feed.position], where, feed.exhausted) if cells else None
         except csv.Error:
-            problem = Reason.NOT_CSV
+            problem = Reason.OPEN_QUOTE if feed.position - start > 1 else Reason.NOT_CSV
         if cells is None:
             break
         if problem is Reason.OPEN_QUOTE and feed.exhausted and not final:

@@ -192,10 +192,15 @@ def _format(file: Path) -> Format:
 def _distinct(names: Sequence[str], path: Path) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        twin = seen.setdefault(name.casefold(), name)
-        if twin is not name:
-            what = "appears twice" if twin == name else f"and {twin!r} differ only in case"
-            raise IngestError(f"{path}: the column {name!r} {what}; rename one.")
+        twin = seen.get(name.casefold())
+        if twin is not None:
+            what = (
+                f"column {name!r} appears twice"
+                if twin == name
+                else f"columns {twin!r} and {name!r} differ only in case"
+            )
+            raise IngestError(f"{path}: the {what}; rename one.")
+        seen[name.casefold()] = name
 
 
 def _parquet_in_place(connection: duckdb.DuckDBPyConnection, path: Path, files: tuple[Path, ...]) -> Relation:
