@@ -37,6 +37,8 @@ CREATED_TIMESTAMP = "created_timestamp"
 _FLOAT_OR_STRING = {DType.FLOAT: Float32, DType.STRING: String}
 _UNREACHABLE = (sqlite3.Error, RedisError, OSError)
 _ROWS_PER_WRITE = 2_000
+# A Redis that is down is to be known at once: its client would try again for seconds.
+_REDIS_OPTIONS = {"socket_connect_timeout": "2", "socket_timeout": "10", "retry": "null"}
 
 
 def online_store_from_environment() -> str:
@@ -395,7 +397,7 @@ def _redis_connection(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss") or not parts.hostname:
         raise ConfigError(f"KEEPWELL_ONLINE_STORE is '{url}': give 'sqlite' or a URL such as redis://localhost:6379/0.")
-    options = {"db": parts.path.strip("/") or "0", **dict(parse_qsl(parts.query))}
+    options = {"db": parts.path.strip("/") or "0", **_REDIS_OPTIONS, **dict(parse_qsl(parts.query))}
     # Feast reads values as JSON: a quoted password stays a string even if it is all digits.
     if parts.username:
         options["username"] = f'"{unquote(parts.username)}"'

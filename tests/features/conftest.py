@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.business import Business
+from features.generation import Generation, SourceSummary
+from features.schema import DType, Feature, FeatureSchema
+from features.store import OfflineStore
 
 MOMENT = pa.timestamp("us", "UTC")
 EVENTS = pa.schema(
@@ -105,6 +108,88 @@ def make_business(tmp_path: Path) -> MakeBusiness:
     return make
 
 
-def day(text: str) -> datetime:
-    """A UTC moment."""
-    return datetime.fromisoformat(f"{text}+00:00")
+AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
+BEFORE = AS_OF - timedelta(days=30)
+EARLIER = AS_OF - timedelta(days=90)
+
+MakeGeneration = Callable[..., Generation]
+
+
+@pytest.fixture
+def make_generation(tmp_path: Path) -> MakeGeneration:
+    """A generation as a build leaves it, of hand-written `columns`: feature -> one value per customer, at each moment."""
+    made: list[Generation] = []
+
+    def make(
+        columns: Mapping[str, Sequence[float | str | None]],
+        customers: Sequence[str],
+        *,
+        pillars: Mapping[str, str] | None = None,
+        words: Sequence[str] = (),
+        before: Mapping[str, Sequence[float | str | None]] | None = None,
+        rows: Sequence[tuple[str, datetime, datetime, Mapping[str, Any]]] = (),
+        online_store: str = "sqlite",
+        materialize: bool = True,
+        home: Path | None = None,
+    ) -> Generation:
+        generation_id = Generation.new_id(datetime(2026, 3, 2, tzinfo=UTC) + timedelta(seconds=len(made)))
+        path = (home or tmp_path / "home") / "generations" / generation_id
+        (path / "snapshots").mkdir(parents=True)
+        schema = FeatureSchema(
+            tuple(
+                Feature(name, (pillars or {}).get(name, "other"), DType.STRING if name in words else DType.FLOAT)
+                for name in columns
+            )
+        )
+        lines: list[tuple[str, datetime, datetime, Mapping[str, Any]]] = [
+            (name, AS_OF, AS_OF, {key: column[n] for key, column in columns.items()})
+            for n, name in enumerate(customers)
+        ]
+        if before is not None:
+            lines += [
+                (name, BEFORE, BEFORE, {key: column[n] for key, column in before.items()})
+                for n, name in enumerate(customers)
+                if any(column[n] is not None for column in before.values())
+            ]
+        lines += list(rows)
+        stored_as = schema.stored_as
+        for pillar in schema.pillars:
+            kinds = [
+                (stored_as[feature.name], pa.string() if feature.dtype is DType.STRING else pa.float32())
+                for feature in pillar.features
+            ]
+            arrays = [
+                pa.array([line[0] for line in lines], pa.string()),
+                pa.array([line[1] for line in lines], MOMENT),
+                pa.array([line[2] for line in lines], MOMENT),
+                *(
+                    pa.array([line[3][feature.name] for line in lines], kind)
+                    for feature, (_, kind) in zip(pillar.features, kinds, strict=True)
+                ),
+            ]
+            fields = [("customer_id", pa.string()), ("event_timestamp", MOMENT), ("created_timestamp", MOMENT), *kinds]
+            pq.write_table(pa.table(arrays, schema=pa.schema(fields)), path / "snapshots" / f"{pillar.name}.parquet")
+        generation = Generation(
+            id=generation_id,
+            path=path,
+            business="tiny",
+            kind="events",
+            as_of=AS_OF,
+            before=BEFORE if before is not None else None,
+            cutoffs=(EARLIER,),
+            horizon_days=30,
+            schema=schema,
+            project=Generation.project_name("tiny", generation_id),
+            online_store=online_store,
+            sources=SourceSummary(9, 7, 1, {"no customer_id": 1}, EARLIER, AS_OF, len(customers)),
+            fingerprint="f" * 64,
+            configuration="c" * 64,
+        )
+        made.append(generation)
+        if materialize:
+            offline = OfflineStore(generation)
+            offline.apply()
+            offline.materialize()
+        return generation
+
+    return make
