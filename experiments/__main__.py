@@ -1,0 +1,89 @@
+"""The command `python -m experiments`: how we find out."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from experiments.simulation.company import write
+from experiments.simulation.errors import SimulationError
+from experiments.simulation.scenario import Scenario
+
+app = typer.Typer(
+    help="A simulated business, models side by side, speed and quality.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def experiments() -> None:
+    """How we find out: a simulated business, models side by side, speed and quality."""
+
+
+@app.command()
+def simulate(
+    customers: Annotated[int, typer.Option(help="Customers, those who left included.")] = 5_000,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 7,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default $KEEPWELL_HOME/simulation.")] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Day after the last simulated one (YYYY-MM-DD); default today.")
+    ] = None,
+    effect_spread: Annotated[float, typer.Option(help="How much the actions' effects differ between customers.")] = 1.0,
+) -> None:
+    """Write a simulated subscription business: customers, 18 months of events, its truth, and its TOML."""
+    folder = out or Path(os.environ.get("KEEPWELL_HOME") or "var") / "simulation"
+    errors = Console(stderr=True)
+    try:
+        scenario = Scenario(customers, seed, _midnight(end), effect_spread)
+        with _bars(errors) as bars:
+            summary = write(scenario, folder, _Report(bars))
+    except SimulationError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    for name, rows in summary.rows.items():
+        typer.echo(f"{rows:>9,}  {name}")
+    typer.echo(f"{summary.folder / 'business.toml'}")
+
+
+class _Report:
+    """Turns told shares of work into progress bars, one a kind of work."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, what: str, share: float) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=1.0)
+        self._bars.advance(self._tasks[what], share)
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(TextColumn("{task.description:<18}"), BarColumn(), TimeElapsedColumn(), console=console)
+
+
+def _midnight(end: str | None) -> datetime:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if end is None:
+        return today
+    try:
+        chosen = datetime.strptime(end, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise SimulationError(f"--end is {end!r}: give a day as YYYY-MM-DD.") from None
+    if chosen > today:
+        raise SimulationError(
+            f"--end is {end}, after today: the events of days to come would all be refused as future."
+        )
+    return chosen
+
+
+if __name__ == "__main__":
+    app()
