@@ -95,28 +95,24 @@ def _progress() -> Iterator[_Tasks]:
 
 
 def _summarise(built: Built) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     generation, sources = built.generation, built.generation.sources
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row(
-        "Rows", f"{sources.rows_read:,} read, {sources.rows_accepted:,} accepted, {sources.rows_filtered:,} filtered"
-    )
-    for reason, rows in sorted(sources.rejected.items(), key=lambda item: -item[1]):
-        table.add_row("  set aside", f"{rows:,} × {reason}")
+    lines = [
+        ("Rows", f"{sources.rows_read:,} read, {sources.rows_accepted:,} accepted, {sources.rows_filtered:,} filtered"),
+        *(("  set aside", f"{rows:,} × {why}") for why, rows in sorted(sources.rejected.items(), key=lambda x: -x[1])),
+    ]
     if sources.rejected:
-        table.add_row("  kept in", str(generation.quarantine))
-    table.add_row("Customers", f"{sources.customers:,}")
+        lines.append(("  kept in", str(generation.quarantine)))
+    lines.append(("Customers", f"{sources.customers:,}"))
     pillars = ", ".join(f"{pillar.name} {len(pillar.features)}" for pillar in generation.schema.pillars)
-    table.add_row("Features", f"{len(generation.schema)}: {pillars}")
-    table.add_row("As of", f"{generation.as_of:%Y-%m-%d %H:%M} UTC")
+    lines.append(("Features", f"{len(generation.schema)}: {pillars}"))
+    lines.append(("As of", f"{generation.as_of:%Y-%m-%d %H:%M} UTC"))
     if generation.cutoffs:
         first, last = generation.cutoffs[0], generation.cutoffs[-1]
-        table.add_row("Cutoffs", f"{len(generation.cutoffs)}, {first:%Y-%m-%d} to {last:%Y-%m-%d}")
-    table.add_row("Written to", str(generation.path))
-    table.add_row("Online store", generation.online_name)
-    Console(soft_wrap=True).print(table)
+        lines.append(("Cutoffs", f"{len(generation.cutoffs)}, {first:%Y-%m-%d} to {last:%Y-%m-%d}"))
+    lines.append(("Written to", str(generation.path)))
+    lines.append(("Online store", generation.online_name))
+    for label, text in lines:
+        typer.echo(f"{label:<14}{text}")
 
 
 def _refreshed(home: Home) -> list[str]:

@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -282,7 +282,8 @@ class OnlineStore:
                 registry=self._store.registry,
                 project=configuration.project,
             ).proto
-        return self._rows(ids, dict(zip(response.metadata.feature_names.val, response.results, strict=True)))
+        known_at = self.generation.as_of if moment == "now" else self.generation.before
+        return self._rows(ids, known_at, dict(zip(response.metadata.feature_names.val, response.results, strict=True)))
 
     def read_one(self, customer_id: str, moment: Moment = "now") -> OnlineRows:
         """The features of one customer.
@@ -315,7 +316,7 @@ class OnlineStore:
         if self.generation.online_store == "sqlite" and not self.generation.online_file.exists():
             raise StoreUnavailable(f"The online store {self.generation.online_file} is gone: build the features again.")
 
-    def _rows(self, ids: tuple[str, ...], vectors: Mapping[str, Any]) -> OnlineRows:
+    def _rows(self, ids: tuple[str, ...], known_at: datetime | None, vectors: Mapping[str, Any]) -> OnlineRows:
         columns: dict[str, list[Value]] = {}
         for column, feature in self._columns.items():
             values = vectors[column].values
@@ -323,11 +324,10 @@ class OnlineStore:
                 columns[feature.name] = [v.string_val if v.HasField("string_val") else None for v in values]
             else:
                 columns[feature.name] = [v.float_val if v.HasField("float_val") else None for v in values]
+        # Feast's SQLite store keeps times by the writer's local clock and to the second: what it has is trusted to be
+        # there, but the moment is the generation's.
         timestamps: dict[str, list[datetime | None]] = {
-            pillar: [
-                datetime.fromtimestamp(t.seconds, UTC) + timedelta(microseconds=t.nanos // 1000) if t.seconds else None
-                for t in vectors[column].event_timestamps
-            ]
+            pillar: [known_at if stored.seconds else None for stored in vectors[column].event_timestamps]
             for pillar, column in self._first.items()
         }
         known = [any(moments) for moments in zip(*timestamps.values(), strict=True)]

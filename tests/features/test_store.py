@@ -145,6 +145,19 @@ def test_before_reads_the_comparison(make_generation: Any) -> None:
     assert store.read(["new", "a"]).feature_timestamps["other"] == [AS_OF, AS_OF]
 
 
+def test_the_moment_is_the_same_in_another_time_zone(make_generation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        generation = make_generation({"x": [1.0]}, ["a"])
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        assert OnlineStore(generation).read_one("a").feature_timestamps["other"] == [AS_OF]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_without_a_comparison_everybody_is_unknown_before(make_generation: Any) -> None:
     rows = OnlineStore(make_generation({"x": [1.0]}, ["a"])).read(["a", "a"], "before")
     assert rows.unknown == ("a",)
