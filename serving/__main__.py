@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serving import commands
 from serving.errors import PortTaken, ServingError
 
 if TYPE_CHECKING:
     from serving.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Answer: the API, batch files, and API keys.")
+app.add_typer(commands.key, name="key")
+app.command()(commands.batch)
+app.command()(commands.refresh)
 
 
 @app.command()
@@ -74,6 +78,8 @@ def _serve(listener: socket.socket, settings: Settings, workers: int) -> None:
         log_level=settings.log_level,
         server_header=False,
         timeout_graceful_shutdown=30,
+        # Workers load for seconds without a breath to answer their supervisor, who would kill and start them for ever.
+        timeout_worker_healthcheck=120,
     )
     server = uvicorn.Server(config)
     if workers == 1:
@@ -82,7 +88,7 @@ def _serve(listener: socket.socket, settings: Settings, workers: int) -> None:
     with tempfile.TemporaryDirectory(prefix="keepwell-metrics-") as folder:
         # Workers inherit it, and add their figures up at each scrape.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        Multiprocess(config, target=server.run, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
 
 
 def main() -> None:

@@ -19,12 +19,13 @@ from models.errors import ModelsError
 from serving import openapi
 from serving.auth import RateLimiter
 from serving.champion import Follower, ReleaseSource
-from serving.current import CurrentScores, bring_up_to_date
+from serving.current import CurrentScores
 from serving.database import Database
 from serving.errors import INTERNAL_ERROR, ServingError, describe
 from serving.gate import Gate
 from serving.keys import ApiKeys
 from serving.metrics import Metrics
+from serving.refresh import bring_up_to_date
 from serving.responses import JsonResponse, ProblemResponse
 from serving.routes import decisions, models, operations, scores
 from serving.settings import Settings
@@ -68,7 +69,8 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     database.migrate()
     current = CurrentScores(database)
     metrics = Metrics()
-    follower = Follower(ReleaseSource(settings), partial(bring_up_to_date, current), metrics, settings.poll_seconds)
+    source = ReleaseSource(settings)
+    follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
     app.state.keepwell = State(
         settings=settings,
         database=database,

@@ -299,8 +299,9 @@ def describe(error: Exception, request_id: str) -> ProblemDetail:
         detail = "; ".join(f"{item.field}: {item.message}" for item in fields[:3])
         return ProblemDetail(INVALID_REQUEST, f"The request is not valid: {detail}.", request_id, fields)
     if isinstance(error, HTTPException):
-        problem = _PROBLEM_OF_STATUS.get(error.status_code, INTERNAL_ERROR)
-        return ProblemDetail(problem, _sentence(error), request_id, headers=tuple((error.headers or {}).items()))
+        problem = _PROBLEM_OF_STATUS.get(error.status_code)
+        if problem is not None:
+            return ProblemDetail(problem, _sentence(error), request_id, headers=tuple((error.headers or {}).items()))
     for kind in type(error).__mro__:
         found = PROBLEM_OF.get(kind)
         if found is not None:
@@ -330,6 +331,7 @@ def _headers(error: Exception) -> tuple[tuple[str, str], ...]:
 
 def _sentence(error: HTTPException) -> str:
     sentences = {
+        400: "The request's body cannot be read as JSON.",
         404: "Nothing is served at this path; /openapi.json lists what is.",
         405: "This path does not answer that method; the header Allow lists those that it does.",
         413: str(error.detail),

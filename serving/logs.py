@@ -48,5 +48,8 @@ def configure(settings: Settings) -> None:
     root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # Deprecations within other people's packages are for those who test, not for those who run.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
     # Ours has the route, the request id and the caller; uvicorn's would have customers' ids.
     logging.getLogger("uvicorn.access").disabled = True

@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from serving.decision_schemas import DECISION_DEGRADED_CODES
 from serving.errors import PROBLEMS
 from serving.schemas import ProblemModel
-from serving.scorer import DEGRADED_CODES
 
 TITLE = "keepwell"
 
@@ -33,7 +33,7 @@ def product_version() -> str:
 def description() -> str:
     """What the document says of the whole, with every type of problem and every code of `degraded`."""
     problems = "\n".join(f"| `{p.type}` | {p.status} | {p.title} | {p.advice} |" for p in PROBLEMS)
-    codes = "\n".join(f"| `{code}` | {meaning} |" for code, meaning in DEGRADED_CODES.items())
+    codes = "\n".join(f"| `{code}` | {meaning} |" for code, meaning in DECISION_DEGRADED_CODES.items())
     return (
         "Customer retention as a service: churn risk, explained health scores and next best actions.\n\n"
         "JSON, snake_case, UTC RFC 3339 times, figures unrounded. Send `Authorization: Bearer KEY`; "

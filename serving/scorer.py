@@ -27,8 +27,10 @@ DEGRADED_CODES: Mapping[str, str] = {
 
 TOP_REASONS = 5
 
-# Below this, two probabilities are one risk: a margin summed in another order, and ONNX Runtime's float32 sum.
-_SAME_RISK = 1e-12
+# Customers in the same leaves have the same risk, but each one's contributions add up to it with an error of some 1e-15:
+# log-odds are cut off there, or else a percentile would count equals as lower.
+_LOG_ODDS_DECIMALS = 12
+# ONNX Runtime adds the leaves up in float32.
 _SAME_RISK_FLOAT32 = 1e-6
 
 FloatArray = NDArray[np.float64]
@@ -277,7 +279,7 @@ class Scorer:
         unclamped = release.base + points.sum(axis=1)
         score = np.clip(unclamped, 0.0, 100.0)
         return _Explained(
-            probability=calibration.apply(contributions.sum(axis=1)),
+            probability=expit(np.round(calibration.log_odds(contributions.sum(axis=1)), _LOG_ODDS_DECIMALS)),
             score=score,
             clamped=score - unclamped,
             points=points,
@@ -294,7 +296,7 @@ class Scorer:
     def _percentile(self, probability: FloatArray, explain: Explain) -> FloatArray:
         """The share of the current population with a lower risk."""
         population = self.release.population
-        tolerance = _SAME_RISK_FLOAT32 if explain is Explain.NONE else _SAME_RISK
+        tolerance = _SAME_RISK_FLOAT32 if explain is Explain.NONE else 0.0
         lower = np.searchsorted(population, probability - tolerance, side="left")
         return np.asarray(lower / max(1, population.size), dtype=np.float64)
 

@@ -13,43 +13,40 @@ from features.home import Home
 from serving.errors import CommandError
 
 DEFAULT_HOME = Path("var")
+PREFIX = "KEEPWELL_"
 
 
 class Settings(BaseSettings):
-    """The service's settings, by the environment variables that their aliases name.
+    """The service's settings, each by the environment variable KEEPWELL_<NAME>, or the one that its alias names.
 
     In production, what is safe only on a developer's machine is refused: a home by default, and no request rate.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
-    home: Path = Field(default=DEFAULT_HOME, validation_alias="KEEPWELL_HOME")
+    home: Path = Field(default=DEFAULT_HOME)
     """All state of one business."""
     host: str = Field(default="127.0.0.1", validation_alias="HOST")
     port: int = Field(default=8000, ge=0, le=65535, validation_alias="PORT")
     """0 takes any free port, and the start says which."""
-    online_store: str = Field(
-        default="sqlite", pattern=r"^(sqlite|rediss?://.+)$", validation_alias="KEEPWELL_ONLINE_STORE"
-    )
+    online_store: str = Field(default="sqlite", pattern=r"^(sqlite|rediss?://.+)$")
     """Where `features build` puts current features: sqlite, or a redis:// URL. A server reads where the build wrote."""
-    database_url: str | None = Field(default=None, validation_alias="KEEPWELL_DATABASE_URL")
+    database_url: str | None = Field(default=None)
     """The service's own database; SQLite in the home by default."""
     tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     """MLflow's registry; SQLite in the home by default."""
-    environment: Literal["development", "production"] = Field(
-        default="development", validation_alias="KEEPWELL_ENVIRONMENT"
-    )
-    poll_seconds: float = Field(default=1.0, gt=0, le=3600, validation_alias="KEEPWELL_POLL_SECONDS")
+    environment: Literal["development", "production"] = Field(default="development")
+    poll_seconds: float = Field(default=1.0, gt=0, le=3600)
     """How often a server looks for a new build and a new champion."""
-    stale_after_days: float = Field(default=7.0, gt=0, validation_alias="KEEPWELL_STALE_AFTER_DAYS")
+    stale_after_days: float = Field(default=7.0, gt=0)
     """The age from which features make an answer `degraded` with `stale_features`."""
-    rate_limit: float = Field(default=1000.0, ge=0, validation_alias="KEEPWELL_RATE_LIMIT")
+    rate_limit: float = Field(default=1000.0, ge=0)
     """Requests per second that one key may make on one worker, in bursts of up to a minute's worth; 0 is no limit."""
-    max_body_bytes: int = Field(default=1_048_576, ge=1, validation_alias="KEEPWELL_MAX_BODY_BYTES")
+    max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", validation_alias="KEEPWELL_LOG_LEVEL"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
 
     @model_validator(mode="after")
     def _refuse_unsafe_defaults(self) -> Self:
@@ -73,7 +70,7 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
+            name = _variable(str(first["loc"][0])) if first["loc"] else ""
             message = first["msg"].removeprefix("Value error, ")
             raise CommandError(f"{name}: {message}." if name else f"{message}.") from None
 
@@ -96,3 +93,8 @@ class Settings(BaseSettings):
     def stale_after(self) -> timedelta:
         """`stale_after_days` as a length of time."""
         return timedelta(days=self.stale_after_days)
+
+
+def _variable(field: str) -> str:
+    """The environment variable of a field, as an error's location names it: by its alias, or by its own name."""
+    return field if field.isupper() else f"{PREFIX}{field.upper()}"

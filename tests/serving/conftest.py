@@ -329,7 +329,7 @@ class Running:
         return httpx.get(f"{self.url}/readyz").status_code == 200
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait until the condition holds.
 
     Raises:
