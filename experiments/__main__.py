@@ -53,6 +53,33 @@ def simulate(
     typer.echo(f"{summary.folder / 'business.toml'}")
 
 
+@app.command()
+def demo() -> None:
+    """The main job from nothing: simulate a business, build its features, train, promote, and serve in the foreground."""
+    import subprocess
+
+    from experiments import demo as walk
+    from features.errors import FeaturesError
+    from models.errors import ModelsError
+    from serving.errors import ServingError
+    from serving.settings import Settings
+
+    try:
+        settings = Settings.from_environment()
+        walk.prepare(settings)
+        secret = walk.api_key(settings)
+        call = walk.first_call(settings, secret)
+    except subprocess.CalledProcessError as error:
+        message, code = walk.failed(error)
+        typer.echo(message, err=True)
+        raise typer.Exit(code) from None
+    except (FeaturesError, ModelsError, ServingError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"\nAPI key: {secret}\nOnce it serves: {call}\n")
+    walk.serve()
+
+
 class _Report:
     """Turns told shares of work into progress bars, one a kind of work."""
 
