@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -55,8 +56,9 @@ class ApiKeys:
     nothing to guess, and nothing to compare byte by byte.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._clock = clock
         self._cache: dict[str, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
 
@@ -87,7 +89,7 @@ class ApiKeys:
         digest = _digest(secret)
         with self._lock:
             known = self._cache.get(digest)
-        now = time.monotonic()
+        now = self._clock()
         if known is not None and known[0] > now:
             return known[1]
         with self._database.read() as connection:
