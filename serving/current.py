@@ -186,7 +186,8 @@ def _switch(connection: Connection, release_key: str) -> int:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"ANALYZE {_incoming.name}")
     fresh = select(new.scored_at).where(new.customer_id == old.customer_id).scalar_subquery()
-    changed = _upsert(connection, moved)
+    _upsert(connection, moved)
+    after_moved = connection.scalar(select(func.max(old.sequence))) or last
     connection.execute(
         update(current_scores)
         .where(old.sequence <= last, old.customer_id.in_(select(new.customer_id)))
@@ -195,20 +196,19 @@ def _switch(connection: Connection, release_key: str) -> int:
     gone = select(
         old.customer_id,
         *(null().label(name) for name in COLUMNS if name != "customer_id"),
-        (literal(last + changed) + func.row_number().over(order_by=old.sequence)).label("sequence"),
+        (literal(after_moved) + func.row_number().over(order_by=old.sequence)).label("sequence"),
         true().label("deleted"),
     ).where(old.deleted == false(), old.customer_id.not_in(select(new.customer_id)))
-    changed += _upsert(connection, gone)
-    if changed:
-        connection.execute(
-            insert(score_rewrites).values(first_sequence=last + 1, last_sequence=last + changed, rewritten_at=now)
-        )
+    _upsert(connection, gone)
+    end = connection.scalar(select(func.max(old.sequence))) or last
+    if end > last:
+        connection.execute(insert(score_rewrites).values(first_sequence=last + 1, last_sequence=end, rewritten_at=now))
     connection.execute(score_release.delete())
     connection.execute(insert(score_release).values(id=1, release=release_key, rewritten_at=now))
-    return changed
+    return end - last
 
 
-def _upsert(connection: Connection, rows: Select[Any]) -> int:
+def _upsert(connection: Connection, rows: Select[Any]) -> None:
     names = [column.name for column in rows.selected_columns]
     on_conflict: Any
     if connection.dialect.name == "postgresql":
@@ -219,7 +219,7 @@ def _upsert(connection: Connection, rows: Select[Any]) -> int:
         index_elements=["customer_id"],
         set_={name: on_conflict.excluded[name] for name in names if name != "customer_id"},
     )
-    return connection.execute(statement).rowcount
+    connection.execute(statement)
 
 
 def _stamp_visible(connection: Connection) -> None:
