@@ -109,6 +109,9 @@ def test_given_folds_hold_out_what_they_say() -> None:
     assert np.isnan(model.oof_margins_[:500]).all()
     assert np.isfinite(model.oof_margins_[500:]).all()
     assert np.isfinite(model.oof_probabilities_[500:]).all()
+    for mine, others in ((slice(500, 1000), slice(1000, 1500)), (slice(1000, 1500), slice(500, 1000))):
+        calibration = Calibration.fit(model.oof_margins_[others], y[others])
+        np.testing.assert_array_equal(model.oof_probabilities_[mine], calibration.apply(model.oof_margins_[mine]))
     single = ChurnClassifier(num_threads=1).fit(X, y, folds=folds[1:])
     assert np.isfinite(single.oof_probabilities_[1000:]).all()
     for wrong in ([], [(index[:500], index[400:600])], [folds[0], folds[0]], [(index[:500], np.array([1500]))]):

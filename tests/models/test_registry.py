@@ -234,10 +234,14 @@ def test_a_server_that_is_down_is_unavailable_within_seconds(monkeypatch: pytest
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
+    registry = Registry(f"http://127.0.0.1:{port}", "acme")
+    with pytest.raises(RegistryUnavailable, match="does not answer"):
+        registry.champion()
+    # Only MLflow's first request ever imports what extends it, Feast among others; the next one shows its patience.
     began = time.monotonic()
     with pytest.raises(RegistryUnavailable, match="does not answer"):
-        Registry(f"http://127.0.0.1:{port}", "acme").champion()
-    assert time.monotonic() - began < 20
+        registry.champion()
+    assert time.monotonic() - began < 10
 
 
 def test_a_database_that_is_none_is_a_registry_error(tmp_path: Path) -> None:
