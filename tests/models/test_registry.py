@@ -228,6 +228,7 @@ def test_polling_is_cheap_and_does_not_leak(registry: Registry, train: Train) ->
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 8_000
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_unavailable_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
@@ -255,6 +256,7 @@ def test_a_name_that_no_model_can_have_is_refused(tmp_path: Path) -> None:
         Registry(uri(tmp_path), "a/b")
 
 
+@pytest.mark.slow
 def test_the_database_appears_whole_though_its_making_was_killed(tmp_path: Path) -> None:
     store = uri(tmp_path / "mlflow")
     making = subprocess.Popen(
@@ -262,7 +264,7 @@ def test_the_database_appears_whole_though_its_making_was_killed(tmp_path: Path)
         cwd=Path(__file__).parents[2],
     )
     aside = tmp_path / "mlflow" / ".mlflow.db.new"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (aside.exists() and aside.stat().st_size > 100_000):
         assert time.monotonic() < deadline
         assert making.poll() is None, "it ended before it could be killed"
