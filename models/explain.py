@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BundleError
+from models.tree_shap import BoosterError, TreeShap
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Explainer:
 
     def __init__(self, model_text: str) -> None:
         try:
-            self._booster = lightgbm.Booster(model_str=model_text)
-        except lightgbm.basic.LightGBMError as error:
+            self._shap = TreeShap(model_text)
+        except BoosterError as error:
             raise BundleError(f"The booster cannot be loaded: {error}") from error
-        self.n_features = int(self._booster.num_feature())
-        self.base_value = float(self.contributions(np.zeros((1, self.n_features), dtype=np.float32))[0, -1])
+        self.n_features = self._shap.n_features
+        self.base_value = self._shap.base_value
         """φ₀: the margin of a customer about whom nothing stands out, the same for every row."""
 
     def contributions(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -47,14 +47,10 @@ class Explainer:
 
         A row's sum is its margin, within 1e-9.
         """
-        X = np.ascontiguousarray(X, dtype=np.float32)
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise ValueError(f"The model reads rows of {self.n_features} features, not an array of shape {X.shape}.")
-        if X.shape[0] == 0:
-            return np.empty((0, self.n_features + 1), dtype=np.float64)
-        # One thread: LightGBM before 4.6 corrupts memory with more, and a server scales by processes.
-        contributions = self._booster.predict(X, pred_contrib=True, num_threads=1)
-        return np.asarray(contributions, dtype=np.float64)
+        # One thread: a server scales by processes.
+        return self._shap.contributions(X)
 
 
 def attributions(

@@ -104,9 +104,9 @@ def test_threads_may_share_both(trained: Trained, predictor: ChurnPredictor, exp
 
 
 def test_scoring_needs_no_training_stack() -> None:
-    """Neither pandas nor scikit-learn nor MLflow is loaded by what turns features into a probability."""
+    """Neither pandas nor scikit-learn nor MLflow is loaded by what turns features into an explained score."""
     code = (
-        "import sys, models.predictor, models.health, models.bundle, models.policy\n"
+        "import sys, models.predictor, models.explain, models.health, models.bundle, models.policy\n"
         "print(*[m for m in ('pandas', 'sklearn', 'shap', 'mlflow', 'lightgbm') if m in sys.modules])"
     )
     loaded = subprocess.run(
