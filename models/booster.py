@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ModelsError
+
 ZERO_THRESHOLD = float(np.float32(1e-35))
 """LightGBM's kZeroThreshold: smaller magnitudes are zero."""
 
@@ -19,10 +21,8 @@ CATEGORICAL = 1
 DEFAULT_LEFT = 2
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
 
-_INT32_LIMIT = 2**31
 
-
-class BoosterError(Exception):
+class BoosterError(ModelsError):
     """The text is not a booster that can be read; the message says where and why."""
 
 
@@ -141,6 +141,8 @@ def _tree(block: str, n_features: int) -> _Tree:
     if leaves < 1:
         raise BoosterError(f"In {where.lower()} the field num_leaves is {leaves}, which is less than one.")
     leaf_value = _numbers(fields, "leaf_value", leaves, np.float64, where)
+    if not np.isfinite(leaf_value).all():
+        raise BoosterError(f"In {where.lower()} the field leaf_value holds something that is not a number.")
     none = np.zeros(0, dtype=np.int64)
     if leaves == 1:
         # LightGBM writes no counts for a tree that never split.
@@ -160,6 +162,9 @@ def _tree(block: str, n_features: int) -> _Tree:
     node_count = _numbers(fields, "internal_count", nodes, np.float64, where)
     if node_count.min() <= 0:
         raise BoosterError(f"{where} has a node that no training row reached, so its cover is undefined.")
+    leaf_count = _numbers(fields, "leaf_count", leaves, np.float64, where)
+    if leaf_count.min() < 0:
+        raise BoosterError(f"{where} has a leaf with a negative number of training rows.")
     return _Tree(
         feature,
         threshold,
@@ -167,7 +172,7 @@ def _tree(block: str, n_features: int) -> _Tree:
         left,
         right,
         node_count,
-        _numbers(fields, "leaf_count", leaves, np.float64, where),
+        leaf_count,
         leaf_value,
         *_categories(fields, threshold, (decision & CATEGORICAL) != 0, where),
     )
@@ -210,7 +215,8 @@ def _join(n_features: int, names: tuple[str, ...], trees: list[_Tree]) -> Forest
     bits_start = np.concatenate([[0], np.cumsum([len(tree.category_bits) for tree in trees])]).astype(np.int64)
 
     def child(children: NDArray[np.int64], t: int) -> NDArray[np.int64]:
-        return np.where(children >= 0, children + node_start[t], children - leaf_start[t])
+        counted: NDArray[np.int64] = np.where(children >= 0, children + node_start[t], children - leaf_start[t])
+        return counted
 
     return Forest(
         n_features=n_features,
