@@ -13,7 +13,7 @@ from features.source import Relation
 
 _MOSTLY: Final = 0.95  # of a column's values are numbers: the others are junk, not categories
 _CATEGORIES: Final = 20  # with no more distinct numbers than this, "mostly" proves nothing
-_AT_ONCE: Final = 200  # columns per query
+_AT_ONCE: Final = 50  # columns per query: planning takes time in the square of them
 
 
 @dataclass(frozen=True, slots=True)

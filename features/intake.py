@@ -22,6 +22,7 @@ from features.source import FILE, LINE, ROW, Progress, Relation
 
 _MEMORY: Final = "2GB"
 _HEARTBEAT: Final = 0.2  # seconds
+_WIDE: Final = 100  # columns; beyond it, DuckDB's search for common subexpressions takes longer than it saves
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +139,14 @@ class Intake:
         """
         relation = self._sources[number]
         position = f"{FILE}, {LINE}, {ROW}"
+        if len(columns) > _WIDE:
+            self.connection.execute("SET disabled_optimizers = 'common_subexpressions'")
         self.execute(
             "Reading customers",
             f"CREATE TABLE {table} AS SELECT {position}, CASE {' '.join(reasons)} ELSE NULL END AS reason, "
             f"{', '.join(columns)} FROM {relation.sql}",
         )
+        self.connection.execute("RESET disabled_optimizers")
         self.execute(
             "Looking for duplicates",
             f"UPDATE {table} SET reason = {literal(Reason.DUPLICATE_CUSTOMER)} WHERE {ROW} IN ("

@@ -558,6 +558,23 @@ def test_typed_columns(tmp_path: Path) -> None:
     assert [rows[1][name] for name in "ifbdln"] == [None] * 6
 
 
+def test_names_that_the_ingest_uses_itself_are_free(tmp_path: Path) -> None:
+    names = ["x", "c0", "c1", "line_number", "file_position", "id", "reason", "outcome", "raw", "f0", "content"]
+    content = {name: [float(position), 1.0] for position, name in enumerate(names)} | {"left": ["yes", "no"]}
+    pq.write_table(pa.table(content), tmp_path / "t.parquet")
+    first = built(table_business(tmp_path, name="t.parquet")).customers[0]
+    assert {name: first[name] for name in names} == {name: float(position) for position, name in enumerate(names)}
+
+
+def test_a_wide_table(tmp_path: Path) -> None:
+    names = [f"column {position}" for position in range(300)]
+    lines = [",".join([*names, "left"])]
+    lines += [",".join([*(str(row * position) for position in range(300)), "yes" if row else "no"]) for row in range(3)]
+    result = table(tmp_path, "\n".join(lines))
+    assert list(result.customers[2])[1:301] == names
+    assert result.customers[2]["column 299"] == 598.0
+
+
 # --- files that are not what the TOML says --------------------------------------------------------------------------
 
 
