@@ -45,6 +45,8 @@ def test_locks_carry_hashes_and_no_host() -> None:
 
 
 def test_importing_a_package_has_no_side_effect(tmp_path: Path) -> None:
-    code = "import features, models, training, serving, experiments, serving.app, experiments.__main__, training.__main__"
+    code = (
+        "import features, models, training, serving, experiments, serving.app, experiments.__main__, training.__main__"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
     assert list(tmp_path.iterdir()) == []
