@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -112,7 +113,11 @@ def _mistakes() -> Iterator[None]:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Libraries' notes to programmers; some switch them on again when imported, so they are not filtered but
+            # not shown. What a user should know is in the report.
+            warnings.showwarning = lambda *_, **__: None
+            yield
     except GateRefused as error:
         _end(str(error), REFUSED)
     except (FeaturesError, ModelsError, TrainingError) as error:

@@ -30,9 +30,9 @@ def round_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     That is the largest float32 not above the double; but within ±1e-35, where LightGBM takes x for 0.0, the end of that
     range on the threshold's side of 0.0.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         nearest = thresholds.astype(np.float32)
-    down = np.where(nearest.astype(np.float64) > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+        down = np.where(nearest.astype(np.float64) > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
     down = np.where((thresholds >= 0.0) & (thresholds < float(ZERO)), ZERO, down)
     down = np.where((thresholds < 0.0) & (thresholds >= -float(ZERO)), np.nextafter(-ZERO, np.float32(-np.inf)), down)
     return down.astype(np.float32)
@@ -71,8 +71,8 @@ class _Nodes:
             if "split_feature" in content:
                 self.feature.append(int(content["split_feature"]))
                 self.mode.append("BRANCH_LEQ")
-                self.threshold.append(float(content["threshold"]))
                 self.missing_true.append(_missing_goes_left(content))
+                self.threshold.append(float(content["threshold"]))
                 pending.append((content["right_child"], number, False))
                 pending.append((content["left_child"], number, True))
             else:

@@ -136,11 +136,16 @@ def label_events(generation: Generation, business: Business) -> tuple[Labels, Cu
     )
 
 
-def label_table(generation: Generation) -> Labels:
-    """The rows of a table business, in the file's order, with their known outcome."""
+def label_table(generation: Generation, *, ordered: bool) -> Labels:
+    """The rows of a table business, in the file's order, with their known outcome.
+
+    Args:
+        ordered: whether the TOML says that rows stand in time order; `rank` is None if not.
+    """
     connection = ibis.duckdb.connect()
     table = connection.read_parquet(str(generation.customers_file))
     frame = table.select("customer_id", *(name for name in table.columns if name.startswith("__"))).to_pandas()
+    frame = frame.sort_values("__order", kind="stable", ignore_index=True)
     n = len(frame)
     moment = np.datetime64(generation.as_of.astimezone(UTC).replace(tzinfo=None), "us")
     group = np.arange(n, dtype=np.int64)
@@ -151,7 +156,6 @@ def label_table(generation: Generation) -> Labels:
             for row, (value, known) in enumerate(zip(frame["__group"], frame["__group"].notna(), strict=True))
         ]
         group = np.unique(named, return_inverse=True)[1].astype(np.int64)
-    ordered = "__order" in frame and frame["__order"].notna().all()
     return Labels(
         customer_id=frame["customer_id"].to_numpy(dtype=object),
         event_timestamp=np.full(n, moment),

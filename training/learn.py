@@ -13,7 +13,8 @@ from training.baselines import LogisticBaseline
 from training.categories import Categories
 from training.dataset import TrainingSet
 from training.evaluate import EvaluationReport, calibration_bins, measure
-from training.split import TEST_SHARE, Split
+from training.split import Split
+from training.windows import Windows
 
 Rows = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float64]
@@ -49,27 +50,27 @@ class Tested:
         )
 
 
-def newest(data: TrainingSet, train: Rows) -> npt.NDArray[np.bool_] | None:
-    """Which training rows belong to the most recent labelled window; None where rows have no order in time.
+def fit(data: TrainingSet, train: Rows, windows: Windows | None = None) -> FittedModel:
+    """Fit categories, trees and calibration on the training rows alone.
 
-    That is the last cutoff of an event log, and the last fifth of an ordered table.
+    Args:
+        windows: the training rows' windows where they have an order in time. The trees then stop where windows that
+            came later are foretold best, and at the latest where held-out customers are; and if the churn rate drifts,
+            the newest window alone calibrates.
     """
-    if data.labels.rank is None:
-        return None
-    rank = data.labels.rank[train]
-    if len(np.unique(rank)) == len(rank):
-        return np.asarray(rank >= np.quantile(rank, 1.0 - TEST_SHARE))
-    return np.asarray(rank == rank.max())
-
-
-def fit(data: TrainingSet, train: Rows) -> FittedModel:
-    """Fit categories, trees and calibration on the training rows alone."""
     categories = data.categories(train)
-    classifier = ChurnClassifier()
-    classifier.fit(
-        data.X(train, categories), data.y[train], groups=data.labels.group[train], recent=newest(data, train)
-    )
-    return FittedModel(classifier, categories)
+    X, y, groups = data.X(train, categories), data.y[train], data.labels.group[train]
+    # One thread: a fold is too small to gain by two, and two that wait for a busy core lose tenfold.
+    classifier = ChurnClassifier(num_threads=1)
+    if windows is None:
+        return FittedModel(classifier.fit(X, y, groups=groups), categories)
+    folds = windows.folds(y)
+    if folds:
+        by_time = ChurnClassifier(num_threads=1).fit(X, y, folds=folds)
+        trees = by_time.best_iteration_
+        classifier.set_params(max_trees=trees, patience=trees, num_leaves=by_time.num_leaves_)
+    recent = windows.newest if windows.newest_foretells(y) else None
+    return FittedModel(classifier.fit(X, y, groups=groups, recent=recent), categories)
 
 
 def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> Probabilities:
@@ -77,20 +78,23 @@ def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> Probabilities:
     return np.asarray(model.classifier.predict_proba(data.X(rows, model.categories))[:, 1], dtype=np.float64)
 
 
-def fit_and_test(data: TrainingSet, split: Split, advance: Callable[[], None]) -> tuple[FittedModel, Rows, Tested]:
+def fit_and_test(
+    data: TrainingSet, split: Split, windows: Windows | None, advance: Callable[[], None]
+) -> tuple[FittedModel, Rows, Tested]:
     """The model to serve, the rows that it was fitted on, and the probabilities of all tested rows.
 
     In a time split the served model is the tested one. In folds, each fold's rows are predicted by a model fitted
     without them, and the served model is fitted on all rows.
 
     Args:
+        windows: those of the training rows of a time split, else None.
         advance: is called after each fold.
     """
     p = np.full(len(data), np.nan)
     logistic = np.full(len(data), np.nan)
     model: FittedModel | None = None
     for fold in split.folds:
-        model = fit(data, fold.train)
+        model = fit(data, fold.train, windows)
         p[fold.test] = predict(model, data, fold.test)
         baseline = LogisticBaseline.fit(data.take(fold.train), data.numbers(), data.strings(), data.y[fold.train])
         logistic[fold.test] = baseline.predict(data.take(fold.test))

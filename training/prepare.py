@@ -18,6 +18,7 @@ from training.errors import StaleGeneration, TrainingError
 from training.labels import Cutoffs, entity_frame, label_events, label_table
 from training.split import Split, at_cutoffs, identical_rows, in_folds, in_order, together
 from training.warning_signs import warning_signs
+from training.windows import Windows
 
 Rows = npt.NDArray[np.int64]
 
@@ -30,12 +31,23 @@ class Prepared:
     data: TrainingSet
     split: Split
     cutoffs: Cutoffs
+    horizon_days: int
     warnings: tuple[str, ...]
 
     @property
     def train(self) -> Rows:
         """The rows that the served model is fitted on."""
         return self.split.folds[0].train if self.split.is_time else np.arange(len(self.data), dtype=np.int64)
+
+    @property
+    def windows(self) -> Windows | None:
+        """The training rows' windows; None where rows have no order in time."""
+        rank = self.data.labels.rank
+        if rank is None:
+            return None
+        if self.cutoffs.train:
+            return Windows.of_cutoffs(rank[self.train], self.cutoffs.train, self.horizon_days)
+        return Windows.of_order(rank[self.train])
 
 
 def current_generation(business: Business, home: Home) -> Generation:
@@ -66,7 +78,7 @@ def prepare(generation: Generation, business: Business) -> Prepared:
     """
     notes: list[str] = []
     if isinstance(business.data, TableData):
-        labels, cutoffs = label_table(generation), Cutoffs((), ())
+        labels, cutoffs = label_table(generation, ordered=business.data.order is not None), Cutoffs((), ())
     else:
         labels, cutoffs = label_events(generation, business)
     check_labels(labels, np.arange(len(labels), dtype=np.int64), "labelled rows")
@@ -80,7 +92,7 @@ def prepare(generation: Generation, business: Business) -> Prepared:
     if split.is_time:
         check_labels(labels, split.folds[0].train, "training rows")
         check_labels(labels, split.folds[0].test, "test rows")
-    prepared = Prepared(data, data, split, cutoffs, ())
+    prepared = Prepared(data, data, split, cutoffs, generation.horizon_days, ())
     data, left_out = informative(data, prepared.train)
     return replace(prepared, data=data, warnings=(*notes, *left_out, *warning_signs(data, split, prepared.train)))
 

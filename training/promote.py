@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -78,7 +79,7 @@ def promote(home: Home, version: str | None = None, *, new_scorecard: bool = Fal
                 warnings.append(comparison.warning)
         scorecard = scorecard_for(registry, champion, bundle, new_scorecard=new_scorecard)
         promoted = registry.promote(model.version, scorecard)
-        warnings += refresh()
+        warnings += refresh(home)
     return Promotion(promoted, champion.version if champion else None, scorecard, tuple(warnings))
 
 
@@ -94,7 +95,7 @@ def rollback(home: Home) -> Promotion:
         before = registry.champion()
         model = registry.rollback()
         assert model.scorecard is not None
-        warnings = refresh()
+        warnings = refresh(home)
     return Promotion(model, before.version if before else None, model.scorecard, tuple(warnings))
 
 
@@ -145,12 +146,18 @@ def compare(home: Home, registry: Registry, challenger: RegisteredModel, champio
         return Comparison(_better(new["y"], new["p"], p), None)
 
 
-def refresh() -> list[str]:
+def refresh(home: Home) -> list[str]:
     """Rewrite the table of current scores for the new champion; a warning where that failed.
 
     Serving is a program of its own: training does not import it. A server that runs rewrites the table by itself.
     """
-    done = subprocess.run([sys.executable, "-m", "serving", "refresh"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", "refresh"],
+        env=os.environ | {"KEEPWELL_HOME": str(home.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode == 0:
         return []
     said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]

@@ -66,7 +66,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         advance()
     folds = len(prepared.split.folds)
     with progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
-        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, advance)
+        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, advance)
     evaluation = tested.evaluate(prepared.data.y)
     booster = model.classifier.booster_
     with progress.step("Checking the exported model against the trained one") as advance:
