@@ -91,6 +91,7 @@ class CurrentScoresQuery(Query):
         None,
         min_length=1,
         max_length=512,
+        pattern=r"^[A-Za-z0-9_-]+$",
         description="`next_cursor` of the answer before; it lasts 7 days and wins over changed_since.",
     )
     limit: int = Field(100, ge=1, le=1000, description="Rows per answer.", examples=[100])

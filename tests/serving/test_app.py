@@ -235,6 +235,7 @@ def test_run_serves_until_it_is_stopped(shop: Shop, workers: int) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
     )
     try:
         assert server.stdout is not None
