@@ -21,7 +21,7 @@ ALL_PILLARS = (*PILLARS, OTHER)
 Value = float | str | None
 Column = Sequence[Any] | npt.NDArray[Any]
 
-_SLOT = re.compile(r"\{(value|s|name)\}")
+_SLOT = re.compile(r"\{(value|s|es|name)\}")
 _CARRIED = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()%+-]*\Z")
 _RESERVED = frozenset({"customer_id", "event_timestamp", "created_timestamp", "created", "entity_key", "entity_df_row"})
 
@@ -37,7 +37,7 @@ class DType(StrEnum):
 class Feature:
     """One figure or word that is known of a customer at a moment, declared once.
 
-    `sentence` says it to a person: `{value}` is the rounded value, `{s}` a plural ending, `{name}` the feature's name;
+    `sentence` says it to a person: `{value}` is the rounded value, `{s}` or `{es}` a plural ending, `{name}` the feature's name;
     `missing` is said when the value is null. `direction` is +1 where more of it goes with more churn, −1 with less,
     0 where that is not known beforehand. Features that are not `predictive` serve decisions only.
     `expression` maps the pillar's Ibis table (one row per customer and visible event) to an aggregate.
@@ -61,7 +61,8 @@ class Feature:
         """Say `value` to a person: "4 open tickets"."""
         shown = self.show(value)
         template = self.missing if shown is None else self.sentence
-        slots = {"value": shown or "", "s": "" if shown == "1" else "s", "name": self.name}
+        one = shown == "1"
+        slots = {"value": shown or "", "s": "" if one else "s", "es": "" if one else "es", "name": self.name}
         return _SLOT.sub(lambda match: slots[match[1]], template)
 
     def show(self, value: object) -> str | None:

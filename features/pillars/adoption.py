@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from features.pillars.evidence import Evidence
-from features.pillars.measures import age_of_pillar, counts, days_active, distinct, events, rhythm
+from features.pillars.measures import age_of_pillar, counts, distinct, events, rhythm
 from features.schema import Feature, Pillar
 
 USES = ("feature_used",)
@@ -15,20 +15,18 @@ def pillar(evidence: Evidence) -> Pillar | None:
         return None
     name = "adoption"
     features = [
-        *counts(name, "feature_uses", "feature use", USES),
-        *days_active(name, "feature", "feature used", USES, (30, 90)),
+        *counts(name, "feature_uses", "feature use", USES, (30, 90)),
         *rhythm(name, "feature_use", "feature use", USES),
     ]
     if evidence.says("feature_used", "feature"):
-        features += [
+        features.append(
             Feature(
-                name=f"features_distinct_{days}d",
+                name="features_distinct_90d",
                 pillar=name,
                 unit="count",
-                sentence=f"{{value}} different feature{{s}} used in the last {days} days",
+                sentence="{value} different feature{s} used in the last 90 days",
                 direction=-1,
-                expression=distinct(events(*USES, days=days), "feature"),
+                expression=distinct(events(*USES, days=90), "feature"),
             )
-            for days in (30, 90)
-        ]
-    return Pillar(name, (*features, age_of_pillar(name, evidence)))
+        )
+    return Pillar(name, (*features, age_of_pillar(name, evidence, repeats="feature_used")))

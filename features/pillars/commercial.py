@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from features.pillars.evidence import PURCHASES, Evidence
+from typing import Any
+
+from features.pillars.evidence import PAYMENTS, PURCHASES, Evidence
 from features.pillars.measures import (
     active_days,
     age_of_pillar,
@@ -10,7 +12,7 @@ from features.pillars.measures import (
     days_active,
     distinct,
     events,
-    mean,
+    recency,
     rhythm,
     since,
     total,
@@ -37,7 +39,7 @@ def pillar(evidence: Evidence) -> Pillar | None:
     if evidence.seen(*PURCHASES):
         features += _purchases(name, evidence, money)
     if evidence.seen("refund"):
-        features += counts(name, "refunds", "refund", ("refund",), (90, 180), direction=0)
+        features += counts(name, "refunds", "refund", ("refund",), (180,), direction=0)
         if "refund" in evidence.valued:
             features.append(
                 Feature(
@@ -49,18 +51,39 @@ def pillar(evidence: Evidence) -> Pillar | None:
                 )
             )
     if evidence.seen("payment_failed"):
-        features += counts(name, "payment_failures", "failed payment", ("payment_failed",), (30, 90, 180), direction=1)
+        features += counts(name, "payment_failures", "failed payment", ("payment_failed",), (180,), direction=1)
         features.append(since(name, "payment_failure", "failed payment", ("payment_failed",), direction=-1))
+        if evidence.seen(*PAYMENTS):
+            features.append(
+                Feature(
+                    name="payment_unpaid",
+                    pillar=name,
+                    unit="count",
+                    sentence="unpaid bills: {value}",
+                    direction=1,
+                    expression=_unpaid,
+                )
+            )
     if not features:
         return None
-    return Pillar(name, (*features, age_of_pillar(name, evidence)))
+    if evidence.feeding(name):
+        features.append(age_of_pillar(name, evidence, repeats="purchase"))
+    return Pillar(name, tuple(features))
+
+
+def _unpaid(table: Any) -> Any:
+    failed = recency(events("payment_failed"))(table)
+    paid = recency(events(*PAYMENTS))(table)
+    # A payment that failed is open until a later one arrives.
+    is_open = failed.notnull() & (paid.isnull() | (failed < paid))
+    return is_open.ifelse(1.0, 0.0)
 
 
 def _purchases(name: str, evidence: Evidence, money: str) -> list[Feature]:
     # A file of order lines has many rows a purchase: distinct days are the purchases that a person would count.
     features = [
-        *counts(name, "purchases", "purchase", PURCHASES, (30, 90, 180)),
-        *days_active(name, "purchase", "purchase", PURCHASES, (7, 30, 90, 180)),
+        *counts(name, "purchases", "purchase", PURCHASES, (180,)),
+        *days_active(name, "purchase", "purchase", PURCHASES, (30, 90, 180)),
         Feature(
             name="purchase_days",
             pillar=name,
@@ -74,16 +97,13 @@ def _purchases(name: str, evidence: Evidence, money: str) -> list[Feature]:
     if "purchase" in evidence.valued:
         features += [
             Feature(
-                name=f"spend_{days}d",
+                name="spend_90d",
                 pillar=name,
                 unit=evidence.currency or "",
-                sentence=f"{money} spent in the last {days} days",
+                sentence=f"{money} spent in the last 90 days",
                 direction=-1,
-                expression=total(events(*PURCHASES, days=days)),
-            )
-            for days in (30, 90, 180)
-        ]
-        features += [
+                expression=total(events(*PURCHASES, days=90)),
+            ),
             Feature(
                 name="spend_total",
                 pillar=name,
@@ -91,14 +111,6 @@ def _purchases(name: str, evidence: Evidence, money: str) -> list[Feature]:
                 sentence=f"{money} spent in all",
                 direction=-1,
                 expression=total(events(*PURCHASES)),
-            ),
-            Feature(
-                name="purchase_value_mean",
-                pillar=name,
-                unit=evidence.currency or "",
-                sentence=f"a purchase is {money} on average",
-                missing="no purchase yet",
-                expression=mean(events(*PURCHASES)),
             ),
             Feature(
                 name="spend_per_day_mean",
@@ -115,13 +127,12 @@ def _purchases(name: str, evidence: Evidence, money: str) -> list[Feature]:
     if evidence.says("purchase", "item"):
         features += [
             Feature(
-                name=f"items_distinct_{days}d",
+                name="items_distinct_180d",
                 pillar=name,
                 unit="count",
-                sentence=f"{{value}} different item{{s}} bought in the last {days} days",
+                sentence="{value} different item{s} bought in the last 180 days",
                 direction=-1,
-                expression=distinct(events(*PURCHASES, days=days), "item"),
+                expression=distinct(events(*PURCHASES, days=180), "item"),
             )
-            for days in (90, 180)
         ]
     return features

@@ -10,12 +10,14 @@ from features.pillars.measures import (
     counts,
     days_active,
     events,
+    level,
     mean,
+    recency,
     rhythm,
     share,
-    since,
 )
 from features.schema import Feature, Pillar
+from features.sections import NO_ACTION
 
 
 def pillar(evidence: Evidence) -> Pillar | None:
@@ -23,47 +25,67 @@ def pillar(evidence: Evidence) -> Pillar | None:
     name = "engagement"
     features: list[Feature] = []
     if evidence.seen("session"):
-        features += counts(name, "sessions", "session", ("session",))
-        features += days_active(name, "session", "session", ("session",), (7, 30, 90))
+        features += counts(name, "sessions", "session", ("session",), (7, 30, 90))
+        features += days_active(name, "session", "session", ("session",), (30,))
         features += rhythm(name, "session", "session", ("session",))
         if "session" in evidence.valued:
-            features.append(
-                Feature(
-                    name="session_value_mean_90d",
-                    pillar=name,
-                    sentence="sessions of the last 90 days measure {value} on average",
-                    missing="no measured session in the last 90 days",
-                    direction=-1,
-                    expression=mean(events("session", days=90)),
-                )
-            )
+            features += _session_values(name)
     features += _touches(name, evidence)
     features += _caps(name, evidence)
     if not features:
         return None
     if evidence.feeding(name):
-        features.append(age_of_pillar(name, evidence))
+        features.append(age_of_pillar(name, evidence, repeats="session"))
     return Pillar(name, tuple(features))
+
+
+def _session_values(name: str) -> list[Feature]:
+    # What a session's value measures (minutes, pages) is the business's choice; how it moves says the most.
+    return [
+        Feature(
+            name="session_value_recent",
+            pillar=name,
+            sentence="sessions measure {value} on average lately",
+            missing="no measured session yet",
+            direction=-1,
+            expression=level(events("session")),
+        ),
+        Feature(
+            name="session_value_mean_180d",
+            pillar=name,
+            sentence="sessions of the last 180 days measure {value} on average",
+            missing="no measured session in the last 180 days",
+            direction=-1,
+            expression=mean(events("session", days=180)),
+        ),
+    ]
 
 
 def _touches(name: str, evidence: Evidence) -> list[Feature]:
     if not evidence.seen("touch"):
         return []
     features = [
-        *counts(name, "touches", "touch by us", ("touch",), (30, 90), direction=0),
-        since(name, "touch", "touch by us", ("touch",), direction=0),
+        Feature(
+            name="touches_90d",
+            pillar=name,
+            unit="count",
+            sentence="{value} touch{es} by us in the last 90 days",
+            expression=count(touches(90)),
+        )
     ]
+    features.append(
+        Feature(
+            name="touch_recency_days",
+            pillar=name,
+            unit="days",
+            sentence="{value} day{s} since our last touch",
+            missing="no touch by us yet",
+            expression=recency(touches()),
+        )
+    )
     for kind, done in (("touch_opened", "opened"), ("touch_clicked", "clicked")):
         if evidence.seen(kind):
-            features += [
-                Feature(
-                    name=f"{done}_touches_90d",
-                    pillar=name,
-                    unit="count",
-                    sentence=f"{{value}} of our messages {done} in the last 90 days",
-                    direction=-1,
-                    expression=count(events(kind, days=90)),
-                ),
+            features.append(
                 Feature(
                     name=f"touch_{done}_share_180d",
                     pillar=name,
@@ -71,10 +93,15 @@ def _touches(name: str, evidence: Evidence) -> list[Feature]:
                     sentence=f"{{value}} of our touches of the last 180 days {done}",
                     missing="no touch by us in the last 180 days",
                     direction=-1,
-                    expression=share(events(kind, days=180), events("touch", days=180)),
-                ),
-            ]
+                    expression=share(events(kind, days=180), touches(180)),
+                )
+            )
     return features
+
+
+def touches(days: float | None = None) -> Events:
+    """What was done to a customer: a logged decision to do nothing is no touch."""
+    return Events(("touch",), days, "action", differs=NO_ACTION)
 
 
 def _caps(name: str, evidence: Evidence) -> list[Feature]:
@@ -87,7 +114,7 @@ def _caps(name: str, evidence: Evidence) -> list[Feature]:
             unit="count",
             sentence=f"{{value}} time{{s}} {cap.action} in the last {cap.days} days",
             predictive=False,
-            expression=count(Events(("touch",), cap.days, "action", cap.action)),
+            expression=count(Events(("touch",), cap.days, "action", equals=cap.action)),
         )
         for cap in evidence.caps
     ]

@@ -10,6 +10,7 @@ from features.schema import DType
 PURCHASES = ("purchase",)
 SUBSCRIPTION = ("subscription_started", "subscription_renewed", "subscription_changed", "subscription_cancelled")
 CONSENTS = ("consent_given", "consent_withdrawn")
+PAYMENTS = ("subscription_started", "subscription_renewed")
 TICKETS = ("ticket_opened", "ticket_resolved")
 TOUCHES = ("touch", "touch_opened", "touch_clicked")
 
@@ -18,10 +19,10 @@ FED_BY: Mapping[str, tuple[str, ...]] = {
     "engagement": ("session", *TOUCHES),
     "sentiment": ("survey_answered", "comment"),
     "support": TICKETS,
-    "commercial": (*PURCHASES, "refund", "payment_failed"),
+    "commercial": (*PURCHASES, "refund", "payment_failed", *PAYMENTS),
     "relationship": (*SUBSCRIPTION, *CONSENTS),
 }
-"""Pillar -> the canonical event types that feed it; any other type feeds "other"."""
+"""Pillar -> the canonical event types that feed it, some of them two; any other type feeds "other"."""
 
 PROPERTIES: Mapping[str, tuple[str, ...]] = {
     "action": TOUCHES,

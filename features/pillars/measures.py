@@ -26,21 +26,23 @@ Expression = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Which events a figure is about: their types, at most `days` old, with properties as given."""
+    """Which events a figure is about: their types, at most `days` old, whose `property` `equals` or `differs`."""
 
     types: tuple[str, ...]
     days: float | None = None
     property: str | None = None
     equals: str | None = None
+    differs: str | None = None
 
     def among(self, events: Any) -> Any:
         """The condition on a row of the pillar's table."""
         chosen = events.type == self.types[0] if len(self.types) == 1 else events.type.isin(self.types)
         if self.days is not None:
             chosen &= events.age <= self.days
-        if self.property is not None:
-            word = events[self.property]
-            chosen &= word.notnull() if self.equals is None else word == self.equals
+        if self.property is not None and self.equals is not None:
+            chosen &= events[self.property] == self.equals
+        if self.property is not None and self.differs is not None:
+            chosen &= events[self.property].isnull() | (events[self.property] != self.differs)
         return chosen
 
 
@@ -62,6 +64,18 @@ def total(chosen: Events) -> Expression:
 def mean(chosen: Events) -> Expression:
     """The mean of their values."""
     return lambda table: table.value.mean(where=chosen.among(table))
+
+
+def level(chosen: Events) -> Expression:
+    """The mean of their values with weights that fade by 1/e a month: where the customer stands now."""
+
+    def faded(table: Any) -> Any:
+        among = chosen.among(table) & table.value.notnull()
+        weight = (-table.age / MONTH).exp()
+        # Far back all weights vanish; the null that follows says that nothing is known any more.
+        return (table.value * weight).sum(where=among) / weight.sum(where=among).nullif(0.0)
+
+    return faded
 
 
 def latest(chosen: Events, column: str = "value") -> Expression:
@@ -135,8 +149,11 @@ def gap_ratio(chosen: Events) -> Expression:
     return lambda table: recency(chosen)(table) / gap(chosen)(table)
 
 
-def age_of_pillar(pillar: str, evidence: Evidence) -> Feature:
-    """How old what is known of a pillar is; left to decisions and answers where another feature says the same."""
+def age_of_pillar(pillar: str, evidence: Evidence, repeats: str | None = None) -> Feature:
+    """How old what is known of a pillar is.
+
+    Where the type `repeats` alone feeds the pillar, a recency feature tells models the same already.
+    """
     fed_by = evidence.feeding(pillar)
     return Feature(
         name=f"{pillar}_age_days",
@@ -145,8 +162,8 @@ def age_of_pillar(pillar: str, evidence: Evidence) -> Feature:
         sentence=f"{{value}} day{{s}} since anything was known of {pillar}",
         missing=f"nothing is known of {pillar} yet",
         direction=0,
-        predictive=len(fed_by) > 1,
-        expression=recency(events(*fed_by)) if fed_by else None,
+        predictive=fed_by != (repeats,),
+        expression=recency(events(*fed_by)),
     )
 
 
@@ -185,7 +202,7 @@ def days_active(
 
 
 def rhythm(pillar: str, prefix: str, noun: str, chosen: Sequence[str]) -> list[Feature]:
-    """Recency, trend, usual gap and the current gap against it."""
+    """Recency, trend, and the current gap against the usual one."""
     what = events(*chosen)
     return [
         since(pillar, prefix, noun, chosen),
@@ -197,15 +214,6 @@ def rhythm(pillar: str, prefix: str, noun: str, chosen: Sequence[str]) -> list[F
             missing=f"too few earlier {noun}s to know what is usual",
             direction=-1,
             expression=trend(what),
-        ),
-        Feature(
-            name=f"{prefix}_gap_days",
-            pillar=pillar,
-            unit="days",
-            sentence=f"usually {{value}} day{{s}} between {noun}s",
-            missing=f"too few {noun}s to know the usual gap",
-            direction=0,
-            expression=gap(what),
         ),
         Feature(
             name=f"{prefix}_gap_ratio",

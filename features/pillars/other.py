@@ -23,7 +23,7 @@ def pillar(evidence: Evidence, taken: Collection[str]) -> Pillar | None:
         features += _of_type(kind, free_name(safe_name(kind), used), kind in evidence.activity)
         used |= {feature.name for feature in features}
     if types:
-        features.append(age_of_pillar(OTHER, evidence))
+        features.append(age_of_pillar(OTHER, evidence, repeats=types[0]))
     for attribute, dtype in evidence.attributes.items():
         name = attribute if attribute not in used else f"customer {attribute}"
         used.add(name)

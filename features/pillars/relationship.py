@@ -7,11 +7,11 @@ from typing import Any
 
 import ibis
 
-from features.pillars.evidence import CONSENTS, SUBSCRIPTION, Evidence
+from features.pillars.evidence import CONSENTS, PAYMENTS, SUBSCRIPTION, Evidence
 from features.pillars.measures import age_of_pillar, count, counts, events, gap, recency
 from features.schema import DType, Feature, Pillar
 
-PAID = ("subscription_started", "subscription_renewed")
+YEAR_DAYS = 365.0
 
 
 def pillar(evidence: Evidence) -> Pillar:
@@ -26,8 +26,20 @@ def pillar(evidence: Evidence) -> Pillar:
             missing="since when a customer is not known",
             direction=-1,
             expression=lambda table: table.customer_tenure.max(),
-        )
+        ),
     ]
+    if evidence.seen(*SUBSCRIPTION):
+        # Contracts end, and prices rise, a whole number of years after the start.
+        features.append(
+            Feature(
+                name="anniversary_due_days",
+                pillar=name,
+                unit="days",
+                sentence="{value} day{s} until the next anniversary as a customer",
+                missing="since when a customer is not known",
+                expression=lambda table: YEAR_DAYS - table.customer_tenure.max() % YEAR_DAYS,
+            )
+        )
     if evidence.has_plan:
         features.append(
             Feature(
@@ -42,7 +54,7 @@ def pillar(evidence: Evidence) -> Pillar:
     if evidence.seen("subscription_renewed"):
         features += _renewals(name)
     if evidence.seen("subscription_changed"):
-        features += counts(name, "plan_changes", "change of the subscription", ("subscription_changed",), (90, 180), 0)
+        features += counts(name, "plan_changes", "change of the subscription", ("subscription_changed",), (180,), 0)
     if evidence.seen("subscription_cancelled"):
         features.append(
             Feature(
@@ -86,7 +98,7 @@ def _renewals(name: str) -> list[Feature]:
             unit="days",
             sentence="{value} day{s} since the subscription was last paid",
             missing="no subscription paid yet",
-            expression=recency(events(*PAID)),
+            expression=recency(events(*PAYMENTS)),
         ),
         Feature(
             name="renewal_due_days",
@@ -94,7 +106,7 @@ def _renewals(name: str) -> list[Feature]:
             unit="days",
             sentence="{value} day{s} until the next renewal is due, by this customer's usual period",
             missing="too few renewals to know the period",
-            expression=lambda table: gap(events(*PAID))(table) - recency(events(*PAID))(table),
+            expression=lambda table: gap(events(*PAYMENTS))(table) - recency(events(*PAYMENTS))(table),
         ),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from features.pillars.evidence import Evidence
-from features.pillars.measures import Events, age_of_pillar, count, counts, events, latest, mean, recency, since
+from features.pillars.measures import Events, age_of_pillar, counts, latest, mean, since
 from features.schema import Feature, Pillar
 
 # A high NPS or CSAT is good news; CES is asked both ways round (effort, ease), so its direction is left open.
@@ -17,21 +17,12 @@ def pillar(evidence: Evidence) -> Pillar | None:
     if evidence.seen("survey_answered"):
         for survey in sorted(evidence.surveys & DIRECTIONS.keys()):
             features += _survey(name, survey)
-        features.append(
-            Feature(
-                name="survey_answers_180d",
-                pillar=name,
-                unit="count",
-                sentence="{value} survey answer{s} in the last 180 days",
-                expression=count(events("survey_answered", days=180)),
-            )
-        )
     if evidence.seen("comment"):
-        features += counts(name, "comments", "comment", ("comment",), (30, 90), direction=0)
+        features += counts(name, "comments", "comment", ("comment",), (180,), direction=0)
         features.append(since(name, "comment", "comment", ("comment",), direction=0))
     if not features:
         return None
-    return Pillar(name, (*features, age_of_pillar(name, evidence)))
+    return Pillar(name, (*features, age_of_pillar(name, evidence, repeats="comment")))
 
 
 def _survey(name: str, survey: str) -> list[Feature]:
@@ -55,13 +46,5 @@ def _survey(name: str, survey: str) -> list[Feature]:
             missing=f"no {label} answer yet",
             direction=DIRECTIONS[survey],
             expression=mean(answers),
-        ),
-        Feature(
-            name=f"{survey}_recency_days",
-            pillar=name,
-            unit="days",
-            sentence=f"{{value}} day{{s}} since the latest {label} answer",
-            missing=f"no {label} answer yet",
-            expression=recency(answers),
         ),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import ibis
 
 from features.pillars.evidence import TICKETS, Evidence
-from features.pillars.measures import age_of_pillar, counts, events, since, trend
+from features.pillars.measures import age_of_pillar, counts, events, trend
 from features.schema import Feature, Pillar
 
 # A ticket without an identity is matched by order: a customer's n-th resolution answers the n-th opening.
@@ -20,8 +20,7 @@ def pillar(evidence: Evidence) -> Pillar | None:
         return None
     name = "support"
     features = [
-        *counts(name, "tickets", "ticket", (OPENED,), (7, 30, 90, 180), direction=1),
-        since(name, "ticket", "ticket", (OPENED,), direction=0),
+        *counts(name, "tickets", "ticket", (OPENED,), (30, 180), direction=1),
         Feature(
             name="tickets_trend",
             pillar=name,

@@ -102,7 +102,7 @@ def properties(kind: str, rng: np.random.Generator) -> dict[str, object]:
     if rng.random() < 0.1:
         return {}
     if kind.startswith("touch"):
-        return {"action": ("success_call", "Winback: e-mail", "else")[rng.integers(3)], "pscore": 0.5}
+        return {"action": ("success_call", "Winback: e-mail", "no_action")[rng.integers(3)], "pscore": 0.5}
     if kind.startswith("ticket"):
         return {"ticket": f"T{rng.integers(4)}", "first_contact": ("true", "false", True, None)[rng.integers(4)]}
     if kind.startswith("subscription"):
@@ -161,6 +161,10 @@ class Seen:
     def mean(self, *types: str, days: float = math.inf, **wanted: str) -> float | None:
         values = self.values(*types, days=days, **wanted)
         return statistics.fmean(values) if values else None
+
+    def level(self, kind: str) -> float | None:
+        weighted = [(row["value"], math.exp(-self.age(row) / 30)) for row in self.of(kind) if row["value"] is not None]
+        return sum(v * w for v, w in weighted) / sum(w for _, w in weighted) if weighted else None
 
     def words(self, name: str, *types: str, days: float = math.inf) -> float:
         return float(len({said(row, name) for row in self.of(*types, days=days)} - {None}))
@@ -238,7 +242,6 @@ def rhythm(prefix: str, *types: str) -> dict[str, Oracle]:
     return {
         f"{prefix}_recency_days": lambda s: s.recency(*types),
         f"{prefix}_trend": lambda s: s.trend(*types),
-        f"{prefix}_gap_days": lambda s: s.gap(*types),
         f"{prefix}_gap_ratio": lambda s: s.gap_ratio(*types),
     }
 
@@ -262,7 +265,6 @@ def surveys(kind: str) -> dict[str, Oracle]:
     return {
         f"{kind}_latest": lambda s: s.latest("survey_answered", survey=kind),
         f"{kind}_mean": lambda s: s.mean("survey_answered", survey=kind),
-        f"{kind}_recency_days": lambda s: s.recency("survey_answered", survey=kind),
     }
 
 
@@ -279,12 +281,21 @@ def due(seen: Seen) -> float | None:
     return None if gap is None or recency is None else gap - recency
 
 
-def tenure(seen: Seen) -> float | None:
+def tenure(seen: Seen) -> float:
     created = seen.customer.get("created_at")
     starts = [row["occurred_at"] for row in seen.rows]
     starts += [created] if created is not None and created < seen.cutoff else []
     lasted: timedelta = seen.cutoff - min(starts)
     return lasted / DAY
+
+
+def touches(seen: Seen, days: float = math.inf) -> list[Row]:
+    return [row for row in seen.of("touch", days=days) if said(row, "action") != "no_action"]
+
+
+def unpaid(seen: Seen) -> float:
+    failed, paid = seen.recency("payment_failed"), seen.recency(*PAID)
+    return float(failed is not None and (paid is None or failed < paid))
 
 
 def first_contact(seen: Seen) -> float | None:
@@ -299,33 +310,29 @@ def age_of(types: tuple[str, ...]) -> Oracle:
 
 ORACLE: dict[str, Oracle] = {
     # adoption
-    **counted("feature_uses", "feature_used", 7, 30, 90, 180),
-    **days_counted("feature", "feature_used", 30, 90),
+    **counted("feature_uses", "feature_used", 30, 90),
     **rhythm("feature_use", "feature_used"),
-    **windowed("features_distinct", (30, 90), lambda s, d: s.words("feature", "feature_used", days=d)),
+    "features_distinct_90d": lambda s: s.words("feature", "feature_used", days=90),
     # engagement
-    **counted("sessions", "session", 7, 30, 90, 180),
-    **days_counted("session", "session", 7, 30, 90),
+    **counted("sessions", "session", 7, 30, 90),
+    **days_counted("session", "session", 30),
     **rhythm("session", "session"),
-    "session_value_mean_90d": lambda s: s.mean("session", days=90),
-    **counted("touches", "touch", 30, 90),
-    "touch_recency_days": lambda s: s.recency("touch"),
-    **counted("opened_touches", "touch_opened", 90),
-    **counted("clicked_touches", "touch_clicked", 90),
-    "touch_opened_share_180d": lambda s: s.share(s.count("touch_opened", days=180), s.count("touch", days=180)),
-    "touch_clicked_share_180d": lambda s: s.share(s.count("touch_clicked", days=180), s.count("touch", days=180)),
+    "session_value_recent": lambda s: s.level("session"),
+    "session_value_mean_180d": lambda s: s.mean("session", days=180),
+    "touches_90d": lambda s: float(len(touches(s, 90))),
+    "touch_recency_days": lambda s: min((s.age(row) for row in touches(s)), default=None),
+    "touch_opened_share_180d": lambda s: s.share(s.count("touch_opened", days=180), float(len(touches(s, 180)))),
+    "touch_clicked_share_180d": lambda s: s.share(s.count("touch_clicked", days=180), float(len(touches(s, 180)))),
     "touches_success_call_30d": lambda s: s.count("touch", days=30, action="success_call"),
     "touches_Winback: e-mail_7d": lambda s: s.count("touch", days=7, action="Winback: e-mail"),
     # sentiment
     **surveys("nps"),
     **surveys("csat"),
     **surveys("ces"),
-    "survey_answers_180d": lambda s: s.count("survey_answered", days=180),
-    **counted("comments", "comment", 30, 90),
+    **counted("comments", "comment", 180),
     "comment_recency_days": lambda s: s.recency("comment"),
     # support
-    **counted("tickets", "ticket_opened", 7, 30, 90, 180),
-    "ticket_recency_days": lambda s: s.recency("ticket_opened"),
+    **counted("tickets", "ticket_opened", 30, 180),
     "tickets_trend": lambda s: s.trend("ticket_opened"),
     "tickets_open": lambda s: float(sum(end is None for _, end in s.tickets())),
     "oldest_open_ticket_days": lambda s: max((age for age, end in s.tickets() if end is None), default=None),
@@ -334,26 +341,27 @@ ORACLE: dict[str, Oracle] = {
     "first_contact_share_180d": first_contact,
     # commercial
     "mrr": lambda s: float(s.said_last("mrr") or "nan") if s.said_last("mrr") else s.customer.get("mrr"),
-    **counted("purchases", "purchase", 30, 90, 180),
-    **days_counted("purchase", "purchase", 7, 30, 90, 180),
+    **counted("purchases", "purchase", 180),
+    **days_counted("purchase", "purchase", 30, 90, 180),
     "purchase_days": lambda s: float(len(s.days("purchase"))),
     **rhythm("purchase", "purchase"),
-    **windowed("spend", (30, 90, 180), lambda s, d: s.total("purchase", days=d)),
+    "spend_90d": lambda s: s.total("purchase", days=90),
     "spend_total": lambda s: s.total("purchase"),
-    "purchase_value_mean": lambda s: s.mean("purchase"),
     "spend_per_day_mean": lambda s: s.total("purchase") / len(s.days("purchase")) if s.values("purchase") else None,
-    **windowed("items_distinct", (90, 180), lambda s, d: s.words("item", "purchase", days=d)),
-    **counted("refunds", "refund", 90, 180),
+    "items_distinct_180d": lambda s: s.words("item", "purchase", days=180),
+    **counted("refunds", "refund", 180),
     "refunded_180d": lambda s: s.total("refund", days=180),
-    **counted("payment_failures", "payment_failed", 30, 90, 180),
+    **counted("payment_failures", "payment_failed", 180),
     "payment_failure_recency_days": lambda s: s.recency("payment_failed"),
+    "payment_unpaid": unpaid,
     # relationship
     "tenure_days": tenure,
+    "anniversary_due_days": lambda s: 365 - tenure(s) % 365,
     "plan": lambda s: s.said_last("plan") if s.said_last("plan") is not None else s.customer.get("plan"),
     "renewals": lambda s: s.count("subscription_renewed"),
     "renewal_recency_days": lambda s: s.recency(*PAID),
     "renewal_due_days": due,
-    **counted("plan_changes", "subscription_changed", 90, 180),
+    **counted("plan_changes", "subscription_changed", 180),
     "cancellations": lambda s: s.count("subscription_cancelled"),
     "consent_phone": lambda s: s.consent("phone"),
     "consent_email": lambda s: s.consent("email"),
@@ -449,7 +457,7 @@ def test_without_events_of_a_kind_no_feature_of_it_is_declared(write_log: Any, m
     event = {"customer_id": "a", "occurred_at": datetime(2024, 12, 1, tzinfo=UTC)}
     log = EventLog.open(make_business(), write_log([{**event, "type": "purchase", "value": None}]))
     names = declared_schema(log).names
-    assert "purchases_90d" in names
+    assert "purchases_180d" in names
     assert not any(name.startswith(("ticket", "session", "nps", "spend", "items", "touch")) for name in names)
     assert "tenure_days" in names
 
@@ -483,7 +491,6 @@ def test_activity_of_an_unknown_type_gets_a_rhythm(tmp_path: Path, write_log: An
     events = [{"customer_id": "a", "type": "visit", "occurred_at": start + 10 * n * DAY} for n in range(4)]
     log = EventLog.open(Business.load(toml), write_log(events))
     row = computed(log, declared_schema(log))[CUTOFFS[0], "a"]
-    assert row["visit_gap_days"] == 10
     assert row["visit_gap_ratio"] == pytest.approx(3.1)
 
 
