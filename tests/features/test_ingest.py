@@ -222,6 +222,12 @@ def test_a_stray_quote_costs_its_line_only(tmp_path: Path) -> None:
     assert {row["text"] for row in result.events if row["customer_id"] == "c29"} == {'5" pipe'}
 
 
+def test_a_row_over_several_lines_with_the_wrong_columns_swallows_nothing(tmp_path: Path) -> None:
+    result = events(tmp_path, 'customer_id,occurred_at,type\na,"x\nb,2024-01-01,x"\nc,2024-01-01,x\n')
+    assert result.reasons == [(2, Reason.OPEN_QUOTE)]
+    assert [(row["customer_id"], row["type"]) for row in result.events] == [("b", 'x"'), ("c", "x")]
+
+
 def test_a_quote_open_to_the_end_swallows_nothing(tmp_path: Path) -> None:
     result = events(tmp_path, 'customer_id,occurred_at,type\na,2024-01-01,"x\nb,2024-01-01,x\nc,2024-01-01,x')
     assert result.reasons == [(2, Reason.OPEN_QUOTE)]
