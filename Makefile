@@ -7,6 +7,8 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONWARNINGS ?= ignore
+# Without bytecode, every start would compile a thousand modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench lock clean
