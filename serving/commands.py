@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from serving.keys import ApiKeys
+    from serving.settings import Settings
 
 ROLES = ("scorer", "manager", "admin")
 
@@ -73,16 +74,26 @@ def refresh() -> None:
     from serving.settings import Settings
 
     settings = Settings.from_environment()
-    # Most builds come before any model: then neither Feast nor MLflow is loaded just to find that out.
+    # The first builds come before any model: then nothing slow is loaded just to find that out.
     if not settings.state.current_file.exists():
         typer.echo("There are no current scores to refresh: nothing was built yet.")
         return
     if settings.tracking_uri is None and not (settings.state.mlflow / "mlflow.db").exists():
         typer.echo("There are no current scores to refresh: no model was trained yet.")
         return
+    if not _has_champion(settings):
+        typer.echo("There are no current scores to refresh: no model was promoted yet.")
+        return
     from serving.refresh import refresh as bring_up_to_date
 
     typer.echo(bring_up_to_date(settings))
+
+
+def _has_champion(settings: Settings) -> bool:
+    from models.registry import Registry
+
+    business = settings.state.business
+    return business is not None and Registry(settings.registry, business).champion() is not None
 
 
 def batch(
@@ -91,9 +102,12 @@ def batch(
     decide: Annotated[bool, typer.Option("--decide", help="Decide about each customer, and log it.")] = False,
 ) -> None:
     """Score a file of customers: each row comes back in its place, a bad one with its error."""
+    from serving.customer_file import CustomerFile, ending
     from serving.settings import Settings
 
     settings = Settings.from_environment()
-    from serving.batch import score_file
+    ending(output)
+    CustomerFile.open(input, ())
+    from serving.batch import score_file  # loads models and stores, so a misspelt name is told before
 
     typer.echo(score_file(settings, input, output, decide=decide))

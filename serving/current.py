@@ -223,17 +223,13 @@ def _upsert(connection: Connection, rows: Select[Any]) -> None:
 
 
 def _stamp_visible(connection: Connection) -> None:
-    """Say of committed rewrites that they are visible by now, and never a time before an earlier rewrite's.
+    """Say of committed rewrites that they are visible by now.
 
     The time is taken under the write lock: whoever looked before the commit did so before it, so that asking for the
     changes since then finds them. A rewrite that was killed before this counts as visible just now, to everybody.
     """
-    latest = connection.scalar(select(func.max(score_rewrites.c.visible_at)))
-    now = datetime.now(UTC)
     connection.execute(
-        update(score_rewrites)
-        .where(score_rewrites.c.visible_at.is_(None))
-        .values(visible_at=now if latest is None else max(now, latest))
+        update(score_rewrites).where(score_rewrites.c.visible_at.is_(None)).values(visible_at=datetime.now(UTC))
     )
 
 
@@ -242,7 +238,10 @@ def _last_sequence(connection: Connection) -> int:
 
 
 def _before(connection: Connection, moment: datetime, last: int) -> int:
-    """The position before the first change that became visible at `moment` or later."""
+    """The position before the first change that became visible at `moment` or later.
+
+    Where a clock went back, later changes than that one have earlier times; they come with it.
+    """
     visible: ColumnElement[bool] = or_(
         score_rewrites.c.visible_at.is_(None), score_rewrites.c.visible_at >= moment.astimezone(UTC)
     )

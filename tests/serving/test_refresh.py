@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from features.errors import StoreUnavailable
-from models.registry import Registry
+from features.home import Home
+from models.registry import Registry, prepare_store
 from serving.__main__ import main
 from serving.champion import ReleaseSource
 from serving.current import CurrentScores, DeletedCustomer
@@ -27,6 +28,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
+
+
+@pytest.fixture
+def shop(shop: Shop) -> Shop:
+    """A shop whose database remembers nothing: others decide about the template's customers."""
+    for file in shop.home.path.glob("keepwell.db*"):
+        file.unlink()
+    return shop
 
 
 def rows_of(shop: Shop) -> list[BatchRow | DeletedCustomer]:
@@ -156,6 +165,11 @@ def test_the_command_has_nothing_to_do_before_there_is_a_model(
     assert run(monkeypatch, "refresh") == 0
     assert "no model was trained yet" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["CURRENT"]
+    (tmp_path / "business.json").write_text('{"name": "tinyshop"}')
+    prepare_store(Home(tmp_path).tracking_uri)
+    assert run(monkeypatch, "refresh") == 0
+    assert "no model was promoted yet" in capsys.readouterr().out
+    assert not (tmp_path / "keepwell.db").exists()
 
 
 @pytest.mark.usefixtures("environment")
