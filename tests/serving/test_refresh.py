@@ -84,6 +84,7 @@ def test_a_build_without_somebody_says_that_they_are_gone(shop: Shop) -> None:
 
 def test_the_release_comes_with_its_population(shop: Shop) -> None:
     database = Database(shop.settings.database)
+    database.migrate()
     source = ReleaseSource(shop.settings)
     release = bring_up_to_date(CurrentScores(database), source, source.load(source.newest()))
     assert release.population.shape == (len(customer_ids()),)
