@@ -19,6 +19,7 @@ from features.schema import FeatureSchema
 
 MANIFEST = "generation.json"
 KEPT = 3
+EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Generation:
 
     `as_of` is the moment of the current snapshot, `before` that of the comparison 30 days earlier (None for tables),
     `cutoffs` those of training, oldest first; all are UTC. `project` is Feast's, `<project>_before` the comparison's.
-    `online_store` is "sqlite" or a redis:// URL. `fingerprint` hashes the sources' bytes, `configuration` the TOML's.
+    `online_store` is "embedded" or a redis:// URL. `fingerprint` hashes the sources' bytes, `configuration` the TOML's.
     """
 
     id: str
@@ -78,13 +79,23 @@ class Generation:
 
     @property
     def online_file(self) -> Path:
-        """Feast's SQLite online store; absent when the online store is Redis."""
-        return self.path / "online.db"
+        """The embedded online store, packed rows in LMDB; absent when the online store is Redis."""
+        return self.path / "online.lmdb"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the online store is a file of this generation."""
+        return not is_redis(self.online_store)
+
+    @property
+    def online_place(self) -> tuple[Path | None, str | None]:
+        """The online store's file or its URL, the other being None."""
+        return (self.online_file, None) if self.is_embedded else (None, self.online_store)
 
     @property
     def online_name(self) -> str:
         """The online store, as messages name it: a Redis URL may hold a password."""
-        return str(self.online_file) if self.online_store == "sqlite" else "Redis"
+        return str(self.online_file) if self.is_embedded else "Redis"
 
     @property
     def business_file(self) -> Path:
@@ -229,6 +240,11 @@ class Generation:
             fingerprint=data["fingerprint"],
             configuration=data["configuration"],
         )
+
+
+def is_redis(online_store: str) -> bool:
+    """Whether an online store is a Redis, by its URL."""
+    return online_store.startswith(("redis://", "rediss://"))
 
 
 def _moment(text: str | None) -> datetime | None:

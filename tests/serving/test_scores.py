@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +16,8 @@ from hypothesis import strategies as st
 
 from features.errors import UnknownCustomer
 from features.generation import Generation
+from features.packed_rows import open_rows, read_catalog
+from features.packing import key_of_id
 from features.store import OnlineStore
 from models.health import Scorecard
 from models.registry import Registry
@@ -270,11 +271,13 @@ def test_stale_features_make_an_answer_degraded(release: Release) -> None:
 
 def test_a_pillar_without_features_makes_an_answer_degraded(shop: Shop) -> None:
     generation = Generation.current(shop.home)
-    with sqlite3.connect(generation.online_file) as store:
-        tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        (table,) = [name for name in tables if name.endswith("support") and "_before_" not in name]
-        store.execute(f'DELETE FROM "{table}" WHERE hex(entity_key) LIKE ?', (f"%{b'C00003'.hex().upper()}%",))
-    store.close()
+    rows = open_rows(*generation.online_place)
+    number = read_catalog(rows, generation.project)["support"].number
+    kept = [key_of_id(name) for name in customer_ids() if name != "C00003"]
+    found = rows.get(generation.project, [number], kept)
+    rows.drop(generation.project, [number])
+    rows.put(generation.project, number, [(key, row) for key, row in zip(kept, found, strict=True) if row is not None])
+    rows.close()
     source = ReleaseSource(shop.settings)
     scorer = Scorer(source.load(source.newest()))
     missing, whole = scorer.score(["C00003", "C00004"], Explain.ALL)
