@@ -10,7 +10,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +55,8 @@ def load_kernels(cache: Path | None = None) -> Kernels:
 
     Args:
         cache: the folder of the object file; by default `keepwell` in the user's cache folder. If it can only be read, a
-            file that lies there is used; if none does and none can be written, each process compiles for itself.
+            file that lies there is used; if none does and none can be written, each process compiles for itself. Kernels
+            are loaded once per process, so only the first call's folder counts.
     """
     with _lock:
         if not _loaded:
@@ -123,15 +123,15 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with aside.open("wb") as file:
             file.write(_CHECKSUM(code).digest() + code)
             file.flush()
             os.fsync(file.fileno())
-        Path(aside).replace(path)
+        aside.replace(path)
     except OSError:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
 
 

@@ -159,7 +159,7 @@ def _read(forest: _Forest, counts: tuple[int, int], room: _Room, r: int, rows: A
 
 
 @_compiled
-def _decide(forest: _Forest, counts: tuple[int, int], room: _Room, group: int, tree: int) -> None:
+def _decide(forest: _Forest, counts: tuple[int, int], room: _Room, group: int, rows: int, tree: int) -> None:
     """The state of every node of a tree for the rows of a group, whether they come by or not."""
     start = forest.node_start[tree]
     at = group * counts[0]
@@ -170,7 +170,7 @@ def _decide(forest: _Forest, counts: tuple[int, int], room: _Room, group: int, t
     for s in range(forest.set_start[tree], forest.set_start[tree + 1]):
         codes, to = (at + np.int64(forest.set_code[s])) * LANES, np.int64(forest.set_node[s]) * LANES
         sides = forest.set_side[s]
-        for r in range(LANES):
+        for r in range(rows):
             room.state[to + r] = forest.side[sides + np.int64(room.codes[codes + r])]
     for s in range(forest.repeat_start[tree], forest.repeat_start[tree + 1]):
         node = np.int64(forest.repeat_node[s])
@@ -195,7 +195,7 @@ def explain(
             nodes = forest.node_start[tree + 1] - forest.node_start[tree]
             for r in range(size):
                 if r % LANES == 0:
-                    _decide(forest, counts, room, r // LANES, tree)
+                    _decide(forest, counts, room, r // LANES, min(LANES, size - r), tree)
                 credit, row = r * d * LANES, r % LANES
                 for turn in range(forest.passes[tree]):
                     at = forest.rule_start[tree] + turn * 2 * LANES
@@ -228,7 +228,7 @@ def land(
             _read(forest, counts, room, r, rows, (first + r) * d)
         for tree in range(trees):
             start = forest.node_start[tree]
-            _decide(forest, counts, room, 0, tree)
+            _decide(forest, counts, room, 0, size, tree)
             for r in range(size):
                 node = 1 if forest.node_start[tree + 1] > start else 0
                 while node > 0:
