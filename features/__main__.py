@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from features.errors import FeaturesError
 from features.home import Home
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from features.build import Built
     from features.generation import Generation
     from features.snapshot import Progress as _Tasks
@@ -36,6 +39,8 @@ def build(config: Config) -> None:
     from features.build import build as build_features
     from features.business import Business
 
+    # Feast switches every deprecation on when it is imported; this one is Ibis's to mend.
+    warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
     home = Home.from_environment()
     business = Business.load(config)
     with _progress() as progress:
@@ -83,7 +88,9 @@ def _progress() -> Iterator[_Tasks]:
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    # Into a file or a pipe, bars would only bury the one sentence that says what went wrong.
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         tasks: dict[str, TaskID] = {}
 
         def tell(task: str, share: float) -> None:
@@ -138,8 +145,15 @@ def _next_step(config: Path, home: Home) -> None:
     typer.echo(f"Next: {prefix}python -m training run {config}")
 
 
-def _show_declared(generation: Generation) -> None:
+def _console() -> Console:
+    """A terminal as wide as it is; a file or a pipe as wide as the tables want."""
     from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _show_declared(generation: Generation) -> None:
     from rich.table import Table
 
     table = Table("pillar", "feature", "kind", "unit", "used by", "sentence")
@@ -148,11 +162,10 @@ def _show_declared(generation: Generation) -> None:
             used_by = "models" if feature.predictive else "decisions"
             sentence = feature.sentence.replace("{value}", "…").replace("{s}", "s").replace("{name}", feature.name)
             table.add_row(pillar.name, feature.name, feature.dtype.value, feature.unit, used_by, sentence)
-    Console(soft_wrap=True).print(table)
+    _console().print(table)
 
 
 def _show_customer(generation: Generation, customer: str) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -165,7 +178,7 @@ def _show_customer(generation: Generation, customer: str) -> None:
             value = row[feature.name]
             shown = "" if value is None else value if isinstance(value, str) else f"{value:.9g}"
             table.add_row(pillar.name, Text(feature.name), Text(shown), Text(feature.say(value)))
-    console = Console(soft_wrap=True)
+    console = _console()
     console.print(Text(f"{customer}, as of {generation.as_of:%Y-%m-%d %H:%M} UTC"))
     console.print(table)
 
@@ -178,9 +191,7 @@ def main() -> None:
         typer.echo(str(error), err=True)
         raise SystemExit(2) from None
     except OSError as error:
-        if error.filename is None:
-            raise
-        typer.echo(f"{error.filename}: {error.strerror}.", err=True)
+        typer.echo(f"{error.filename or 'The build'}: {error.strerror or error}.", err=True)
         raise SystemExit(2) from None
 
 

@@ -1,0 +1,203 @@
+"""The command, as a user meets it: what it prints, what it refuses, and with which exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features.__main__ import main
+from features.build import build
+from features.business import Business
+from features.generation import Generation
+from features.home import Home
+from features.store import OfflineStore, OnlineStore
+
+# Ibis calls what DuckDB renamed; Feast switches its own deprecations on.
+pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
+
+TABLE = """
+[business]
+name = "{name}"
+[data]
+kind = "table"
+path = "customers.csv"
+customer_id = "id"
+outcome = "left"
+churned = "yes"
+[data.pillars]
+Contract = "relationship"
+[churn]
+horizon_days = 90
+"""
+ROWS = "id,left,Contract,Call  Failure,a__b\n7.0,yes,größe,1.5,x\n8,no,,-0.0,\n9,no,Two year,2,y\n"
+
+EVENTS = """
+[business]
+name = "shop"
+currency = "EUR"
+[data]
+kind = "events"
+[[data.events]]
+path = "events.csv"
+[churn]
+definition = "inactivity"
+activity = ["purchase"]
+horizon_days = 10
+"""
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command in a home of its own; returns the exit code."""
+    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KEEPWELL_ONLINE_STORE", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def act(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["features", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return act
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "customers.csv").write_text(ROWS)
+    toml = tmp_path / "table.toml"
+    toml.write_text(TABLE.format(name="tiny"))
+    return toml
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    rows = ["customer_id,occurred_at,type,value"]
+    rows += [f"C{n},2025-{9 + n % 3}-{5 + n:02d},purchase,{n}.5" for n in range(9)]
+    rows += ["C1,2025-12-20,visit,", "C1,yesterday,visit,", ",2025-12-01,visit,", "C2,2025-12-21,purchase,many"]
+    (tmp_path / "events.csv").write_text("\n".join(rows))
+    toml = tmp_path / "shop.toml"
+    toml.write_text(EVENTS)
+    return toml
+
+
+def test_a_table_business_is_built_and_shown(run: Run, table: Path, tmp_path: Path, capsys: Any) -> None:
+    assert run("build", table) == 0
+    printed, said = capsys.readouterr()
+    assert "3 read" in printed
+    assert "Customers     3" in printed
+    assert "Features      3: relationship 1, other 2" in printed
+    assert f"Next: KEEPWELL_HOME={tmp_path / 'home'} python -m training run {table}" in printed
+    assert "Traceback" not in said
+    generation = Generation.current(Home(tmp_path / "home"))
+    assert (generation.path / "business.toml").read_text() == table.read_text()
+    assert OnlineStore(generation).read_one("7").row(0)["Contract"] == "größe"
+    assert run("show", "7") == 0
+    printed = capsys.readouterr().out
+    assert "Contract is größe" in printed
+    assert run("show") == 0
+    printed = capsys.readouterr().out
+    assert "Call  Failure" in printed
+    assert "a__b" in printed
+
+
+def test_an_event_business_is_built_with_its_rejects_counted(
+    run: Run, events: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert run("build", events) == 0
+    printed = capsys.readouterr().out
+    assert "13 read, 10 accepted, 0 filtered" in printed
+    assert "1 × no customer_id" in printed
+    generation = Generation.current(Home(tmp_path / "home"))
+    assert f"As of         {generation.as_of:%Y-%m-%d %H:%M} UTC" in printed
+    assert str(generation.quarantine) in printed
+    assert generation.before is not None
+    assert "purchase_recency_days" in generation.schema
+    assert run("show", "C1") == 0
+    assert "1 'visit' event in the last 7 days" in capsys.readouterr().out
+    assert run("show", "nobody") == 2
+    assert "'nobody'" in capsys.readouterr().err
+
+
+def test_mistakes_end_with_one_sentence_and_2(run: Run, table: Path, events: Path, tmp_path: Path, capsys: Any) -> None:
+    missing = tmp_path / "missing.toml"
+    assert run("show", "7") == 2
+    assert "python -m features build CONFIG" in capsys.readouterr().err
+    assert run("build", missing) == 2
+    assert "missing.toml" in capsys.readouterr().err
+    assert run("build", events) == 0
+    capsys.readouterr()
+    assert run("build", table) == 2
+    said = capsys.readouterr().err
+    assert "'shop'" in said
+    assert "'tiny'" in said
+    assert said.strip().count("\n") == 0
+
+
+def test_a_failed_build_leaves_what_stood_and_nothing_else(run: Run, events: Path, tmp_path: Path, capsys: Any) -> None:
+    home = Home(tmp_path / "home")
+    good = (tmp_path / "events.csv").read_text()
+    (tmp_path / "events.csv").write_text("customer_id,when\n1,2\n")
+    assert run("build", events) == 2
+    said = capsys.readouterr().err
+    assert "events.csv" in said
+    assert said.strip().count("\n") == 0
+    assert home.business is None
+    assert not home.generations.exists() or not any(home.generations.iterdir())
+    (tmp_path / "events.csv").write_text(good)
+    assert run("build", events) == 0
+    live = Generation.current(home)
+    (tmp_path / "events.csv").write_text("")
+    assert run("build", events) == 2
+    assert Generation.current(home) == live
+    assert [path.name for path in home.generations.iterdir()] == [live.id]
+
+
+def test_one_build_at_a_time(run: Run, table: Path, tmp_path: Path, capsys: Any) -> None:
+    with Home(tmp_path / "home").lock("build"):
+        assert run("build", table) == 2
+    assert "Another build is running" in capsys.readouterr().err
+
+
+def test_a_store_of_no_known_kind_is_refused(
+    run: Run, table: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("KEEPWELL_ONLINE_STORE", "cassandra")
+    assert run("build", table) == 2
+    assert "KEEPWELL_ONLINE_STORE is 'cassandra'" in capsys.readouterr().err
+
+
+def test_services_move_to_the_next_build_and_the_rest_is_said(table: Path, tmp_path: Path) -> None:
+    home, business = Home(tmp_path / "home"), Business.load(table)
+    first = build(business, home, datetime(2026, 1, 1, tzinfo=UTC), lambda *_: None)
+    assert first.replaced is None
+    OfflineStore(first.generation).register_service("churn_1", ["a__b", "Contract"])
+    second = build(business, home, datetime(2026, 1, 2, tzinfo=UTC), lambda *_: None)
+    assert second.replaced == first.generation
+    assert set(OfflineStore(second.generation).services()["churn_1"]) == {"a__b", "Contract"}
+    (tmp_path / "customers.csv").write_text(ROWS.replace("a__b", "other name"))
+    third = build(business, home, datetime(2026, 1, 3, tzinfo=UTC), lambda *_: None)
+    assert third.notes == ("churn_1 reads features that are gone: train and promote a new model.",)
+    assert Generation.complete(home) == (first.generation, second.generation, third.generation)
+
+
+@pytest.mark.slow
+def test_feasts_own_command_sees_the_live_features(run: Run, table: Path, capfd: Any) -> None:
+    assert run("build", table) == 0
+    capfd.readouterr()
+    assert run("feast", "feature-views", "list") == 0
+    printed = capfd.readouterr().out
+    assert "relationship" in printed
+    assert "other" in printed
+    assert run("feast", "apply") == 0
+    assert run("feast", "entities", "list") == 0
+    assert "customer" in capfd.readouterr().out
+    assert run("feast") == 0
+    assert "export KEEPWELL_FEAST_PROJECT=" in capfd.readouterr().out
