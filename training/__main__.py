@@ -97,8 +97,13 @@ class _Bars:
         self._progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._progress.stop()
+        else:
+            # After a mistake, its sentence is all that stays.
+            self._progress.live.transient = True
+            self._progress.live.stop()
 
     @contextlib.contextmanager
     def step(self, description: str, total: int = 1) -> Iterator[Callable[[], None]]:

@@ -13,6 +13,8 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 Vector = npt.NDArray[np.float64]
 
 BINS = 10
+DRAWS = 500
+SEED = 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class EvaluationReport:
 
     metrics: Metrics
     baselines: Mapping[str, Metrics]
+    ece_of_chance: float
+    """What perfect probabilities of the same spread would show on as many rows, at the 95th percentile."""
     calibration: Sequence[CalibrationBin]
 
 
@@ -80,6 +84,24 @@ def calibration_bins(y: npt.ArrayLike, p: npt.ArrayLike) -> tuple[CalibrationBin
         for rows in np.array_split(order, BINS)
         if len(rows)
     )
+
+
+def ece_of_chance(p: npt.ArrayLike) -> float:
+    """The ECE that perfect probabilities show by chance: the 95th percentile over 500 draws of outcomes from `p`.
+
+    Args:
+        p: probabilities, shape (n,); few rows, or probabilities near one half, give more.
+    """
+    ordered = np.sort(np.asarray(p, dtype=np.float64))
+    rng = np.random.default_rng(SEED)
+    parts = [part for part in np.array_split(np.arange(len(ordered)), BINS) if len(part)]
+    starts = np.array([part[0] for part in parts])
+    expected = np.add.reduceat(ordered, starts)
+    off = [
+        float(np.abs(np.add.reduceat(rng.random(len(ordered)) < ordered, starts, dtype=np.float64) - expected).sum())
+        for _ in range(DRAWS)
+    ]
+    return float(np.quantile(off, 0.95)) / len(ordered)
 
 
 def calibration_slope(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:

@@ -12,7 +12,7 @@ from models.churn import ChurnClassifier
 from training.baselines import LogisticBaseline
 from training.categories import Categories
 from training.dataset import TrainingSet
-from training.evaluate import EvaluationReport, calibration_bins, measure
+from training.evaluate import EvaluationReport, calibration_bins, ece_of_chance, measure
 from training.split import Split
 from training.windows import Windows
 
@@ -46,6 +46,7 @@ class Tested:
                 "base_rate": measure(outcome, self.p_base_rate),
                 "logistic_regression": measure(outcome, self.p_logistic),
             },
+            ece_of_chance=ece_of_chance(self.p),
             calibration=calibration_bins(outcome, self.p),
         )
 

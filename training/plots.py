@@ -30,7 +30,7 @@ def plot_calibration(report: EvaluationReport, path: Path) -> None:
     axes.plot([0, edge], [0, edge], color="grey", linewidth=1, linestyle="--")
     axes.plot(predicted, observed, marker="o")
     axes.set(xlim=(0, edge), ylim=(0, edge), xlabel="predicted churn probability", ylabel="observed churn rate")
-    axes.set_title(f"Calibration: ECE {report.metrics.ece:.3f} on rows that training did not see")
+    axes.set_title(f"Unseen rows, in ten equal parts: ECE {report.metrics.ece:.3f}", fontsize=11)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

@@ -28,13 +28,14 @@ from models.registry import Registry
 from training.dataset import TrainingSet
 from training.errors import GateRefused, TrainingError
 from training.export import margin_graph
-from training.gates import MEANING, TECHNICAL, ServedModel, model_gates, quality_gates, refused
+from training.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
 from training.learn import FittedModel, Tested, fit_and_test
 from training.plots import MOST_ROWS, plot_calibration, plot_shap_summary
 from training.prepare import Prepared, current_generation, prepare
 from training.report import RunReport
 from training.split import SEED
 from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, RunArtifacts, TrackedRun, Tracker, environment_tags
+from training.verdict import MEANING, TECHNICAL, refused
 
 Rows = npt.NDArray[np.int64]
 FIRST_SCORECARD = "1"
@@ -61,6 +62,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         ModelsError: the registry refused.
     """
     generation = current_generation(business, home)
+    registry = Registry(home.tracking_uri, business.name)
     with progress.step("Reading features and outcomes") as advance:
         prepared = prepare(generation, business)
         advance()
@@ -95,7 +97,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
     )
     with progress.step("Tracking the run") as advance:
         tags = environment_tags()
-        tracked = Tracker(home, business.name).start(_params(generation, prepared, model), tags)
+        tracked = Tracker(home, registry.model_name).start(_params(generation, prepared, model), tags)
         bundle = replace(bundle, run_id=tracked.run_id, commit=tags["git_commit"])
         try:
             report = RunReport(
@@ -114,9 +116,9 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
                 n_features=len(prepared.data.schema),
                 evaluation=evaluation,
                 gates=gates,
-                warnings=(*prepared.warnings, *_gate_warnings(gates)),
+                warnings=(*prepared.warnings, *_gate_warnings(gates, time_split=prepared.split.is_time)),
             )
-            report = _track(tracked, bundle, report, prepared, model, tested, home, generation)
+            report = _track(tracked, bundle, report, prepared, model, tested, registry, generation)
         except BaseException:
             tracked.fail()
             raise
@@ -174,7 +176,7 @@ def _track(
     prepared: Prepared,
     model: FittedModel,
     tested: Tested,
-    home: Home,
+    registry: Registry,
     generation: Generation,
 ) -> RunReport:
     """Log all that the run found, then register; returns the report with the version."""
@@ -196,7 +198,7 @@ def _track(
         plot_shap_summary(contributions, X, bundle.feature_names, folder / "shap_summary.png")
         tracked.log_folder(folder)
         if not any(name in TECHNICAL for name in refused(report.gates)):
-            version = tracked.register(Registry(home.tracking_uri, bundle.business), bundle)
+            version = tracked.register(registry, bundle)
             OfflineStore(generation).register_service(f"churn_{version}", bundle.feature_names)
             report = replace(report, model_version=version)
     with tempfile.TemporaryDirectory() as scratch:
@@ -230,7 +232,23 @@ def raw_rows(data: TrainingSet, rows: Rows) -> pa.Table:
     return pa.table(arrays)
 
 
-def _gate_warnings(gates: Mapping[str, GateResult]) -> list[str]:
+def _gate_warnings(gates: Mapping[str, GateResult], *, time_split: bool) -> list[str]:
+    ece = gates["ece"]
+    widened = ece.limit > (ECE_LIMIT_TIME if time_split else ECE_LIMIT_OUT_OF_FOLD)
+    return [
+        *(
+            [
+                f"On so few rows even perfect probabilities show an ECE of up to {ece.limit:.3f}, so that is the limit of "
+                f"the gate 'ece'."
+            ]
+            if widened
+            else []
+        ),
+        *_refusals(gates),
+    ]
+
+
+def _refusals(gates: Mapping[str, GateResult]) -> list[str]:
     return [
         f"The gate '{name}' is not passed, so promote will refuse this model: {gates[name].figure:.4g} against a limit of "
         f"{gates[name].limit:.4g} ({MEANING[name]})."

@@ -81,15 +81,15 @@ class RunArtifacts:
 
 
 class Tracker:
-    """One business's runs: the experiment `keepwell-<business>`.
+    """One business's runs: the experiment that is named as its model, `keepwell-<business>`.
 
     Nothing is opened before `start`.
     """
 
-    def __init__(self, home: Home, business: str) -> None:
+    def __init__(self, home: Home, experiment: str) -> None:
         self._home = home
         self._uri = home.tracking_uri
-        self.experiment = f"keepwell-{business}"
+        self.experiment = experiment
 
     def start(self, params: Mapping[str, object], tags: Mapping[str, str | None]) -> TrackedRun:
         """A new run with its parameters, still running."""

@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 from training.evaluate import (
     calibration_bins,
     calibration_slope,
+    ece_of_chance,
     expected_calibration_error,
     lift_at,
     measure,
@@ -77,3 +78,12 @@ def test_a_perfect_separation_has_no_slope() -> None:
 def test_lift_of_a_perfect_order() -> None:
     y = np.r_[np.ones(20), np.zeros(80)]
     assert lift_at(y, np.linspace(1, 0, 100), 0.1) == pytest.approx(5.0)
+
+
+def test_perfect_probabilities_exceed_the_chance_ece_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(3)
+    p = rng.beta(1, 3, 400)
+    limit = ece_of_chance(p)
+    above = [expected_calibration_error((rng.random(400) < p).astype(int), p) > limit for _ in range(400)]
+    assert 0.01 < np.mean(above) < 0.1
+    assert ece_of_chance(np.repeat(p, 20)) < limit / 3

@@ -93,6 +93,7 @@ def test_a_model_of_noise_is_registered_but_never_promoted(
     with pytest.raises(GateRefused) as refusal:
         promote(place.home)
     assert refusal.value.gate == "log_loss_vs_base_rate"
+    assert refusal.value.limit == report.gates["log_loss_vs_base_rate"].limit
     assert refusal.value.figure == report.gates["log_loss_vs_base_rate"].figure
     assert Registry(place.home.tracking_uri, "tiny").champion() is None
 
