@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
+from starlette.routing import Match
 
 from features.errors import FeaturesError
 from models.errors import ModelsError
@@ -21,6 +22,7 @@ from serving.auth import RateLimiter
 from serving.champion import Follower, ReleaseSource
 from serving.current import CurrentScores
 from serving.database import Database
+from serving.direct import DirectScore
 from serving.errors import INTERNAL_ERROR, ServingError, describe
 from serving.gate import Gate
 from serving.keys import ApiKeys
@@ -32,6 +34,7 @@ from serving.settings import Settings
 from serving.state import State
 
 _log = structlog.get_logger(__name__)
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -44,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         # A wrong slash is a wrong path: a redirect would lose the key on the way.
         redirect_slashes=False,
-        middleware=[Middleware(Gate)],
+        middleware=[Middleware(Gate), Middleware(DirectScore, route=scores.ONE)],
     )
     for router in (scores.router, decisions.router, models.router, operations.router):
         app.include_router(router)
@@ -89,9 +92,21 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        # Starlette names the methods of one of the path's routes only.
+        error = HTTPException(405, headers={"Allow": ", ".join(_allowed(request))})
     detail = describe(error, request.scope["request_id"])
     if detail.problem is INTERNAL_ERROR:
         _log.error("request failed", exc_info=error)
     elif detail.problem.status >= 500:
         _log.warning("request refused", problem=detail.problem.slug, reason=str(error))
     return ProblemResponse(detail)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that this path answers."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]

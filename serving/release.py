@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.generation import Generation
+from features.online import OnlineStore
 from features.schema import FeatureSchema
-from features.store import OnlineStore
 from models.bundle import ModelBundle
 from models.explain import Explainer
 from models.health import Scorecard
@@ -43,9 +44,15 @@ class Release:
     """The pillars that the model reads."""
     membership: NDArray[np.float64]
     """(d, pillars), 1 where the feature belongs to the pillar."""
+    name_rank: NDArray[np.intp]
+    """(d,), the place of each feature's name in alphabetical order, which breaks ties."""
     population: NDArray[np.float64]
     """Churn probabilities of the current population, in rising order."""
     stale_after: timedelta
+    by_name: NDArray[np.intp]
+    """The columns in the order of their features' names, which breaks ties between reasons."""
+    typical: tuple[float | str | None, ...]
+    """Per column, what the answer says is typical."""
 
     @property
     def key(self) -> str:
@@ -91,9 +98,25 @@ class Release:
             base=scorecard.base(explainer.base_value, bundle.calibration),
             pillars=pillars,
             membership=membership,
+            name_rank=np.argsort(np.argsort(np.array(schema.names), kind="stable"), kind="stable"),
             population=np.empty(0),
             stale_after=stale_after,
+            by_name=np.argsort(np.array(schema.names), kind="stable"),
+            typical=tuple(shortest(bundle.typical.get(name)) for name in schema.names),
         )
+
+
+def shortest(value: Any) -> float | str | None:
+    """A raw value for the answer: a stored float32 as the shortest figure that reads back as the same float32."""
+    if value is None or isinstance(value, str):
+        return value
+    number = float(value)
+    if number != number:
+        return None
+    if number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    single = np.float32(number)
+    return float(str(single)) if float(single) == number else number
 
 
 def release_key(generation_id: str, model_version: str, scorecard_version: str) -> str:

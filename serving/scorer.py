@@ -16,7 +16,7 @@ from features.errors import UnknownCustomer
 from features.schema import Value
 from models.calibration import expit
 from models.health import Band
-from serving.release import Release
+from serving.release import Release, shortest
 
 STALE_FEATURES = "stale_features"
 MISSING_FEATURES = "missing_features"
@@ -169,18 +169,19 @@ class Scorer:
         """
         release = self.release
         wanted = list(dict.fromkeys(customer_ids))
-        now_rows = release.store.read(wanted)
-        unknown = set(now_rows.unknown)
-        explained = explain is not Explain.NONE
-        before: Mapping[str, Sequence[Any]] | None = None
+        categories = release.bundle.categories
+        rows = release.store.read(wanted)
+        unknown = set(rows.unknown)
+        matrix = rows.matrix(release.schema, categories)
+        before: NDArray[np.float32] | None = None
         known_before: list[bool] = []
-        if explained and release.generation.before is not None:
-            before_rows = release.store.read(wanted, "before")
-            before = before_rows.columns
-            unknown_before = set(before_rows.unknown)
+        if explain is not Explain.NONE and release.generation.before is not None:
+            rows_before = release.store.read(wanted, "before")
+            before = rows_before.matrix(release.schema, categories)
+            unknown_before = set(rows_before.unknown)
             known_before = [customer_id not in unknown_before for customer_id in wanted]
-        timestamps = {name: now_rows.feature_timestamps[name] for name in release.pillars}
-        scores = self._score(wanted, now_rows.columns, timestamps, explain, before, known_before)
+        timestamps = {name: rows.feature_timestamps[name] for name in release.pillars}
+        scores = self._score(wanted, rows.columns, matrix, timestamps, explain, before, known_before)
         by_id: dict[str, CustomerScore | UnknownCustomer] = {
             score.customer_id: UnknownCustomer((score.customer_id,)) if score.customer_id in unknown else score
             for score in scores
@@ -200,22 +201,24 @@ class Scorer:
             SchemaMismatch: a column that the model reads is missing, or holds a word where a number belongs.
         """
         moments = [feature_timestamp or self._clock()] * len(customer_ids)
-        return self._score(list(customer_ids), columns, dict.fromkeys(self.release.pillars, moments), explain, None, [])
+        matrix = self.release.schema.to_matrix(columns, self.release.bundle.categories)
+        timestamps = dict.fromkeys(self.release.pillars, moments)
+        return self._score(list(customer_ids), columns, matrix, timestamps, explain, None, [])
 
     def _score(
         self,
         customer_ids: list[str],
         columns: Mapping[str, Sequence[Any]],
+        matrix: NDArray[np.float32],
         timestamps: Mapping[str, Sequence[datetime | None]],
         explain: Explain,
-        before: Mapping[str, Sequence[Any]] | None,
+        before: NDArray[np.float32] | None,
         known_before: Sequence[bool],
     ) -> list[CustomerScore]:
         release = self.release
         if not customer_ids:
             return []
         now = self._clock()
-        matrix = release.schema.to_matrix(columns, release.bundle.categories)
         n = len(customer_ids)
         parts: _Explained | None = None
         earlier: _Explained | None = None
@@ -231,9 +234,7 @@ class Scorer:
                 parts = self._explain(matrix)
             else:
                 # One call for both moments: most of a call's cost does not depend on its rows.
-                both = self._explain(
-                    np.concatenate([matrix, release.schema.to_matrix(before, release.bundle.categories)])
-                )
+                both = self._explain(np.concatenate([matrix, before]))
                 parts, earlier = _rows(both, slice(0, n)), _rows(both, slice(n, None))
             probability, score, clamped = parts.probability, parts.score, parts.clamped
             order = self._order(parts.points, explain)
@@ -277,7 +278,7 @@ class Scorer:
         calibration = release.bundle.calibration
         points = release.scorecard.points(contributions[:, :-1], calibration)
         unclamped = release.base + points.sum(axis=1)
-        score = np.clip(unclamped, 0.0, 100.0)
+        score = np.minimum(np.maximum(unclamped, 0.0), 100.0)
         return _Explained(
             probability=expit(np.round(calibration.log_odds(contributions.sum(axis=1)), _LOG_ODDS_DECIMALS)),
             score=score,
@@ -288,34 +289,33 @@ class Scorer:
 
     def _order(self, points: FloatArray, explain: Explain) -> NDArray[np.intp]:
         """Per row, the columns by falling |points|, ties by name; only the first ones for `top`."""
-        by_name = np.empty(points.shape[1], dtype=np.intp)
-        by_name[np.argsort(np.array(self.release.schema.names), kind="stable")] = np.arange(points.shape[1])
-        order: NDArray[np.intp] = np.lexsort((np.broadcast_to(by_name, points.shape), -np.abs(points)), axis=-1)
+        rank = np.broadcast_to(self.release.name_rank, points.shape)
+        order: NDArray[np.intp] = np.lexsort((rank, -np.abs(points)), axis=-1)
         return order[:, :TOP_REASONS] if explain is Explain.TOP else order
 
     def _percentile(self, probability: FloatArray, explain: Explain) -> FloatArray:
         """The share of the current population with a lower risk."""
         population = self.release.population
         tolerance = _SAME_RISK_FLOAT32 if explain is Explain.NONE else 0.0
-        lower = np.searchsorted(population, probability - tolerance, side="left")
+        lower = population.searchsorted(probability - tolerance, side="left")
         return np.asarray(lower / max(1, population.size), dtype=np.float64)
 
     def _reasons(
         self, columns: Mapping[str, Sequence[Any]], row: int, points: FloatArray, order: NDArray[np.intp]
     ) -> tuple[Reason, ...]:
+        features, typical = self.release.schema.features, self.release.typical
         reasons: list[Reason] = []
-        for column in order:
-            feature = self.release.schema.features[column]
-            value = _shortest(columns[feature.name][row])
-            typical = _shortest(self.release.bundle.typical.get(feature.name))
+        for column, of_feature in zip(order.tolist(), points.take(order).tolist(), strict=True):
+            feature = features[column]
+            value = shortest(columns[feature.name][row])
             reasons.append(
                 Reason(
                     feature=feature.name,
                     value=value,
-                    typical=typical,
+                    typical=typical[column],
                     pillar=feature.pillar,
-                    points=float(points[column]),
-                    text=feature.describe(value, typical),
+                    points=of_feature,
+                    text=feature.describe(value, typical[column]),
                 )
             )
         return tuple(reasons)
@@ -334,17 +334,21 @@ class Scorer:
     def _freshness(
         self, timestamps: Mapping[str, Sequence[datetime | None]], row: int, now: datetime
     ) -> tuple[Freshness, ...]:
-        return tuple(
-            Freshness(pillar, moment, None if moment is None else max(0.0, (now - moment).total_seconds() / 86_400))
-            for pillar, moment in ((name, timestamps[name][row]) for name in self.release.pillars)
-        )
+        ages: dict[datetime | None, float | None] = {None: None}
+        freshness = []
+        for pillar in self.release.pillars:
+            moment = timestamps[pillar][row]
+            if moment is not None and moment not in ages:
+                ages[moment] = max(0.0, (now - moment).total_seconds() / 86_400)
+            freshness.append(Freshness(pillar, moment, ages[moment]))
+        return tuple(freshness)
 
     def _degraded(self, freshness: tuple[Freshness, ...], now: datetime) -> tuple[str, ...]:
-        moments = [item.feature_timestamp for item in freshness]
+        moments = {item.feature_timestamp for item in freshness}
         codes = []
         if any(moment is not None and now - moment > self.release.stale_after for moment in moments):
             codes.append(STALE_FEATURES)
-        if any(moment is None for moment in moments):
+        if None in moments:
             codes.append(MISSING_FEATURES)
         return tuple(codes)
 
@@ -357,22 +361,9 @@ def _rows(parts: _Explained, rows: slice) -> _Explained:
 
 def _pillar_points(names: Sequence[str], points: FloatArray) -> tuple[PillarPoints, ...]:
     """The pillars by falling |points|, ties by name."""
-    named = [PillarPoints(name, float(value)) for name, value in zip(names, points, strict=True)]
+    named = [PillarPoints(name, value) for name, value in zip(names, points.tolist(), strict=True)]
     return tuple(sorted(named, key=lambda pillar: (-abs(pillar.points), pillar.pillar)))
 
 
 def _oldest(freshness: Sequence[Freshness]) -> datetime | None:
     return min((item.feature_timestamp for item in freshness if item.feature_timestamp is not None), default=None)
-
-
-def _shortest(value: Any) -> float | str | None:
-    """A raw value for the answer: a stored float32 as the shortest figure that reads back as the same float32."""
-    if value is None or isinstance(value, str):
-        return value
-    number = float(value)
-    if math.isnan(number):
-        return None
-    if number.is_integer() and abs(number) < 2**53:
-        return int(number)
-    single = np.float32(number)
-    return float(str(single)) if float(single) == number else number
