@@ -185,6 +185,15 @@ def test_run_on_a_taken_port_says_so(template: Shop) -> None:
     )
 
 
+@pytest.mark.parametrize("url", ["mysql://root@127.0.0.1/x", "sqlite:////proc/nowhere/keepwell.db", "not a url"])
+def test_run_without_a_database_says_so(template: Shop, url: str) -> None:
+    done = command("run", KEEPWELL_HOME=str(template.home.path), PORT="0", KEEPWELL_DATABASE_URL=url)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "database" in done.stderr.lower()
+
+
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
