@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,8 @@ class Feature:
         template = self.missing if shown is None else self.sentence
         one = shown == "1"
         slots = {"value": shown or "", "s": "" if one else "s", "es": "" if one else "es", "name": self.name}
-        return _SLOT.sub(lambda match: slots[match[1]], template)
+        # Split at the slots, words and names of slots take turns.
+        return "".join([slots[part] if n % 2 else part for n, part in enumerate(_parts(template))])
 
     def show(self, value: object) -> str | None:
         """`value` rounded for people, or None for null."""
@@ -95,6 +97,11 @@ class Feature:
     def from_json(cls, data: Mapping[str, Any]) -> Feature:
         """A declaration from the JSON of `to_json`."""
         return cls(**{**data, "dtype": DType(data["dtype"])})
+
+
+@lru_cache(maxsize=4096)
+def _parts(template: str) -> tuple[str, ...]:
+    return tuple(_SLOT.split(template))
 
 
 def _rounded(number: float) -> str:

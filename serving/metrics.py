@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
@@ -77,6 +77,9 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        # Looking a labelled counter up costs more than counting.
+        self._scores: dict[str, Counter] = {}
+        self._requests: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._moment: datetime | None = None
         self._labels: tuple[str, str, str] | None = None
 
@@ -93,6 +96,27 @@ class Metrics:
         self._as_of.set(as_of.timestamp())
         self._population.set(customers)
         self.releases.inc()
+
+    def count_score(self, explain: str, degraded: Sequence[str]) -> None:
+        """A customer was scored."""
+        of_kind = self._scores.get(explain)
+        if of_kind is None:
+            of_kind = self._scores[explain] = self.scores.labels(explain)
+        of_kind.inc()
+        for code in degraded:
+            self.degraded.labels(code).inc()
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        key = (method, route, status)
+        counted = self._requests.get(key)
+        if counted is None:
+            counted = self._requests[key] = (
+                self.requests.labels(method, route, str(status)),
+                self.request_seconds.labels(method, route),
+            )
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def text(self) -> bytes:
         """All figures in Prometheus' text format."""

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     """How often a server looks for a new build and a new champion."""
     stale_after_days: float = Field(default=7.0, gt=0)
     """The age from which features make an answer `degraded` with `stale_features`."""
-    rate_limit: float = Field(default=1000.0, ge=0)
+    rate_limit: float = Field(default=10000.0, ge=0)
     """Requests per second that one key may make on one worker, in bursts of up to a minute's worth; 0 is no limit."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""

@@ -56,6 +56,10 @@ def score_one(
     return JsonResponse(score_json(result, request_id))
 
 
+ONE = next(route for route in router.routes if getattr(route, "endpoint", None) is score_one)
+"""The route of one customer's score, for which serving/direct.py answers too."""
+
+
 @router.post(
     "/scores",
     summary="Many customers' scores",
@@ -101,6 +105,4 @@ def _count(metrics: Metrics, results: list[CustomerScore | UnknownCustomer]) -> 
         if isinstance(result, UnknownCustomer):
             metrics.unknown_customers.inc()
             continue
-        metrics.scores.labels(result.explain.value).inc()
-        for code in result.degraded:
-            metrics.degraded.labels(code).inc()
+        metrics.count_score(result.explain.value, result.degraded)
