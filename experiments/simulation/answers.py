@@ -25,7 +25,7 @@ def answers(population: Population, history: History, rng: np.random.Generator) 
     asked = history.active & (tenure > 0) & (tenure % NPS_EVERY_DAYS == 20)
     day, customer = np.nonzero(asked & (rng.random(asked.shape) < NPS_ANSWERED * speaking))
     nps = _survey(
-        "nps", customer, day, _scale(history, customer, day, 7.0, 2.0, 0.9, 0, 10, rng), population, history, rng
+        "nps", customer, day, _scale(history, customer, day, 7.0, 2.1, 0.8, 0, 10, rng), population, history, rng
     )
 
     solved = [history.solved_easy, history.solved_hard]

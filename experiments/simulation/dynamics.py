@@ -13,8 +13,9 @@ import numpy as np
 from experiments.simulation.actions import ACTIONS, DECAY, SCOPE_OF_ACTION, SCOPES, effects
 from experiments.simulation.population import Flags, Floats, Integers, Population
 
-RETURN_RATE = 1 / 100
-NOISE = 0.33 * np.sqrt(2 * RETURN_RATE)
+RETURN_RATE = 1 / 120
+NOISE = 0.22 * np.sqrt(2 * RETURN_RATE)
+MOST_LOG_HAZARD = -2.5
 TICKET_RATE = 0.012
 HARD_SHARE = 0.35
 SOLVED_HARD, SOLVED_EASY = 0.08, 0.65
@@ -23,7 +24,7 @@ YEAR_DAYS = 365
 RETRY, RETRY_WORKS = 0.30, 0.45
 PRICE_RISE = 0.6
 DECISION_GAP_DAYS = 30
-DECISION_RATE = 1 / 32
+DECISION_RATE = 1 / 60
 WITHDRAWAL_RATE = 0.0002
 CONSENT_SHARE = (0.75, 0.88, 0.97)
 
@@ -94,12 +95,12 @@ def hazard(population: Population, state: State, day: int) -> Floats:
     to_renewal = -tenure % YEAR_DAYS
     fixed = (
         population.static_log_hazard()
-        + 0.6 * np.exp(-np.maximum(tenure, 0) / 45)
-        + np.where(population.annual & (to_renewal < 30) & (tenure > 30), 1.1, 0.0)
+        + 0.35 * np.exp(-np.maximum(tenure, 0) / 45)
+        + np.where(population.annual & (to_renewal < 30) & (tenure > 30), 0.9, 0.0)
     )
-    liking = 1.85 * population.care * state.satisfaction
-    moving = fixed - liking + 0.25 * np.minimum(state.hard, 3) + 1.5 * state.arrears + state.influence
-    return np.asarray(np.exp(moving))
+    liking = 1.4 * population.care * state.satisfaction
+    moving = fixed - liking + 0.55 * np.minimum(state.hard, 3) + 1.5 * state.arrears + state.influence
+    return np.asarray(np.exp(np.minimum(moving, MOST_LOG_HAZARD)))
 
 
 def step(population: Population, state: State, day: int, active: Flags, spread: float, rng: np.random.Generator) -> Day:
@@ -109,12 +110,12 @@ def step(population: Population, state: State, day: int, active: Flags, spread: 
     satisfaction = state.satisfaction
     satisfaction += RETURN_RATE * (population.satisfaction - satisfaction)
     satisfaction += NOISE * rng.standard_normal(shape)
-    satisfaction -= 0.03 * state.hard
+    satisfaction -= 0.012 * state.hard
 
     solved_easy, solved_easy_count = _solve(state.easy, SOLVED_EASY, rng)
     solved_hard, solved_hard_count = _solve(state.hard, SOLVED_HARD, rng)
     satisfaction[solved_easy] += 0.05
-    satisfaction[solved_hard] -= 0.25 * solved_hard_count
+    satisfaction[solved_hard] -= 0.12 * solved_hard_count
 
     # one uniform serves two rare, exclusive happenings: a ticket at its low end, a withdrawn consent at its high end
     uniform = rng.random(shape)
@@ -137,7 +138,7 @@ def step(population: Population, state: State, day: int, active: Flags, spread: 
     anniversary = (tenure > 0) & (tenure % YEAR_DAYS == 0)
     candidates = np.nonzero(active & anniversary)
     rise = _where(candidates, rng.random(candidates[0].shape) < PRICE_RISE)
-    satisfaction[rise] -= 0.30 * (1 + np.tanh(population.price_sensitivity[rise[-1]]))
+    satisfaction[rise] -= 0.15 * (1 + np.tanh(population.price_sensitivity[rise[-1]]))
 
     state.influence *= DECAY
     state.since_decision += 1

@@ -36,8 +36,8 @@ def outreach(population: Population, history: History, spread: float, rng: np.ra
     mood = history.satisfaction[touched.day, touched.customer].astype(np.float64)
     effect = effects(population.take(touched.customer), mood, spread)[np.maximum(action, 0), np.arange(touched.size)]
     dormant = population.dormant[touched.customer]
-    opened = (action >= 0) & (rng.random(touched.size) < _logistic(0.1 + 0.3 * mood - 1.5 * dormant))
-    clicked = opened & (channel != "phone") & (rng.random(touched.size) < _logistic(-0.7 - 1.3 * effect))
+    opened = (action >= 0) & (rng.random(touched.size) < _logistic(1.4 + 0.2 * mood - 1.5 * dormant))
+    clicked = opened & (rng.random(touched.size) < _logistic(-1.0 - 5.0 * effect))
     opened_at = at + rng.exponential(0.3, touched.size) * (channel != "phone")
     clicked_at = opened_at + rng.exponential(0.01, touched.size)
     answers = {"action": name, "touch": number}

@@ -16,16 +16,16 @@ Flags = npt.NDArray[np.bool_]
 Any1 = TypeVar("Any1", bound=np.generic)
 
 PLANS = ("starter", "team", "business")
-PRICE_PER_SEAT = np.array([12.0, 18.0, 25.0])
+PRICE_PER_SEAT = np.array([19.0, 29.0, 45.0])
 ACQUISITIONS = ("referral", "sales", "search", "promotion")
 USE_CASES = ("occasional", "single_task", "regular", "core_process")
 REGIONS = ("north", "south", "east", "west")
-SIGNUP_DISCOUNTS = np.array([0.0, 10.0, 20.0, 30.0])
+SIGNUP_DISCOUNTS = np.array([0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0])
 
-BASE_LOG_HAZARD = -6.4
+BASE_LOG_HAZARD = -4.95
 """Log of the daily hazard of cancelling, of a customer about whom nothing stands out."""
 
-SHARE_BEFORE = 0.60
+SHARE_BEFORE = 0.55
 """The share of customers who had signed up before the window."""
 
 
@@ -79,8 +79,8 @@ class Population:
         """Log of the daily hazard that comes from traits that never change."""
         return np.asarray(
             BASE_LOG_HAZARD
-            - 1.30 * self.care * self.need
-            + 0.75 * self.price_sensitivity
+            - 1.70 * self.care * self.need
+            + 0.30 * self.price_sensitivity
             - 0.50 * self.dormant
             - 0.50 * self.annual
         )
@@ -93,8 +93,8 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> Population:
     found = 0
     while found < before:
         candidates = _draw_traits(4 * before + 100, rng)
-        tenure = np.minimum(rng.exponential(420.0, candidates.size), 1_400.0).astype(np.int64) + 1
-        log_hazard = candidates.static_log_hazard() - 1.6 * candidates.care * candidates.satisfaction
+        tenure = np.minimum(rng.exponential(500.0, candidates.size), 1_500.0).astype(np.int64) + 45
+        log_hazard = candidates.static_log_hazard() - 1.3 * candidates.care * candidates.satisfaction
         stayed = np.flatnonzero(rng.random(candidates.size) < np.exp(-np.exp(log_hazard) * tenure))[: before - found]
         candidates.joined_day[:] = -tenure
         survivors.append(candidates.take(stayed))
@@ -108,13 +108,13 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> Population:
 def _draw_traits(size: int, rng: np.random.Generator) -> Population:
     need = rng.standard_normal(size)
     price_sensitivity = rng.standard_normal(size)
-    satisfaction = 0.85 * rng.standard_normal(size)
+    satisfaction = 0.95 * rng.standard_normal(size) - 0.35 * price_sensitivity
     dormant = rng.random(size) < 0.10
     scale = rng.standard_normal(size)
     whale = rng.random(size) < 0.006
-    seats = np.maximum(np.round(np.exp(1.3 + 0.95 * scale) * np.where(whale, 18.0, 1.0)), 1.0)
+    seats = np.maximum(np.round(np.exp(1.3 + 0.75 * scale) * np.where(whale, 12.0, 1.0)), 1.0)
     plan = np.digitize(scale - 0.5 * price_sensitivity + 0.6 * rng.standard_normal(size), [0.0, 1.1])
-    discount = SIGNUP_DISCOUNTS[np.digitize(price_sensitivity + 0.35 * rng.standard_normal(size), [0.2, 0.8, 1.5])]
+    discount = SIGNUP_DISCOUNTS[np.digitize(price_sensitivity + 0.25 * rng.standard_normal(size), [-1.2, -0.6, 0.0, 0.5, 1.0, 1.6])]
     price = PRICE_PER_SEAT[plan] * (1 - discount / 100) * np.exp(0.12 * rng.standard_normal(size))
     return Population(
         need=need,

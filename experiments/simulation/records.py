@@ -107,7 +107,7 @@ def ledger(clean: pa.Table, rng: np.random.Generator) -> pa.Table:
             "account": rows["customer_id"],
             "booked_at": pc.if_else(pc.is_null(when), pa.scalar("31.02.2025 25:61"), when),
             "kind": rows["type"],
-            "amount": pc.if_else(not_a_number, pa.scalar("n/a"), amount),
+            "amount": pc.if_else(not_a_number, pa.scalar("see invoice"), amount),
             "item": rows["item"],
             "reason": rows["reason"],
         }

@@ -24,8 +24,8 @@ FEATURES = (
 POPULARITY = np.array([1.0, 0.8, 0.7, 0.45, 0.4, 0.35, 0.35, 0.3, 0.25, 0.25])
 DIFFICULTY = np.array([-3.0, -2.0, -1.2, -0.6, -0.3, 0.0, 0.3, 0.6, 1.0, 1.2])
 WEEKDAY = np.array([1.15, 1.2, 1.2, 1.15, 1.0, 0.35, 0.3])
-SESSIONS_A_DAY = 0.11
-FEATURES_A_SESSION = 0.7
+SESSIONS_A_DAY = 0.09
+FEATURES_A_SESSION = 0.8
 DORMANT_SHARE = 0.008
 RHYTHM = 4
 """Only every fourth tick of the clock is a session: people come more regularly than chance would have them."""
@@ -36,13 +36,13 @@ def usage(population: Population, history: History, scenario: Scenario, rng: np.
     """All sessions (value: minutes) and uses of features (property `feature`) of the window."""
     customers, days = [], []
     passed = rng.integers(0, RHYTHM, population.size)
-    steady = population.activity + 0.70 * population.need + np.where(population.dormant, np.log(DORMANT_SHARE), 0.0)
+    steady = population.activity + 0.38 * population.need + np.where(population.dormant, np.log(DORMANT_SHARE), 0.0)
     day = np.arange(WINDOW_DAYS)
     season = 1 - 0.12 * np.exp(-(((_day_of_year(day, scenario) - 212) / 25.0) ** 2)) - 0.4 * _year_end(day, scenario)
     calendar = np.log(SESSIONS_A_DAY * WEEKDAY[(day + scenario.first_weekday) % 7] * season)
     for start in range(0, WINDOW_DAYS, CHUNK_DAYS):
         chunk = slice(start, start + CHUNK_DAYS)
-        moving = 0.93 * history.satisfaction[chunk] - 0.66 * history.influence[chunk]
+        moving = 0.31 * history.satisfaction[chunk] - 0.22 * history.influence[chunk]
         rate = np.exp(moving + steady + calendar[chunk, None]) * history.active[chunk]
         ticks = passed + np.cumsum(rng.poisson(RHYTHM * rate), axis=0)
         count = np.diff(ticks // RHYTHM, axis=0, prepend=(passed // RHYTHM)[None, :])
@@ -54,8 +54,8 @@ def usage(population: Population, history: History, scenario: Scenario, rng: np.
     customer, at_day = np.concatenate(customers), np.concatenate(days)
     at = at_day + working_hours(customer.size, rng)
     mood = history.satisfaction[at_day, customer].astype(np.float64)
-    moved = 0.80 * mood + 0.60 * population.need[customer] - 0.57 * history.influence[at_day, customer]
-    minutes = np.exp(2.4 + moved + 0.35 * rng.standard_normal(customer.size))
+    moved = 0.70 * mood + 0.85 * population.need[customer] - 0.50 * history.influence[at_day, customer]
+    minutes = np.exp(2.4 + moved + 0.20 * rng.standard_normal(customer.size))
     sessions = EventBatch(
         "session",
         customer,
@@ -63,7 +63,7 @@ def usage(population: Population, history: History, scenario: Scenario, rng: np.
         value=np.asarray(np.round(minutes, 1), dtype=np.float64),
         channel=_devices(customer.size, rng),
     )
-    uses = rng.poisson(FEATURES_A_SESSION, customer.size)
+    uses = rng.poisson(FEATURES_A_SESSION * np.exp(0.5 * moved))
     user = np.repeat(customer, uses)
     used_at = np.repeat(at, uses) + rng.random(user.size) * np.repeat(minutes, uses) / 1_440
     chosen = _choose(_shares(population), user, rng)
