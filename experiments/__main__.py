@@ -80,6 +80,41 @@ def demo() -> None:
     walk.serve()
 
 
+benchmark = typer.Typer(no_args_is_help=True, help="Speed, side by side with what a user would pick instead.")
+app.add_typer(benchmark, name="benchmark")
+
+
+@benchmark.callback()
+def benchmarks() -> None:
+    """How fast: every figure beside its peer's, in one run."""
+
+
+@benchmark.command()
+def speed(
+    rows: Annotated[str, typer.Option(help="Rows of the table, with commas between; default all.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each row.")] = 7,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of load per round and server.")] = 2.0,
+    customers: Annotated[int, typer.Option(min=1000, help="Customers of row 8.")] = 100_000,
+    explained: Annotated[int, typer.Option(min=2000, help="Rows of row 7.")] = 200_000,
+    materialized: Annotated[int, typer.Option(min=100, help="Customers of row 9.")] = 5_000,
+    json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("bench.json"),
+) -> None:
+    """Measure each row of the table in the README beside its peer; their answers are compared before they are timed."""
+    from experiments.benchmarks import speed as table
+    from experiments.benchmarks.errors import BenchmarkError
+
+    errors = Console(stderr=True)
+    scale = table.Scale(rounds, seconds, customers, explained, materialized)
+    wanted = [row.strip() for row in rows.split(",") if row.strip()] or list(table.ROWS)
+    try:
+        measured, conditions = table.measure(wanted, scale, lambda what: errors.print(what, style="dim"))
+    except BenchmarkError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    table.write(json, measured, conditions)
+    table.show(Console(), measured, conditions)
+
+
 class _Report:
     """Turns told shares of work into progress bars, one a kind of work."""
 

@@ -68,6 +68,10 @@ class OfflineStore:
         for project in self._projects():
             _store(self.generation, project).apply([*self.definitions()])
 
+    def feast(self) -> FeatureStore:
+        """Feast's own object over this generation, for Feast's own calls."""
+        return _store(self.generation, self.generation.project)
+
     def definitions(self) -> tuple[Entity | FeatureView, ...]:
         """Feast's own objects of this generation: the entity `customer` and one feature view a pillar."""
         customer = Entity(name="customer", join_keys=[JOIN_KEY], value_type=ValueType.STRING)
