@@ -82,6 +82,8 @@ def random_events(seed: int, customers: int = 12, each: int = 70) -> list[Row]:
             occurred = start + timedelta(microseconds=int(rng.integers(0, 400 * 86_400_000_000)))
             if rng.random() < 0.15:
                 occurred = CUTOFFS[rng.integers(len(CUTOFFS))] - timedelta(microseconds=int(rng.integers(0, 2)))
+            if rng.random() < 0.15:
+                occurred = CUTOFFS[rng.integers(len(CUTOFFS))] - int(rng.choice([7, 30, 60, 90, 180, 210])) * DAY
             if rng.random() < 0.1:
                 occurred = occurred.replace(hour=0, minute=0, second=0, microsecond=0)
             late = timedelta(hours=float(rng.exponential(60))) if rng.random() < 0.3 else timedelta(0)
@@ -451,6 +453,16 @@ def test_late_events_are_seen_only_once_they_were_received(write_log: Any, make_
     found = computed(log, declared_schema(log))
     assert found[cutoff, "a"]["purchases_180d"] == 2
     assert found[CUTOFFS[1], "a"]["purchases_180d"] == 4
+
+
+@pytest.mark.parametrize(("oldest", "trend"), [(timedelta(days=60), 2.0), (timedelta(days=60, microseconds=-1), None)])
+def test_what_is_usual_takes_sixty_days_to_know(
+    write_log: Any, make_business: Any, oldest: timedelta, trend: float | None
+) -> None:
+    event = {"customer_id": "a", "type": "session"}
+    moments = (CUTOFFS[0] - oldest, CUTOFFS[0] - 30 * DAY, CUTOFFS[0] - DAY)
+    log = EventLog.open(make_business(), write_log([{**event, "occurred_at": moment} for moment in moments]))
+    assert computed(log, declared_schema(log))[CUTOFFS[0], "a"]["session_trend"] == trend
 
 
 def test_without_events_of_a_kind_no_feature_of_it_is_declared(write_log: Any, make_business: Any) -> None:

@@ -75,6 +75,12 @@ def test_population_is_who_was_known_and_had_not_left(write_log: Any, make_busin
     assert everything == people_of(log, left) + people_of(log, back + MICROSECOND)
 
 
+def test_who_is_heard_of_at_the_cutoff_is_no_customer_yet(write_log: Any, make_business: Any) -> None:
+    log = EventLog.open(make_business(), write_log([event("a", "session", JANUARY, received_at=JANUARY + DAY)]))
+    assert people_of(log, JANUARY + DAY) == []
+    assert people_of(log, JANUARY + DAY + MICROSECOND) == [(JANUARY + DAY + MICROSECOND, "a")]
+
+
 def test_another_event_can_mean_that_a_customer_left(write_log: Any, make_business: Any) -> None:
     log = EventLog.open(
         make_business(), write_log([event("a", "account_closed", JANUARY), event("b", "session", JANUARY)])
