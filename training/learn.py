@@ -13,7 +13,7 @@ from training.baselines import LogisticBaseline
 from training.categories import Categories
 from training.dataset import TrainingSet
 from training.evaluate import EvaluationReport, calibration_bins, ece_of_chance, measure
-from training.split import Split
+from training.split import Split, in_folds
 from training.windows import Windows
 
 Rows = npt.NDArray[np.int64]
@@ -60,18 +60,19 @@ def fit(data: TrainingSet, train: Rows, windows: Windows | None = None) -> Fitte
             the newest window alone calibrates.
     """
     categories = data.categories(train)
-    X, y, groups = data.X(train, categories), data.y[train], data.labels.group[train]
+    X, y = data.X(train, categories), data.y[train]
+    held_out = [(fold.train, fold.test) for fold in in_folds(y, data.labels.group[train]).folds]
     # One thread: a fold is too small to gain by two, and two that wait for a busy core lose tenfold.
     classifier = ChurnClassifier(num_threads=1)
     if windows is None:
-        return FittedModel(classifier.fit(X, y, groups=groups), categories)
+        return FittedModel(classifier.fit(X, y, folds=held_out), categories)
     folds = windows.folds(y)
     if folds:
         by_time = ChurnClassifier(num_threads=1).fit(X, y, folds=folds)
         trees = by_time.best_iteration_
         classifier.set_params(max_trees=trees, patience=trees, num_leaves=by_time.num_leaves_)
     recent = windows.newest if windows.newest_foretells(y) else None
-    return FittedModel(classifier.fit(X, y, groups=groups, recent=recent), categories)
+    return FittedModel(classifier.fit(X, y, folds=held_out, recent=recent), categories)
 
 
 def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> Probabilities:

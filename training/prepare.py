@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.business import Business, TableData
+from features import source
+from features.business import Business, EventsData, TableData
+from features.errors import IngestError
 from features.generation import Generation
 from features.home import Home
 from features.schema import DType
@@ -51,11 +53,11 @@ class Prepared:
 
 
 def current_generation(business: Business, home: Home) -> Generation:
-    """The live generation, if it was built from this TOML as it is now.
+    """The live generation, if it was built from this TOML, and its data, as they are now.
 
     Raises:
         FeaturesError: nothing was built yet, or the home is another business's.
-        StaleGeneration: the TOML was changed since.
+        StaleGeneration: the TOML or its data was changed since.
     """
     if business.data is None or business.churn is None:
         raise TrainingError(f"{business.path}: training needs [data] and [churn].")
@@ -67,7 +69,25 @@ def current_generation(business: Business, home: Home) -> Generation:
             f"The features in {home.path} were built before {business.path.name} was changed: "
             f"run 'python -m features build {business.path}' first."
         )
+    if _data_changed(business, generation):
+        raise StaleGeneration(
+            f"The data of {business.path.name} changed after its features were built: "
+            f"run 'python -m features build {business.path}' first."
+        )
     return generation
+
+
+def _data_changed(business: Business, generation: Generation) -> bool:
+    """Whether the sources have other bytes than those that were built; sources that are gone have not changed."""
+    data = business.data
+    paths = [data.path] if isinstance(data, TableData) else []
+    if isinstance(data, EventsData):
+        paths = [one.path for one in data.events] + ([data.customers.path] if data.customers else [])
+    try:
+        files = [file for path in paths for file in source.find(path)]
+        return source.fingerprint(files, lambda *_: None) != generation.fingerprint
+    except (IngestError, OSError):
+        return False
 
 
 def prepare(generation: Generation, business: Business) -> Prepared:

@@ -147,6 +147,14 @@ def test_a_toml_that_was_changed_asks_for_a_build(table: Any, silent: Any, tmp_p
         run(Business.load(changed), table.home, silent)
 
 
+def test_data_that_changed_ask_for_a_build(build_table: Any, customers: Any, silent: Any, tmp_path: Path) -> None:
+    place = build_table(tmp_path / "b", customers(60))
+    data = tmp_path / "b" / "customers.csv"
+    data.write_text(data.read_text() + "C9999,1,pro,3.5,40,no\n")
+    with pytest.raises(StaleGeneration, match=r"The data of tiny\.toml changed"):
+        run(place.business, place.home, silent)
+
+
 def test_another_business_s_home_is_refused(table: Any, silent: Any, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(table.business.path.read_text().replace('"tiny"', '"other"'))

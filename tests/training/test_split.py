@@ -74,3 +74,14 @@ def test_too_few_churners_for_five_folds() -> None:
     y[:4] = 1
     with pytest.raises(LabelError, match="churned"):
         in_folds(y, np.arange(100))
+
+
+def test_folds_of_groups_have_the_same_outcomes() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 300, 2000)
+    y = (rng.random(300)[groups] < 0.2).astype(np.int8)
+    folds = in_folds(y, groups).folds
+    rates = [y[fold.test].mean() for fold in folds]
+    sizes = [len(fold.test) for fold in folds]
+    assert max(rates) - min(rates) < 0.06
+    assert max(sizes) - min(sizes) < 80
