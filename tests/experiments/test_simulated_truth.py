@@ -4,6 +4,7 @@ import dataclasses
 import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,6 +135,6 @@ def test_equal_scenarios_give_equal_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"customers": 1}, {"seed": -1}, {"effect_spread": -1.0}, {"end": END.replace(hour=3)}]
 )
-def test_a_scenario_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+def test_a_scenario_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SimulationError):
         dataclasses.replace(SCENARIO, **wrong)
