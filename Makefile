@@ -7,6 +7,8 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONWARNINGS ?= ignore
+# A company's own certificates are in the system's store.
+export UV_SYSTEM_CERTS ?= true
 # Without bytecode, every start would compile a thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
