@@ -19,7 +19,7 @@ from experiments.benchmarks.servers import cores, free_port, on, redis, server
 from features.generation import Generation
 from features.home import Home
 
-CUSTOMERS = 2_000
+CUSTOMERS = 500
 _CHECKED = 25
 _CONNECTIONS = 4
 _SAME = 1e-6
