@@ -105,5 +105,7 @@ class Home:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise HomeError(f"Another {name} is running in {self.path}: wait for it to end, then try again.") from None
+                raise HomeError(
+                    f"Another {name} is running in {self.path}: wait for it to end, then try again."
+                ) from None
             yield

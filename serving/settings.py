@@ -31,8 +31,8 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", validation_alias="HOST")
     port: int = Field(default=8000, ge=0, le=65535, validation_alias="PORT")
     """0 takes any free port, and the start says which."""
-    online_store: str = Field(default="sqlite", pattern=r"^(sqlite|rediss?://.+)$")
-    """Where `features build` puts current features: sqlite, or a redis:// URL. A server reads where the build wrote."""
+    online_store: str = Field(default="embedded", pattern=r"^(embedded|sqlite|rediss?://.+)$")
+    """Where `features build` puts current features: embedded, or a redis:// URL. A server reads where the build wrote."""
     database_url: str | None = Field(default=None)
     """The service's own database; SQLite in the home by default."""
     tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")

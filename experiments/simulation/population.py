@@ -114,7 +114,9 @@ def _draw_traits(size: int, rng: np.random.Generator) -> Population:
     whale = rng.random(size) < 0.006
     seats = np.maximum(np.round(np.exp(1.3 + 0.75 * scale) * np.where(whale, 12.0, 1.0)), 1.0)
     plan = np.digitize(scale - 0.5 * price_sensitivity + 0.6 * rng.standard_normal(size), [0.0, 1.1])
-    discount = SIGNUP_DISCOUNTS[np.digitize(price_sensitivity + 0.25 * rng.standard_normal(size), [-1.2, -0.6, 0.0, 0.5, 1.0, 1.6])]
+    discount = SIGNUP_DISCOUNTS[
+        np.digitize(price_sensitivity + 0.25 * rng.standard_normal(size), [-1.2, -0.6, 0.0, 0.5, 1.0, 1.6])
+    ]
     price = PRICE_PER_SEAT[plan] * (1 - discount / 100) * np.exp(0.12 * rng.standard_normal(size))
     return Population(
         need=need,

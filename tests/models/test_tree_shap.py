@@ -271,6 +271,32 @@ def test_deep_trees(features: int, leaves: int, deepest: int) -> None:
         np.testing.assert_allclose(made.shap.contributions(row[None])[0], by_definition(made.booster, row), atol=1e-12)
 
 
+def chain(d: int) -> str:
+    """A booster of one path: each node tests one feature, a hundredth of its rows go on, and only the last leaf pays."""
+    counts = [100.0**k for k in range(d, -1, -1)]
+    inner = " ".join(str(k) for k in range(1, d)) + f" -{d + 1}" if d > 1 else f"-{d + 1}"
+    fields = {
+        "num_leaves": d + 1,
+        "split_feature": " ".join(str(k) for k in range(d)),
+        "threshold": " ".join(["0.5"] * d),
+        "decision_type": " ".join(["2"] * d),
+        "left_child": inner.strip(),
+        "right_child": " ".join(str(-k - 1) for k in range(d)),
+        "leaf_value": " ".join(["0"] * d + ["1"]),
+        "leaf_count": " ".join(str(counts[k] - counts[k + 1]) for k in range(d)) + f" {counts[d]}",
+        "internal_count": " ".join(str(count) for count in counts[:-1]),
+    }
+    tree = "\n".join(f"{name}={value}" for name, value in fields.items())
+    return f"tree\nmax_feature_idx={d - 1}\nobjective=binary sigmoid:1\n\nTree=0\n{tree}\n\nend of trees\n"
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 8, 15, 16, 17, 31, 32, 33, 48, 49, 100])
+def test_each_depth_has_enough_quadrature_nodes(d: int) -> None:
+    """The row that passes every test owes each of them the same, which one quadrature node too few would miss."""
+    contributions = TreeShap(chain(d)).contributions(np.zeros((1, d)))[0, :-1]
+    np.testing.assert_allclose(contributions, (1 - 0.01**d) / d, rtol=1e-13)
+
+
 def test_deeper_than_lightgbm_can_count() -> None:
     """Past some 30 features on a path LightGBM's own sums lose digits, so the definition decides."""
     made, longest = staircase(60, 60)

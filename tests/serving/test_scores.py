@@ -109,13 +109,22 @@ def test_values_are_the_stored_ones(client: httpx.Client, template: Shop) -> Non
 
 
 def test_reasons_are_the_largest_ties_by_name(client: httpx.Client) -> None:
-    top = get(client, "C00007")
-    everything = get(client, "C00007", "all")
-    ordered = sorted(everything["reasons"], key=lambda reason: (-abs(reason["points"]), reason["feature"]))
-    assert everything["reasons"] == ordered
-    assert top["reasons"] == ordered[:5]
-    assert [r["feature"] for r in everything["reasons"]].count("consent_email") == 0
-    sessions = next(reason for reason in everything["reasons"] if reason["feature"] == "sessions_30d")
+    ids = customer_ids()
+    signs = set()
+    for top, everything in zip(post(client, ids, "top"), post(client, ids, "all"), strict=True):
+        ordered = sorted(everything["reasons"], key=lambda reason: (-abs(reason["points"]), reason["feature"]))
+        assert everything["reasons"] == ordered
+        assert top["reasons"] == ordered[:5]
+        pillars = everything["health"]["pillars"]
+        assert pillars == sorted(pillars, key=lambda pillar: (-abs(pillar["points"]), pillar["pillar"]))
+        assert "consent_email" not in [reason["feature"] for reason in ordered]
+        signs |= {reason["points"] > 0 for reason in ordered}
+    assert signs == {True, False}
+
+
+def test_a_reason_is_a_sentence(client: httpx.Client) -> None:
+    reasons = get(client, "C00007", "all")["reasons"]
+    sessions = next(reason for reason in reasons if reason["feature"] == "sessions_30d")
     assert sessions["text"] == f"{sessions['value']} sessions in 30 days; {sessions['typical']} is typical"
 
 
