@@ -1,0 +1,67 @@
+"""A program that imports everything once and forks a child for each command, so that a test can kill many children.
+
+Reads a command a line from stdin, as JSON: ["build", CONFIG, HOME], ["train", CONFIG, HOME] or ["promote", HOME].
+Writes a line of JSON for each thing that happens: {"pid"}, {"phase", "share"} while a build goes on, {"exit"}.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from features.build import build
+from features.business import Business
+from features.home import Home
+from training.promote import promote
+from training.run import run
+
+
+def say(**facts: object) -> None:
+    os.write(1, (json.dumps(facts) + "\n").encode())
+
+
+class Steps:
+    @contextlib.contextmanager
+    def step(self, description: str, total: int = 1) -> Iterator[Callable[[], None]]:  # noqa: ARG002
+        say(phase=description, share=0.0)
+        yield lambda: None
+
+
+def obey(command: list[str]) -> None:
+    os.environ["KEEPWELL_HOME"] = command[-1]
+    home = Home(Path(command[-1]))
+    if command[0] == "build":
+        built = build(
+            Business.load(Path(command[1])), home, datetime.now(UTC), lambda phase, share: say(phase=phase, share=share)
+        )
+        say(built=built.generation.id)
+    elif command[0] == "train":
+        say(version=run(Business.load(Path(command[1])), home, Steps()).model_version)
+    else:
+        say(promoted=promote(home).model.version)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            os.setpgid(0, 0)
+            try:
+                obey(json.loads(line))
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        say(pid=child)
+        _, status = os.waitpid(child, 0)
+        say(exit=os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Builds and promotions killed at any moment, while a client polls: it sees the old state or the new, never a mixture."""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+
+from features.generation import Generation
+from features.home import Home
+from features.store import OnlineStore
+from models.registry import Registry
+from serving.app import create_app
+from serving.database import Database
+from serving.keys import ApiKeys, Role
+from serving.settings import Settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+CUSTOMERS = 600
+TOML = """
+[business]
+name = "killed"
+[data]
+kind = "events"
+[data.events]
+path = "{events}"
+[churn]
+definition = "inactivity"
+activity = ["purchase"]
+horizon_days = 30
+cutoffs = "monthly"
+"""
+
+
+class ForkServer:
+    """Commands in children of one process that has imported everything."""
+
+    def __init__(self, log: Path) -> None:
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                bufsize=1,
+            )
+        self.log = log
+
+    def start(self, *command: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+
+    def said(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.log.read_text()[-2000:]
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def finish(self, *command: str) -> list[dict[str, Any]]:
+        """Run a command to its end, which must be a good one."""
+        self.start(*command)
+        facts = []
+        while "exit" not in (fact := self.said()):
+            facts.append(fact)
+        assert fact["exit"] == 0, self.log.read_text()[-4000:]
+        return facts
+
+    def kill(self, *command: str, phase: str | None, after: float) -> bool:
+        """Kill the command's whole group `after` seconds into `phase` (its start if None); whether that came in time."""
+        self.start(*command)
+        pid = self.said()["pid"]
+        while phase is not None:
+            fact = self.said()
+            if "exit" in fact:
+                return False
+            if fact.get("phase") == phase:
+                break
+        time.sleep(after)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        while "exit" not in (fact := self.said()):
+            pass
+        return bool(fact["exit"] == -signal.SIGKILL)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def write_events(path: Path, *, seed: int, last: datetime) -> None:
+    """Purchases of customers with rates of their own, which the model can learn."""
+    rng = np.random.default_rng(seed)
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    days = (last - start).days
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["customer_id", "occurred_at", "type", "value"])
+        for number in range(CUSTOMERS):
+            rate = float(rng.choice([0.005, 0.02, 0.3]))
+            for day in np.flatnonzero(rng.random(days) < rate):
+                writer.writerow(
+                    [f"C{number}", (start + timedelta(days=int(day), hours=9)).isoformat(), "purchase", 10 + seed]
+                )
+        writer.writerow(["C0", (last - timedelta(hours=2)).isoformat(), "purchase", 10 + seed])
+
+
+class Reader:
+    """A client that never stops asking, and keeps each distinct answer under the release that gave it."""
+
+    def __init__(self, home: Home, url: str, key: str) -> None:
+        self.home = home
+        self.client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        self.answers: dict[tuple[str, str, str, str], set[str]] = {}
+        self.failures: list[str] = []
+        self.generations: set[str] = set()
+        self.versions: set[str] = set()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._poll, args=(look,)) for look in (self._http, self._files)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _poll(self, look: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                look()
+            except Exception as error:
+                self.failures.append(f"{type(error).__name__}: {error}")
+            time.sleep(0.1)
+
+    def _http(self) -> None:
+        for customer in ("C0", "C7", "C31"):
+            response = self.client.get(f"/v1/customers/{customer}/score?explain=all")
+            if response.status_code != 200:
+                self.failures.append(f"{customer}: {response.status_code} {response.text}")
+                return
+            score = response.json()
+            health = score["health"]
+            total = health["base"] + sum(pillar["points"] for pillar in health["pillars"]) + health["clamped"]
+            if abs(total - health["score"]) > 1e-6:
+                self.failures.append(f"{customer}: {total} is not {health['score']}")
+            moments = {entry["feature_timestamp"] for entry in score["freshness"]}
+            if moments != {score["feature_timestamp"]}:
+                self.failures.append(f"{customer}: features of several moments, {moments}")
+            key = (customer, score["feature_timestamp"], score["model_version"], score["scorecard_version"])
+            self.answers.setdefault(key, set()).add(json.dumps([score["churn"]["probability"], score["reasons"]]))
+            self.versions.add(score["model_version"])
+        page = self.client.get("/v1/scores?limit=1000").json()["results"]
+        releases = {
+            (row["model_version"], row["scorecard_version"], row["feature_timestamp"])
+            for row in page
+            if "deleted" not in row
+        }
+        if len(releases) != 1:
+            self.failures.append(f"current scores of {len(releases)} releases: {releases}")
+
+    def _files(self) -> None:
+        generation = Generation.current(self.home)
+        self.generations.add(generation.id)
+        rows = OnlineStore(generation).read(["C0", "C7", "C31"])
+        moments = {moment for pillar in rows.feature_timestamps.values() for moment in pillar}
+        if moments != {generation.as_of}:
+            self.failures.append(f"generation {generation.id}: features of {moments}, not {generation.as_of}")
+        champion = Registry(self.home.tracking_uri, "killed").champion()
+        if champion is None or champion.scorecard is None:
+            self.failures.append("no whole champion")
+
+
+@contextlib.contextmanager
+def serving(home: Home) -> Iterator[tuple[str, str]]:
+    settings = Settings.model_validate({"home": home.path, "poll_seconds": 0.1, "rate_limit": 0})
+    database = Database(settings.database)
+    database.migrate()
+    key = ApiKeys(database).add("reader", Role.SCORER)
+    database.close()
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        for _ in range(1200):
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    break
+            time.sleep(0.1)
+        yield url, key
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    configs = []
+    for seed, last in ((1, datetime(2025, 12, 1, tzinfo=UTC)), (2, datetime(2025, 12, 2, tzinfo=UTC))):
+        write_events(tmp_path / f"events{seed}.csv", seed=seed, last=last)
+        config = tmp_path / f"business{seed}.toml"
+        config.write_text(TOML.format(events=f"events{seed}.csv"))
+        configs.append(str(config))
+    server = ForkServer(tmp_path / "log")
+    try:
+        server.finish("build", configs[0], str(home.path))
+        server.finish("train", configs[0], str(home.path))
+        began = time.monotonic()
+        server.finish("promote", str(home.path))
+        promotion_seconds = time.monotonic() - began
+        with serving(home) as (url, key):
+            reader = Reader(home, url, key)
+            reader.start()
+            try:
+                killed = _kill_builds(server, configs, home)
+                killed += _kill_promotions(server, configs, home, promotion_seconds)
+                time.sleep(3)
+            finally:
+                reader.stop()
+    finally:
+        server.close()
+    assert killed >= 20
+    assert reader.failures == []
+    assert len(reader.generations) >= 2, "the reader saw no new generation"
+    assert len(reader.versions) >= 2, "the reader saw no new champion"
+    mixed = {release: len(answers) for release, answers in reader.answers.items() if len(answers) > 1}
+    assert mixed == {}, "one release gave several answers"
+
+
+def _kill_builds(server: ForkServer, configs: list[str], home: Home) -> int:
+    """Kill builds in each of their phases, six of them inside materialize; after each, the next run succeeds."""
+    phases = ("Reading events", "Describing customers", "Registering features", *["Filling the online store"] * 6)
+    rng = random.Random(5)
+    killed = 0
+    for turn, phase in enumerate(phases):
+        live = Generation.current(home).id
+        if server.kill("build", configs[turn % 2], str(home.path), phase=phase, after=rng.uniform(0.0, 0.03)):
+            killed += 1
+            # A kill that came after the switch leaves the new one, and it is whole: the reader reads it.
+            assert Generation.current(home).id >= live
+        facts = server.finish("build", configs[(turn + 1) % 2], str(home.path))
+        assert Generation.current(home).id == facts[-1]["built"]
+    for turn in range(2):  # around the switch itself
+        server.kill("build", configs[turn], str(home.path), phase="Filling the online store", after=0.05 + turn / 10)
+        killed += 1
+        server.finish("build", configs[turn], str(home.path))
+    return killed
+
+
+def _kill_promotions(server: ForkServer, configs: list[str], home: Home, seconds: float) -> int:
+    """Kill promotions from their first write to their exit; after each, the next run succeeds."""
+    killed = 0
+    registry = Registry(home.tracking_uri, "killed")
+    # The data of the champion, so that each challenger is as good as it, and none is refused.
+    server.finish("build", configs[0], str(home.path))
+    server.finish("train", configs[0], str(home.path))
+    for turn in range(9):
+        before = registry.champion()
+        assert before is not None
+        killed += server.kill("promote", str(home.path), phase=None, after=seconds * (turn + 0.5) / 10)
+        after = registry.champion()
+        assert after is not None
+        challenger = registry.challenger()
+        assert challenger is not None
+        assert after.version in (before.version, challenger.version)
+        if turn % 3 == 2:
+            server.finish("promote", str(home.path))
+            server.finish("train", configs[0], str(home.path))
+    server.finish("promote", str(home.path))
+    return killed
