@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from features.customer_row import CustomerRow, PackedRow
 from features.errors import StoreUnavailable, UnknownCustomer
 from features.generation import Generation
 from features.packed_rows import PackedRows, View, open_rows, read_catalog
@@ -199,6 +200,7 @@ class OnlineStore:
         self._block = _Block(generation.schema)
         self._rows: PackedRows = open_rows(*generation.online_place)
         self._views: dict[str, tuple[View, ...]] = {}
+        self._places: tuple[tuple[str, int], ...] = ()
         self._moments: dict[int, datetime] = {}
 
     def read(self, customer_ids: Sequence[str], moment: Moment = "now") -> OnlineRows:
@@ -235,6 +237,49 @@ class OnlineStore:
             raise UnknownCustomer(rows.unknown)
         return rows
 
+    def customer_row(self, schema: FeatureSchema, categories: Mapping[str, Sequence[str]]) -> CustomerRow:
+        """How the rows that `packed` gives become the row of a model.
+
+        Raises:
+            SchemaMismatch: the build lacks a feature of the model, or has it as another type.
+        """
+        return CustomerRow(self._block.schema, self._block.layouts, schema, categories)
+
+    def packed(self, customer_id: str) -> tuple[PackedRow, PackedRow]:
+        """One customer's rows as they are stored, now and at the comparison, a view each in the order of the pillars.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        rows = self._rows.get_entity(self._places or self._placed(), key_of_id(customer_id))
+        size = len(self._block.views)
+        now = self._checked(self.generation.project, rows[:size])
+        return now, self._checked(self.generation.project_before, rows[size:])
+
+    def _placed(self) -> tuple[tuple[str, int], ...]:
+        generation = self.generation
+        projects = [generation.project, *([] if generation.before is None else [generation.project_before])]
+        self._places = tuple(
+            (project, view.number)
+            for project in projects
+            for view in self._views.get(project) or self._declared(project)
+        )
+        return self._places
+
+    def _checked(self, project: str, rows: list[bytes | None]) -> list[bytes | None]:
+        """The rows of one customer as `_whole` would give them, view by view."""
+        if not rows:
+            return rows
+        for position, (view, layout) in enumerate(zip(self._views[project], self._block.layouts, strict=True)):
+            row = rows[position]
+            if row is None:
+                continue
+            if view.ttl or not row.startswith(layout.id):
+                rows[position : position + 1] = self._whole(project, position, [row])
+            else:
+                layout.check(row)
+        return rows
+
     def ping(self) -> None:
         """Read a customer that can't exist.
 
@@ -259,6 +304,7 @@ class OnlineStore:
                 message = f"The online store ({where}) does not answer: it has no view {error}."
             raise StoreUnavailable(message) from None
         self._views[project] = views
+        self._places = ()
         return views
 
     def _whole(self, project: str, position: int, rows: list[bytes | None]) -> list[bytes | None]:

@@ -42,6 +42,20 @@ class PackedRedis:
             return found[0]
         return [rows[n] for n in range(len(numbers)) for rows in found]
 
+    def get_entity(self, places: Sequence[tuple[str, int]], key: bytes) -> list[bytes | None]:
+        numbers: dict[str, list[int]] = {}
+        for project, number in places:
+            numbers.setdefault(project, []).append(number)
+        replies = self._all(
+            [_command(b"HMGET", _prefix(project) + key, *(_FIELDS[n] for n in of)) for project, of in numbers.items()]
+        )
+        found = {
+            (project, number): row
+            for (project, of), rows in zip(numbers.items(), replies, strict=True)
+            for number, row in zip(of, rows, strict=True)
+        }
+        return [found[place] for place in places]
+
     def put(self, project: str, number: int, items: Sequence[Item]) -> None:
         prefix, field = _prefix(project), _FIELDS[number]
         for start in range(0, len(items), _ROWS_PER_ROUND_TRIP):

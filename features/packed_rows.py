@@ -55,6 +55,9 @@ class PackedRows(Protocol):
     def get(self, project: str, numbers: Sequence[int], keys: Sequence[bytes]) -> list[bytes | None]:
         """The rows of all keys in the first view, then in the second, and so on."""
 
+    def get_entity(self, places: Sequence[tuple[str, int]], key: bytes) -> list[bytes | None]:
+        """One entity's row at each place, a project and the number of a view in it, all as of one moment where possible."""
+
     def put(self, project: str, number: int, items: Sequence[Item]) -> None:
         """Write rows of one view, all or none of them where the store can do that; quickest in rising order of keys."""
 

@@ -23,6 +23,8 @@ Value = float | str | None
 Column = Sequence[Any] | npt.NDArray[Any]
 
 _SLOT = re.compile(r"\{(value|s|es|name)\}")
+# Stands for the value in a sentence that is filled in but for it; no text holds it, for JSON and Arrow refuse it.
+_VALUE = "\ud800"
 _CARRIED = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()%+-]*\Z")
 _RESERVED = frozenset({"customer_id", "event_timestamp", "created_timestamp", "created", "entity_key", "entity_df_row"})
 
@@ -56,16 +58,19 @@ class Feature:
 
     def describe(self, value: object, typical: object) -> str:
         """Say `value` to a person, and what is `typical`: "4 open tickets; 0 is typical"."""
-        return f"{self.say(value)}; {self.show(typical) or 'none'} is typical"
+        return self.say(value) + self.beside(typical)
+
+    def beside(self, typical: object) -> str:
+        """What follows a value that is said: "; 0 is typical"."""
+        return f"; {self.show(typical) or 'none'} is typical"
 
     def say(self, value: object) -> str:
         """Say `value` to a person: "4 open tickets"."""
         shown = self.show(value)
-        template = self.missing if shown is None else self.sentence
-        one = shown == "1"
-        slots = {"value": shown or "", "s": "" if one else "s", "es": "" if one else "es", "name": self.name}
-        # Split at the slots, words and names of slots take turns.
-        return "".join([slots[part] if n % 2 else part for n, part in enumerate(_parts(template))])
+        missing, one, more = _sentences(self.missing, self.sentence, self.name)
+        if shown is None:
+            return missing
+        return (one if shown == "1" else more).replace(_VALUE, shown)
 
     def show(self, value: object) -> str | None:
         """`value` rounded for people, or None for null."""
@@ -100,8 +105,14 @@ class Feature:
 
 
 @lru_cache(maxsize=4096)
-def _parts(template: str) -> tuple[str, ...]:
-    return tuple(_SLOT.split(template))
+def _sentences(missing: str, sentence: str, name: str) -> tuple[str, str, str]:
+    """What is said of no value, of one and of others, with _VALUE where the value goes."""
+
+    def filled(template: str, value: str, plural: bool) -> str:
+        slots = {"value": value, "s": "s" if plural else "", "es": "es" if plural else "", "name": name}
+        return _SLOT.sub(lambda slot: slots[slot[1]], template)
+
+    return filled(missing, "", True), filled(sentence, _VALUE, False), filled(sentence, _VALUE, True)
 
 
 def _rounded(number: float) -> str:

@@ -6,6 +6,7 @@ query that is not plain, a store behind a network, every error.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,10 +15,12 @@ from features.errors import FeaturesError, UnknownCustomer
 from models.errors import ModelsError
 from serving.errors import ServingError
 from serving.keys import Principal
+from serving.release import Release
 from serving.responses import dump
 from serving.schemas import score_json
 from serving.scorer import Explain, Scorer
 from serving.state import State
+from serving.template import ScoreTemplate
 
 PREFIX, SUFFIX = "/v1/customers/", "/score"
 _LONGEST = 512
@@ -42,6 +45,7 @@ class DirectScore:
     def __init__(self, app: ASGIApp, route: Any) -> None:
         self._app = app
         self._route = route
+        self._template: ScoreTemplate | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = self._answer(scope)
@@ -70,12 +74,25 @@ class DirectScore:
             release = state.follower.release
             if not release.generation.is_embedded:
                 return None
+            if explain is Explain.TOP:
+                return self._by_template(scope, state, release, customer_id)
             (score,) = Scorer(release).score((customer_id,), explain)
         except (ServingError, FeaturesError, ModelsError):
             return None
         if isinstance(score, UnknownCustomer):
             return None
         body = dump(score_json(score, scope["request_id"]))
-        scope["route"] = self._route
-        state.metrics.count_score(score.explain.value, score.degraded)
+        self._note(scope, state, score.explain, score.degraded)
         return body
+
+    def _by_template(self, scope: Scope, state: State, release: Release, customer_id: str) -> bytes:
+        template = self._template
+        if template is None or template.release is not release:
+            template = self._template = ScoreTemplate(release)
+        body, degraded = template.answer(customer_id, scope["request_id"])
+        self._note(scope, state, Explain.TOP, degraded)
+        return body
+
+    def _note(self, scope: Scope, state: State, explain: Explain, degraded: Sequence[str]) -> None:
+        scope["route"] = self._route
+        state.metrics.count_score(explain.value, degraded)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
-import uuid
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -36,10 +36,10 @@ class Gate:
         state: State = scope["app"].state.keepwell
         headers = Headers(scope=scope)
         presented = headers.get("x-request-id", "")
-        request_id = presented if _REQUEST_ID.match(presented) else uuid.uuid4().hex
+        request_id = presented if _REQUEST_ID.match(presented) else secrets.token_hex(16)
         scope["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        # `...` is structlog's word for a value that is not bound: the caller is known later.
+        structlog.contextvars.bind_contextvars(request_id=request_id, caller=...)
         begun = time.perf_counter()
         status = 0
 

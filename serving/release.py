@@ -44,8 +44,6 @@ class Release:
     """The pillars that the model reads."""
     membership: NDArray[np.float64]
     """(d, pillars), 1 where the feature belongs to the pillar."""
-    name_rank: NDArray[np.intp]
-    """(d,), the place of each feature's name in alphabetical order, which breaks ties."""
     population: NDArray[np.float64]
     """Churn probabilities of the current population, in rising order."""
     stale_after: timedelta
@@ -53,6 +51,8 @@ class Release:
     """The columns in the order of their features' names, which breaks ties between reasons."""
     typical: tuple[float | str | None, ...]
     """Per column, what the answer says is typical."""
+    beside: tuple[str, ...]
+    """Per column, how a reason says what is typical."""
 
     @property
     def key(self) -> str:
@@ -86,6 +86,7 @@ class Release:
         membership = np.zeros((len(schema), len(pillars)))
         for column, feature in enumerate(schema):
             membership[column, pillars.index(feature.pillar)] = 1.0
+        typical = tuple(shortest(bundle.typical.get(name)) for name in schema.names)
         return cls(
             generation=generation,
             model_version=model_version,
@@ -98,11 +99,11 @@ class Release:
             base=scorecard.base(explainer.base_value, bundle.calibration),
             pillars=pillars,
             membership=membership,
-            name_rank=np.argsort(np.argsort(np.array(schema.names), kind="stable"), kind="stable"),
             population=np.empty(0),
             stale_after=stale_after,
             by_name=np.argsort(np.array(schema.names), kind="stable"),
-            typical=tuple(shortest(bundle.typical.get(name)) for name in schema.names),
+            typical=typical,
+            beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
         )
 
 

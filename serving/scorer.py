@@ -16,6 +16,7 @@ from features.errors import UnknownCustomer
 from features.schema import Value
 from models.calibration import expit
 from models.health import Band
+from serving.explained import Explained, largest
 from serving.release import Release, shortest
 
 STALE_FEATURES = "stale_features"
@@ -27,9 +28,6 @@ DEGRADED_CODES: Mapping[str, str] = {
 
 TOP_REASONS = 5
 
-# Customers in the same leaves have the same risk, but each one's contributions add up to it with an error of some 1e-15:
-# log-odds are cut off there, or else a percentile would count equals as lower.
-_LOG_ODDS_DECIMALS = 12
 # ONNX Runtime adds the leaves up in float32.
 _SAME_RISK_FLOAT32 = 1e-6
 
@@ -137,17 +135,6 @@ class CustomerScore:
     """All raw features of the build, those that only decisions use among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Explained:
-    """Health of n customers with its parts: points are (n, d), pillars (n, pillars)."""
-
-    probability: FloatArray
-    score: FloatArray
-    clamped: FloatArray
-    points: FloatArray
-    pillars: FloatArray
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -220,8 +207,8 @@ class Scorer:
             return []
         now = self._clock()
         n = len(customer_ids)
-        parts: _Explained | None = None
-        earlier: _Explained | None = None
+        parts: Explained | None = None
+        earlier: Explained | None = None
         order: NDArray[np.intp] | None = None
         if explain is Explain.NONE:
             log_odds = release.bundle.calibration.log_odds(release.predictor.margins(matrix))
@@ -231,13 +218,13 @@ class Scorer:
             clamped = score - unclamped
         else:
             if before is None:
-                parts = self._explain(matrix)
+                parts = Explained.of(release, matrix)
             else:
                 # One call for both moments: most of a call's cost does not depend on its rows.
-                both = self._explain(np.concatenate([matrix, before]))
-                parts, earlier = _rows(both, slice(0, n)), _rows(both, slice(n, None))
+                both = Explained.of(release, np.concatenate([matrix, before]))
+                parts, earlier = both.rows(slice(0, n)), both.rows(slice(n, None))
             probability, score, clamped = parts.probability, parts.score, parts.clamped
-            order = self._order(parts.points, explain)
+            order = largest(release, parts.points, TOP_REASONS if explain is Explain.TOP else len(release.schema))
         percentile = self._percentile(probability, explain)
         results: list[CustomerScore] = []
         for row, customer_id in enumerate(customer_ids):
@@ -255,7 +242,7 @@ class Scorer:
                     band=release.scorecard.band(float(score[row])),
                     base=release.base,
                     clamped=float(clamped[row]),
-                    pillars=None if parts is None else _pillar_points(release.pillars, parts.pillars[row]),
+                    pillars=None if parts is None else ranked_pillars(release.pillars, parts.pillars[row]),
                     change=change,
                     reasons=None
                     if parts is None or order is None
@@ -272,27 +259,6 @@ class Scorer:
             )
         return results
 
-    def _explain(self, matrix: NDArray[np.float32]) -> _Explained:
-        release = self.release
-        contributions = release.explainer.contributions(matrix)
-        calibration = release.bundle.calibration
-        points = release.scorecard.points(contributions[:, :-1], calibration)
-        unclamped = release.base + points.sum(axis=1)
-        score = np.minimum(np.maximum(unclamped, 0.0), 100.0)
-        return _Explained(
-            probability=expit(np.round(calibration.log_odds(contributions.sum(axis=1)), _LOG_ODDS_DECIMALS)),
-            score=score,
-            clamped=score - unclamped,
-            points=points,
-            pillars=points @ release.membership,
-        )
-
-    def _order(self, points: FloatArray, explain: Explain) -> NDArray[np.intp]:
-        """Per row, the columns by falling |points|, ties by name; only the first ones for `top`."""
-        rank = np.broadcast_to(self.release.name_rank, points.shape)
-        order: NDArray[np.intp] = np.lexsort((rank, -np.abs(points)), axis=-1)
-        return order[:, :TOP_REASONS] if explain is Explain.TOP else order
-
     def _percentile(self, probability: FloatArray, explain: Explain) -> FloatArray:
         """The share of the current population with a lower risk."""
         population = self.release.population
@@ -303,7 +269,7 @@ class Scorer:
     def _reasons(
         self, columns: Mapping[str, Sequence[Any]], row: int, points: FloatArray, order: NDArray[np.intp]
     ) -> tuple[Reason, ...]:
-        features, typical = self.release.schema.features, self.release.typical
+        features, typical, beside = self.release.schema.features, self.release.typical, self.release.beside
         reasons: list[Reason] = []
         for column, of_feature in zip(order.tolist(), points.take(order).tolist(), strict=True):
             feature = features[column]
@@ -315,15 +281,15 @@ class Scorer:
                     typical=typical[column],
                     pillar=feature.pillar,
                     points=of_feature,
-                    text=feature.describe(value, typical[column]),
+                    text=feature.say(value) + beside[column],
                 )
             )
         return tuple(reasons)
 
-    def _change(self, now: _Explained, before: _Explained, row: int) -> Change:
+    def _change(self, now: Explained, before: Explained, row: int) -> Change:
         since = self.release.generation.before
         assert since is not None
-        moved = _pillar_points(self.release.pillars, now.pillars[row] - before.pillars[row])
+        moved = ranked_pillars(self.release.pillars, now.pillars[row] - before.pillars[row])
         return Change(
             since=since,
             points=float(now.score[row] - before.score[row]),
@@ -353,13 +319,7 @@ class Scorer:
         return tuple(codes)
 
 
-def _rows(parts: _Explained, rows: slice) -> _Explained:
-    return _Explained(
-        parts.probability[rows], parts.score[rows], parts.clamped[rows], parts.points[rows], parts.pillars[rows]
-    )
-
-
-def _pillar_points(names: Sequence[str], points: FloatArray) -> tuple[PillarPoints, ...]:
+def ranked_pillars(names: Sequence[str], points: FloatArray) -> tuple[PillarPoints, ...]:
     """The pillars by falling |points|, ties by name."""
     named = [PillarPoints(name, value) for name, value in zip(names, points.tolist(), strict=True)]
     return tuple(sorted(named, key=lambda pillar: (-abs(pillar.points), pillar.pillar)))

@@ -62,4 +62,4 @@ def test_is_counted_as_the_route(client: httpx.Client) -> None:
 
 
 def test_asks_for_a_key(client: httpx.Client) -> None:
-    assert httpx.get(f"{client.base_url}v1/customers/C00001/score").status_code == 401
+    assert httpx.get(f"{client.base_url}/v1/customers/C00001/score").status_code == 401

@@ -1,0 +1,141 @@
+"""One customer's explained score as JSON, with all that does not depend on the customer written beforehand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from features.customer_row import PackedRow
+from features.errors import UnknownCustomer
+from features.packing import times_of, to_moment
+from models.health import Band
+from serving.explained import Explained, largest
+from serving.release import Release, shortest
+from serving.responses import dump
+from serving.scorer import MISSING_FEATURES, STALE_FEATURES, TOP_REASONS, PillarPoints, ranked_pillars
+
+_DAY = 86_400_000_000
+_MOST_MOMENTS = 1_000
+
+
+class ScoreTemplate:
+    """What a release answers about one customer, to the byte as `score_json` writes the `Scorer`'s score with `top`.
+
+    It may be used by one thread at a time.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+        schema, built = release.schema, release.generation.schema
+        self._row = release.store.customer_row(schema, release.bundle.categories)
+        views = [pillar.name for pillar in built.pillars]
+        self._views = tuple(views.index(name) for name in release.pillars)
+        self._stale_after = round(release.stale_after.total_seconds() * 1e6)
+        self._moments: dict[int, bytes] = {}
+        before = release.generation.before
+        self._since = None if before is None else dump(before)
+        # Both moments go through the model in one call: most of a call's cost does not depend on its rows.
+        self._matrix: NDArray[np.float32] = np.empty((1 if before is None else 2, len(schema)), dtype=np.float32)
+        self._horizon = b',"horizon_days":%d,"percentile":' % release.bundle.horizon_days
+        self._base = b',"base":' + dump(release.base) + b',"clamped":'
+        self._pillars = {name: b'{"pillar":%b,"points":' % dump(name) for name in release.pillars}
+        self._fresh = tuple(b'{"pillar":%b,"feature_timestamp":' % dump(name) for name in release.pillars)
+        self._reasons = tuple(
+            (b'{"feature":%b,"value":' % dump(feature.name),
+             b',"typical":%b,"pillar":%b,"points":' % (dump(typical), dump(feature.pillar)))
+            for feature, typical in zip(schema, release.typical, strict=True)
+        )  # fmt: skip
+        self._version = b'],"model_version":%b,"scorecard_version":%b,"feature_timestamp":' % (
+            dump(release.model_version), dump(release.scorecard.version)
+        )  # fmt: skip
+        self._bands = {band: b',"band":"%b"' % band.value.encode() for band in Band}
+
+    def answer(self, customer_id: str, request_id: str) -> tuple[bytes, tuple[str, ...]]:
+        """The body, and the codes of what it had to do without.
+
+        Raises:
+            UnknownCustomer: the store has no row of this customer.
+            StoreUnavailable: the store does not answer.
+        """
+        release, matrix = self.release, self._matrix
+        rows, before = release.store.packed(customer_id)
+        if not any(rows):
+            raise UnknownCustomer((customer_id,))
+        self._row.fill(rows, matrix[0])
+        if self._since is not None:
+            self._row.fill(before, matrix[1])
+        parts = Explained.of(release, matrix)
+        score, clamped = parts.score.tolist(), parts.clamped.tolist()
+        percentile = int(release.population.searchsorted(parts.probability[0])) / max(1, release.population.size)
+        columns = largest(release, parts.points[:1], TOP_REASONS)[0].tolist()
+        pillars = ranked_pillars(release.pillars, parts.pillars[0])
+        figures = [float(parts.probability[0]), percentile, score[0], clamped[0]]
+        figures += [pillar.points for pillar in pillars]
+        figures += parts.points[0].take(columns).tolist()
+        moved: tuple[PillarPoints, ...] = ()
+        if any(before):
+            differences = ranked_pillars(release.pillars, parts.pillars[0] - parts.pillars[1])
+            moved = tuple(pillar for pillar in differences if pillar.points != 0.0)
+            figures += [score[0] - score[1], clamped[0] - clamped[1], *(pillar.points for pillar in moved)]
+        # One call writes all figures; no figure holds a comma.
+        written = iter(orjson.dumps(figures)[1:-1].split(b","))
+        body = [
+            b'{"customer_id":', orjson.dumps(customer_id), b',"churn":{"probability":', next(written), self._horizon,
+            next(written), b'},"health":{"score":', next(written), self._bands[release.scorecard.band(score[0])],
+            self._base, next(written), b',"pillars":', self._points(pillars, written), b',"change":',
+        ]  # fmt: skip
+        reasons = [self._reason(rows, column, next(written)) for column in columns]
+        if any(before):
+            assert self._since is not None
+            body += [b'{"since":', self._since, b',"points":', next(written), b',"clamped":', next(written)]
+            body += [b',"pillars":', self._points(moved, written), b"}"]
+        else:
+            body.append(b"null")
+        freshness, degraded = self._freshness(rows)
+        body += [b'},"reasons":[', b",".join(reasons), self._version, *freshness]
+        body += [b',"degraded":', orjson.dumps(degraded), b',"request_id":', orjson.dumps(request_id), b"}"]
+        return b"".join(body), degraded
+
+    def _points(self, pillars: Sequence[PillarPoints], written: Iterator[bytes]) -> bytes:
+        return b"[%b]" % b",".join([self._pillars[pillar.pillar] + next(written) + b"}" for pillar in pillars])
+
+    def _reason(self, rows: PackedRow, column: int, points: bytes) -> bytes:
+        value = shortest(self._row.value(rows, self._matrix[0], column))
+        text = self.release.schema.features[column].say(value) + self.release.beside[column]
+        head, middle = self._reasons[column]
+        return b"".join([head, orjson.dumps(value), middle, points, b',"text":', orjson.dumps(text), b"}"])
+
+    def _freshness(self, rows: PackedRow) -> tuple[list[bytes], tuple[str, ...]]:
+        """The oldest moment with each pillar's and its age, and the codes of what is missing or stale."""
+        now = time.time_ns() // 1000
+        found = [rows[view] for view in self._views]
+        moments = [None if row is None else times_of(row)[0] for row in found]
+        distinct = set(moments)
+        known = [moment for moment in distinct if moment is not None]
+        fresh: dict[int | None, bytes] = {
+            moment: b'%b,"age_days":%b}' % (self._moment(moment), orjson.dumps(max(0.0, (now - moment) / _DAY)))
+            for moment in known
+        }
+        fresh[None] = b'null,"age_days":null}'
+        oldest = min(known, default=None)
+        parts = [head + fresh[moment] for head, moment in zip(self._fresh, moments, strict=True)]
+        stale = oldest is not None and now - oldest > self._stale_after
+        degraded = (*([STALE_FEATURES] if stale else ()), *([MISSING_FEATURES] if None in distinct else ()))
+        return [
+            b"null" if oldest is None else self._moment(oldest),
+            b',"freshness":[',
+            b",".join(parts),
+            b"]",
+        ], degraded
+
+    def _moment(self, moment: int) -> bytes:
+        written = self._moments.get(moment)
+        if written is None:
+            if len(self._moments) > _MOST_MOMENTS:
+                self._moments.clear()
+            written = self._moments[moment] = dump(to_moment(moment))
+        return written
