@@ -128,18 +128,13 @@ class PackedFile:
                 return [get(_VIEWS[number] + key) for number in numbers for key in keys]
 
     def get_entity(self, places: Sequence[tuple[str, int]], key: bytes) -> list[bytes | None]:
-        try:
+        with self._answering():
             environment = self._ready()
             databases = environment.databases
             handles = [databases.get(project) or environment.database(project, create=False) for project, _ in places]
             with environment.lmdb.begin() as transaction:
                 get = transaction.get
-                return [
-                    get(_VIEWS[view] + key, None, handle) for (_, view), handle in zip(places, handles, strict=True)
-                ]
-        except (lmdb.Error, OSError):
-            with self._answering():
-                raise
+                return [get(_VIEWS[view] + key, None, handle) for (_, view), handle in zip(places, handles, strict=True)]
 
     def put(self, project: str, number: int, items: Sequence[Item]) -> None:
         if not items:

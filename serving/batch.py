@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
 
 from features.business import Business, TableData
 from features.errors import SchemaMismatch, UnknownCustomer
 from features.near import near_matches
 from features.schema import FeatureSchema
+from serving.batch_pool import on_all_cores
 from serving.champion import ReleaseSource
-from serving.customer_file import CustomerFile, Customers, RowReader, ending
+from serving.customer_file import CustomerFile, Customers, FileRows, RowReader, ending
 from serving.database import Database
-from serving.decisions import DecisionService, LoggedDecision
+from serving.decisions import DecisionService
 from serving.keys import Principal, Role
 from serving.playbook import Playbook
 from serving.progress import progress
 from serving.release import Release
-from serving.rows import BatchRow, score_as_of_now
-from serving.score_file import Line, writing
+from serving.rows import COLUMNS, BatchRow, score_as_of_now
+from serving.score_file import DECIDED, file_schema, writing
+from serving.score_table import ScoreTable
 from serving.scorer import CustomerScore, Explain, Scorer
 from serving.settings import Settings
 
@@ -29,49 +34,65 @@ COMMAND = Principal("serving batch", Role.ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """One run: what scores, who suggests or decides, and what is read of the file."""
+class Batch:
+    """One run: what reads rows of the file, what scores them, and what suggests or decides."""
 
-    scorer: Scorer
+    reader: RowReader
+    release: Release
     playbook: Playbook
     database: Database
     decide: bool
     from_file: bool
     """A table business: the features stand in the file, not in the store."""
 
-    def lines(self, customers: Customers) -> list[Line]:
-        """A line per row, in order."""
+    def table(self, rows: FileRows) -> pa.Table:
+        """A line per row, in order, as the file of scores holds them."""
+        customers = self.reader.parse(rows)
         good = [place for place, error in enumerate(customers.errors) if error is None]
-        lines = [Line(id, error=error) for id, error in zip(customers.ids, customers.errors, strict=True)]
-        scored: list[tuple[int, CustomerScore]] = []
-        for place, result in zip(good, self._scores(customers, good), strict=True):
-            if isinstance(result, UnknownCustomer):
-                lines[place] = Line(customers.ids[place], error=str(result))
-            else:
-                scored.append((place, result))
-        for (place, _), line in zip(scored, self._scored_lines([score for _, score in scored]), strict=True):
-            lines[place] = line
-        return lines
+        scored, places = self._scored(customers, good)
+        errors = list(customers.errors)
+        for place in set(good) - set(places):
+            errors[place] = str(UnknownCustomer((str(customers.ids[place]),)))
+        take = np.full(len(customers), -1)
+        take[places] = np.arange(len(places))
+        chosen = pa.array(take, mask=take < 0)
+        schema = file_schema(decided=self.decide)
+        whole = {"customer_id": pa.array(customers.ids, pa.string()), "error": pa.array(errors, pa.string())}
+        columns = [whole[name] if name in whole else scored[name].take(chosen) for name in schema.names]
+        return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
 
-    def _scores(self, customers: Customers, good: Sequence[int]) -> Sequence[CustomerScore | UnknownCustomer]:
+    def _scored(self, customers: Customers, good: Sequence[int]) -> tuple[dict[str, pa.Array], Sequence[int]]:
+        """The columns of those of the `good` rows that can be scored, and the places of these."""
         ids = [str(customers.ids[place]) for place in good]
         if not self.from_file:
-            return score_as_of_now(self.scorer, ids)
-        columns = {name: [column[place] for place in good] for name, column in customers.columns.items()}
-        return self.scorer.score_rows(ids, columns, Explain.TOP)
-
-    def _scored_lines(self, scores: Sequence[CustomerScore]) -> Iterator[Line]:
-        if not scores:
-            return
+            if self.decide:
+                results = zip(good, score_as_of_now(Scorer(self.release), ids), strict=True)
+                known = [(place, score) for place, score in results if isinstance(score, CustomerScore)]
+                return self._decided([score for _, score in known]), [place for place, _ in known]
+            table, among = ScoreTable.as_of_now(self.release, ids)
+            return self._suggested(table), [good[place] for place in among]
+        columns = customers.columns
+        if len(good) < len(customers):
+            columns = {
+                name: column[good] if isinstance(column, np.ndarray) else [column[place] for place in good]
+                for name, column in columns.items()
+            }
         if self.decide:
-            decisions = DecisionService(self.database).decide_scored(self.scorer.release, scores, COMMAND)
-            for score, decision in zip(scores, decisions, strict=True):
-                yield _decided(score, decision)
-            return
+            return self._decided(Scorer(self.release).score_rows(ids, columns, Explain.TOP)), good
+        matrix = self.release.schema.to_matrix(columns, self.release.bundle.categories)
+        return self._suggested(ScoreTable.of(self.release, ids, columns, matrix)), good
+
+    def _suggested(self, table: ScoreTable) -> dict[str, pa.Array]:
         with self.database.read() as connection:
-            actions = self.playbook.suggest(connection, scores, scores[0].scored_at)
-        for score, action in zip(scores, actions, strict=True):
-            yield Line(score.customer_id, BatchRow.of(score, action))
+            return table.to_arrow(self.playbook.suggest(connection, table.scored(), table.scored_at))
+
+    def _decided(self, scores: Sequence[CustomerScore]) -> dict[str, pa.Array]:
+        decisions = DecisionService(self.database).decide_scored(self.release, scores, COMMAND)
+        rows = [BatchRow.of(score, decision.action) for score, decision in zip(scores, decisions, strict=True)]
+        columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+        columns |= {name: [getattr(decision, name) for decision in decisions] for name in DECIDED}
+        schema = file_schema(decided=True)
+        return {name: pa.array(column, schema.field(name).type) for name, column in columns.items()}
 
 
 def score_file(settings: Settings, source: Path, target: Path, *, decide: bool) -> str:
@@ -88,28 +109,39 @@ def score_file(settings: Settings, source: Path, target: Path, *, decide: bool) 
     ending(target)
     releases = ReleaseSource(settings)
     release = releases.load(releases.newest())
-    business = Business.load(release.generation.path / "business.toml")
-    table = business.data if isinstance(business.data, TableData) else None
-    playbook = Playbook.of(release.generation)
-    file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)
-    reader = _reader(file, business, release, playbook)
     database = Database(settings.database)
     rows = bad = 0
     try:
         database.migrate()
-        batch = _Batch(Scorer(release), playbook, database, decide, from_file=table is not None)
+        file, batch = open_batch(source, release, database, decide=decide)
         with writing(target, decided=decide) as output, progress("Scoring customers", None) as bar:
-            for customers in file.read(reader, bar):
-                lines = batch.lines(customers)
-                output.write(lines)
-                rows += len(lines)
-                bad += sum(line.error is not None for line in lines)
-                bar.advance(len(lines))
+            chunks = file.read(bar)
+            # Decisions wait for the database, not for a processor, and are drawn here in the order of the file.
+            tables = map(batch.table, chunks) if decide else on_all_cores(batch, chunks, source, settings.database)
+            for table in tables:
+                output.write(table)
+                rows += table.num_rows
+                bad += table.num_rows - table.column("error").null_count
+                bar.advance(table.num_rows)
     finally:
         database.close()
         release.store.close()
     failed = f", {bad:,} with an error" if bad else ""
     return f"{rows:,} rows{failed}: {target}"
+
+
+def open_batch(source: Path, release: Release, database: Database, *, decide: bool) -> tuple[CustomerFile, Batch]:
+    """The file `source`, and how a release scores its rows.
+
+    Raises:
+        CommandError, IngestError, SchemaMismatch: the file is not there, or not what it should be.
+    """
+    business = Business.load(release.generation.business_file)
+    table = business.data if isinstance(business.data, TableData) else None
+    playbook = Playbook.of(release.generation)
+    file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)
+    reader = _reader(file, business, release, playbook)
+    return file, Batch(reader, release, playbook, database, decide, from_file=table is not None)
 
 
 def _reader(file: CustomerFile, business: Business, release: Release, playbook: Playbook) -> RowReader:
@@ -145,13 +177,3 @@ def _require(file: CustomerFile, names: Sequence[str], why: str) -> None:
     shown = ", ".join(repr(name) for name in missing[:5])
     more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
     raise SchemaMismatch(f"{file.path}: there are no columns {shown}{more}, {why}.")
-
-
-def _decided(score: CustomerScore, decision: LoggedDecision) -> Line:
-    return Line(
-        score.customer_id,
-        BatchRow.of(score, decision.action),
-        decision_id=decision.decision_id,
-        pscore=decision.pscore,
-        channel=decision.channel,
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -16,13 +15,13 @@ from features import delimited
 from features.cells import Cell
 from features.errors import IngestError
 from features.near import near_matches
-from features.schema import DType, FeatureSchema
+from features.schema import Column, DType, FeatureSchema
 from serving.errors import CommandError
 from serving.progress import Bar
 
 CSV_ENDINGS = (".csv", ".csv.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
-_CHUNK = 1000
+_CHUNK = 8192
 _NO_ID = "no customer_id"
 
 
@@ -30,11 +29,11 @@ _NO_ID = "no customer_id"
 class Customers:
     """Some rows of a file in its order: where `errors` is not None, the row is bad and its features are missing.
 
-    `columns` are features by name, float32 with NaN or lists of words with None.
+    `columns` are features by name: arrays of float32 with NaN, or lists of words with None.
     """
 
     ids: list[str | None]
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Column]
     errors: list[str | None]
 
     def __len__(self) -> int:
@@ -42,7 +41,7 @@ class Customers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class FileRows:
     """Some rows as they stand in the file; `bad` maps positions among them to why they are none."""
 
     table: pa.Table
@@ -86,28 +85,26 @@ class CustomerFile:
             raise CommandError(f"{path}: the file cannot be read ({error.strerror}).") from None
         return cls(path, _distinct(path, layout.header), layout)
 
-    def read(self, reader: RowReader, bar: Bar) -> Iterator[Customers]:
-        """All rows, a thousand at a time.
+    def read(self, bar: Bar) -> Iterator[FileRows]:
+        """All rows in their order, some thousands at a time.
 
         Raises:
             IngestError: the file turns out to be damaged.
         """
-        rows = self._parquet_rows(bar) if self.layout is None else self._csv_rows(self.layout, bar)
-        for some in rows:
-            yield reader.parse(some.table, some.first, some.bad)
+        return self._parquet_rows(bar) if self.layout is None else self._csv_rows(self.layout, bar)
 
-    def _parquet_rows(self, bar: Bar) -> Iterator[_Rows]:
+    def _parquet_rows(self, bar: Bar) -> Iterator[FileRows]:
         first = 1
         try:
             with pq.ParquetFile(self.path) as file:
                 bar.expect(file.metadata.num_rows)
                 for batch in file.iter_batches(batch_size=_CHUNK):
-                    yield _Rows(pa.Table.from_batches([batch]), first, {})
+                    yield FileRows(pa.Table.from_batches([batch]), first, {})
                     first += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise IngestError(f"{self.path}: the file is damaged at row {first} ({_first_line(error)}).") from None
 
-    def _csv_rows(self, layout: delimited.Layout, bar: Bar) -> Iterator[_Rows]:
+    def _csv_rows(self, layout: delimited.Layout, bar: Bar) -> Iterator[FileRows]:
         size, done = max(1, self.path.stat().st_size), 0
 
         def note(read: int) -> None:
@@ -128,7 +125,7 @@ class CustomerFile:
             for start in range(0, len(numbers), _CHUNK):
                 here = numbers[start : start + _CHUNK]
                 bad = {place: reasons[number] for place, number in enumerate(here.tolist()) if number in reasons}
-                yield _Rows(whole.slice(start, _CHUNK), int(here[0]), bad)
+                yield FileRows(whole.slice(start, _CHUNK), int(here[0]), bad)
 
 
 class RowReader:
@@ -160,14 +157,14 @@ class RowReader:
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         self._connection.execute(f"SET TimeZone = '{timezone}'")
 
-    def parse(self, table: pa.Table, first: int, bad: Mapping[int, str]) -> Customers:
-        """The rows of `table`, the first of which is the file's row `first`; those in `bad` are none.
+    def parse(self, rows: FileRows) -> Customers:
+        """Ids and features of the rows.
 
         Raises:
             IngestError: the file holds text that is no UTF-8.
         """
-        n = table.num_rows
-        errors: list[str | None] = [bad.get(place) for place in range(n)]
+        table, first, n = rows.table, rows.first, rows.table.num_rows
+        errors: list[str | None] = [rows.bad.get(place) for place in range(n)]
         try:
             parsed = self._query(table)
         except duckdb.Error as error:
@@ -177,16 +174,16 @@ class RowReader:
         ids: list[str | None] = (
             [str(first + place) for place in range(n)] if self._id_name is None else parsed.column("id").to_pylist()
         )
-        columns: dict[str, Sequence[Any]] = {}
+        columns: dict[str, Column] = {}
         for position, feature in enumerate(self._schema):
             if feature.name not in self._names:
                 words = feature.dtype is DType.STRING
-                columns[feature.name] = [None] * n if words else np.full(n, np.nan, dtype=np.float32).tolist()
+                columns[feature.name] = [None] * n if words else np.full(n, np.nan, dtype=np.float32)
             elif feature.dtype is DType.STRING:
                 columns[feature.name] = parsed.column(f"f{position}").to_pylist()
             else:
                 values = parsed.column(f"f{position}").to_numpy(zero_copy_only=False).astype(np.float32)
-                columns[feature.name] = values.tolist()
+                columns[feature.name] = values
                 for place in np.flatnonzero(parsed.column(f"b{position}").to_numpy(zero_copy_only=False)).tolist():
                     if errors[place] is None:
                         value = table.column(self._names.index(feature.name))[place].as_py()

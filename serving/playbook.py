@@ -17,11 +17,12 @@ from features.business import Business
 from features.expression import Expression, Kind
 from features.generation import Generation
 from features.schema import DType
-from models.policy import Action, Cap, DecisionContext, NextBestActionPolicy
+from models.policy import NO_ACTION, Action, Cap, DecisionContext, NextBestActionPolicy
 from serving.errors import ReleaseMismatch
 from serving.tables import decisions
 
 if TYPE_CHECKING:
+    from serving.score_table import Scored
     from serving.scorer import CustomerScore
 
 EXPLORATION = 0.10
@@ -77,7 +78,7 @@ class Playbook:
         return tuple(action.name for action in self.policy.actions)
 
     def context(
-        self, score: CustomerScore, touches: Mapping[tuple[str, str], Touches], exclude: Collection[str] = ()
+        self, score: CustomerScore | Scored, touches: Mapping[tuple[str, str], Touches], exclude: Collection[str] = ()
     ) -> DecisionContext:
         """What a decision about this customer depends on; `touches` is keyed by customer and action."""
         features = score.features
@@ -125,8 +126,10 @@ class Playbook:
                     counted[customer_id, name] = Touches(int(before), int(everything) - int(before))
         return counted
 
-    def suggest(self, connection: Connection, scores: Sequence[CustomerScore], now: datetime) -> list[str]:
+    def suggest(self, connection: Connection, scores: Sequence[CustomerScore | Scored], now: datetime) -> list[str]:
         """The best allowed action for each, without exploration: a suggestion, which nobody logs."""
+        if not self.policy.actions:
+            return [NO_ACTION] * len(scores)
         touches = self.touches(connection, [score.customer_id for score in scores], now)
         return [self.policy.best(self.context(score, touches)).action for score in scores]
 

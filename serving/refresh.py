@@ -17,11 +17,11 @@ from serving.errors import NoRelease
 from serving.playbook import Playbook
 from serving.progress import progress
 from serving.release import Release
-from serving.rows import BatchRow, score_as_of_now
-from serving.scorer import CustomerScore, Scorer
+from serving.rows import BatchRow
+from serving.score_table import ScoreTable
 from serving.settings import Settings
 
-_CHUNK = 500
+_CHUNK = 4096
 
 
 class Superseded(NoRelease):
@@ -100,18 +100,14 @@ def scored_population(database: Database, release: Release, advance: Callable[[i
     Raises:
         StoreUnavailable: the store does not answer, or lacks customers that the build wrote.
     """
-    scorer, playbook = Scorer(release), Playbook.of(release.generation)
+    playbook = Playbook.of(release.generation)
     for customer_ids in population(release.generation):
-        scores: list[CustomerScore] = []
-        for score in score_as_of_now(scorer, customer_ids):
-            if isinstance(score, UnknownCustomer):
-                # To leave them out would say that they are gone.
-                raise StoreUnavailable(
-                    f"The online store lost customers of the build: {score}; build the features again."
-                )
-            scores.append(score)
+        table, places = ScoreTable.as_of_now(release, customer_ids)
+        if len(places) < len(customer_ids):
+            # To leave them out would say that they are gone.
+            gone = UnknownCustomer(tuple(sorted(set(customer_ids) - set(table.customer_ids))))
+            raise StoreUnavailable(f"The online store lost customers of the build: {gone}; build the features again.")
         with database.read() as connection:
-            actions = playbook.suggest(connection, scores, scores[0].scored_at)
-        for score, action in zip(scores, actions, strict=True):
-            yield BatchRow.of(score, action)
-        advance(len(scores))
+            actions = playbook.suggest(connection, table.scored(), table.scored_at)
+        yield from table.rows(actions)
+        advance(len(table))

@@ -1,14 +1,13 @@
-"""Files of scores: written aside, a thousand rows at a time, and put into place when they are whole."""
+"""Files of scores: written aside, some thousand rows at a time, and put into place when they are whole."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 
 from serving.customer_file import PARQUET_ENDINGS, ending
 from serving.errors import CommandError
-from serving.rows import COLUMNS, BatchRow
+from serving.rows import COLUMNS
 
 _TIME = pa.timestamp("us", "UTC")
 _TYPES: dict[str, pa.DataType] = {
@@ -27,19 +26,7 @@ _TYPES: dict[str, pa.DataType] = {
     "scored_at": _TIME,
     "pscore": pa.float64(),
 }
-_DECIDED = ("decision_id", "pscore", "channel")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the output: a row, a row that was decided about, or a customer of whom there is only an `error`."""
-
-    customer_id: str | None
-    row: BatchRow | None = None
-    decision_id: str | None = None
-    pscore: float | None = None
-    channel: str | None = None
-    error: str | None = None
+DECIDED = ("decision_id", "pscore", "channel")
 
 
 class _Writer(Protocol):
@@ -47,18 +34,21 @@ class _Writer(Protocol):
     def close(self) -> None: ...
 
 
-class ScoreFile:
-    """Lines on their way into a file."""
+def file_schema(*, decided: bool) -> pa.Schema:
+    """The columns of a file of scores."""
+    names = [*COLUMNS, *(DECIDED if decided else ()), "error"]
+    return pa.schema([(name, _TYPES.get(name, pa.string())) for name in names])
 
-    def __init__(self, writer: _Writer, schema: pa.Schema, *, times_as_text: bool) -> None:
+
+class ScoreFile:
+    """Scores on their way into a file."""
+
+    def __init__(self, writer: _Writer, *, times_as_text: bool) -> None:
         self._writer = writer
-        self._schema = schema
         self._times_as_text = times_as_text
 
-    def write(self, lines: Sequence[Line]) -> None:
-        """Append these lines."""
-        arrays = [pa.array([_cell(line, field.name) for line in lines], field.type) for field in self._schema]
-        table = pa.table(arrays, schema=self._schema)
+    def write(self, table: pa.Table) -> None:
+        """Append the rows of `table`, which has the columns of `file_schema`."""
         self._writer.write(_with_times_as_text(table) if self._times_as_text else table)
 
 
@@ -70,8 +60,7 @@ def writing(path: Path, *, decided: bool) -> Iterator[ScoreFile]:
         CommandError: the ending is none that is known, or the file cannot be written there.
     """
     kind = ending(path)
-    names = [*COLUMNS, *(_DECIDED if decided else ()), "error"]
-    schema = pa.schema([(name, _TYPES.get(name, pa.string())) for name in names])
+    schema = file_schema(decided=decided)
     if path.is_dir():
         raise CommandError(f"{path}: this is a folder; name a file in it.")
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -79,10 +68,10 @@ def writing(path: Path, *, decided: bool) -> Iterator[ScoreFile]:
         with aside.open("xb") as file:
             if kind in PARQUET_ENDINGS:
                 with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                    yield ScoreFile(writer, schema, times_as_text=False)
+                    yield ScoreFile(writer, times_as_text=False)
             else:
                 with _compressed(file, kind) as stream, pyarrow.csv.CSVWriter(stream, _text_schema(schema)) as writer:
-                    yield ScoreFile(writer, schema, times_as_text=True)
+                    yield ScoreFile(writer, times_as_text=True)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -105,12 +94,6 @@ def _compressed(file: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
             yield stream  # type: ignore[misc]
     else:
         yield file
-
-
-def _cell(line: Line, name: str) -> Any:
-    if name in COLUMNS and name != "customer_id":
-        return None if line.row is None else getattr(line.row, name)
-    return getattr(line, name)
 
 
 def _text_schema(schema: pa.Schema) -> pa.Schema:

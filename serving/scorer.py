@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import UnknownCustomer
-from features.schema import Value
+from features.schema import Column, Value
 from models.calibration import expit
 from models.health import Band
 from serving.explained import Explained, largest
@@ -86,7 +85,7 @@ class CustomerFeatures(Mapping[str, Value]):
 
     __slots__ = ("_columns", "_row")
 
-    def __init__(self, columns: Mapping[str, Sequence[Any]], row: int) -> None:
+    def __init__(self, columns: Mapping[str, Column], row: int) -> None:
         self._columns = columns
         self._row = row
 
@@ -178,7 +177,7 @@ class Scorer:
     def score_rows(
         self,
         customer_ids: Sequence[str],
-        columns: Mapping[str, Sequence[Any]],
+        columns: Mapping[str, Column],
         explain: Explain = Explain.TOP,
         feature_timestamp: datetime | None = None,
     ) -> list[CustomerScore]:
@@ -195,7 +194,7 @@ class Scorer:
     def _score(
         self,
         customer_ids: list[str],
-        columns: Mapping[str, Sequence[Any]],
+        columns: Mapping[str, Column],
         matrix: NDArray[np.float32],
         timestamps: Mapping[str, Sequence[datetime | None]],
         explain: Explain,
@@ -267,7 +266,7 @@ class Scorer:
         return np.asarray(lower / max(1, population.size), dtype=np.float64)
 
     def _reasons(
-        self, columns: Mapping[str, Sequence[Any]], row: int, points: FloatArray, order: NDArray[np.intp]
+        self, columns: Mapping[str, Column], row: int, points: FloatArray, order: NDArray[np.intp]
     ) -> tuple[Reason, ...]:
         features, typical, beside = self.release.schema.features, self.release.typical, self.release.beside
         reasons: list[Reason] = []

@@ -237,6 +237,9 @@ def test_a_row_that_outlived_its_ttl_is_not_there(make_generation: Any) -> None:
     rows = OnlineStore(generation).read(["a"])
     assert rows.row(0) == {"x": 1.0, "y": None}
     assert rows.feature_timestamps == {"other": [AS_OF], "support": [None]}
+    now, before = OnlineStore(generation).packed("a")
+    assert [row is None for row in now] == [True, False]  # support stands before other
+    assert before == []
 
 
 def test_rows_of_an_older_layout_are_still_read(make_generation: Any) -> None:
@@ -406,6 +409,8 @@ def test_redis_answers_as_the_file_does_and_forgets_one_generation(make_generati
         assert_same(left.columns, right.columns, here.schema.names)
         assert left.feature_timestamps == right.feature_timestamps
         assert left.unknown == right.unknown == ("nobody",)
+    for customer_id in ("größe 1", "nobody"):
+        assert OnlineStore(there).packed(customer_id) == OnlineStore(here).packed(customer_id)
     assert read_catalog(open_rows(None, redis_url), there.project).keys() == {"other", "support"}
     forget(redis_url, there.project)
     assert open_rows(None, redis_url).catalog(there.project) is None

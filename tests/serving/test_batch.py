@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from typing import Any
 import lightgbm
 import mlflow
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -455,7 +457,7 @@ def test_a_tables_rows_are_decided_about(phones: Phones, tmp_path: Path) -> None
 
 
 def _score_and_die(settings: Settings, source: Path, target: Path) -> None:
-    """Killed while the second thousand rows are scored."""
+    """Killed while the second part of the rows is scored."""
     whole, chunks = RowReader.parse, 0
 
     def parse(self: RowReader, *arguments: Any) -> Any:
@@ -471,7 +473,7 @@ def _score_and_die(settings: Settings, source: Path, target: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_the_old_file(template: Shop, tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "in.csv", ["customer_id"], [["C00001"]] * 3000)
+    source = write_csv(tmp_path / "in.csv", ["customer_id"], [["C00001"]] * 10_000)
     target = tmp_path / "out.csv"
     target.write_text("old\n")
     process = multiprocessing.get_context("spawn").Process(
@@ -481,7 +483,50 @@ def test_a_killed_run_leaves_the_old_file(template: Shop, tmp_path: Path) -> Non
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     assert target.read_text() == "old\n"
-    assert len(score(template.settings, source, target)) == 3000
+    assert len(score(template.settings, source, target)) == 10_000
+
+
+@pytest.mark.slow
+def test_many_rows_are_scored_by_several_processes_as_by_one(
+    template: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [*customer_ids(), "nobody"]
+    rows = [[known[number % len(known)]] for number in range(60_000)]
+    rows[50_000] = ["too", "many"]
+    source = write_csv(tmp_path / "in.csv", ["customer_id"], rows)
+    together = score(template.settings, source, tmp_path / "together.parquet")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    alone = score(template.settings, source, tmp_path / "alone.parquet")
+    assert len(together) == 60_000
+    assert [row["customer_id"] for row in together[:49_000]] == [row[0] for row in rows[:49_000]]
+    for left, right in zip(together, alone, strict=True):
+        del left["scored_at"], right["scored_at"]
+    assert together == alone
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(template: Shop, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "in.csv", ["customer_id"], [["C00001"]] * 400_000)
+    target = tmp_path / "out.csv"
+    target.write_text("old\n")
+    process = multiprocessing.get_context("spawn").Process(
+        target=score_file, args=(template.settings, source, target), kwargs={"decide": False}
+    )
+    process.start()
+    assert process.pid is not None
+    parent = psutil.Process(process.pid)
+    children: list[psutil.Process] = []
+    until = time.monotonic() + 60
+    while not any("spawn_main" in " ".join(child.cmdline()) for child in children):
+        assert process.is_alive()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+        children = parent.children()
+    parent.kill()
+    process.join(60)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
+    assert target.read_text() == "old\n"
 
 
 def test_an_unknown_ending_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""Explained scores of many customers column by column: what files hold, and the table of current scores, made in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.schema import Column, DType
+from models.health import Band
+from serving.explained import Explained, FloatArray, largest
+from serving.release import Release, shortest
+from serving.rows import REASONS, BatchRow
+from serving.scorer import CustomerFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a suggestion depends on."""
+
+    customer_id: str
+    probability: float
+    features: CustomerFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """The scores of n customers from one release, in their order; `reasons` (n, 3) holds None where there are fewer.
+
+    The figures and sentences are the `Scorer`'s with `top`, and the rows that `BatchRow.of` makes of them.
+    """
+
+    release: Release
+    customer_ids: Sequence[str]
+    columns: Mapping[str, Column]
+    """Raw features by name."""
+    probability: FloatArray
+    score: FloatArray
+    reasons: NDArray[np.object_]
+    feature_timestamps: Sequence[datetime | None]
+    scored_at: datetime
+
+    @classmethod
+    def of(
+        cls,
+        release: Release,
+        customer_ids: Sequence[str],
+        columns: Mapping[str, Column],
+        matrix: NDArray[np.float32],
+        feature_timestamps: Sequence[datetime | None] | None = None,
+    ) -> ScoreTable:
+        """Score rows (n, d) of the model's matrix; without moments, the features are of now."""
+        parts = Explained.of(release, matrix)
+        now = datetime.now(UTC)
+        return cls(
+            release=release,
+            customer_ids=customer_ids,
+            columns=columns,
+            probability=parts.probability,
+            score=parts.score,
+            reasons=_sentences(release, matrix, columns, largest(release, parts.points, REASONS)),
+            feature_timestamps=[now] * len(customer_ids) if feature_timestamps is None else feature_timestamps,
+            scored_at=now,
+        )
+
+    @classmethod
+    def as_of_now(cls, release: Release, customer_ids: Sequence[str]) -> tuple[ScoreTable, list[int]]:
+        """The scores of those whom the store knows, and their places among `customer_ids`.
+
+        Raises:
+            StoreUnavailable: the feature store does not answer; nobody is scored then.
+        """
+        read = release.store.read(customer_ids)
+        unknown = set(read.unknown)
+        places = [place for place, customer_id in enumerate(customer_ids) if customer_id not in unknown]
+        if unknown:
+            read = release.store.read([customer_ids[place] for place in places])
+        pillars = [read.feature_timestamps[name] for name in release.pillars]
+        moments = [min((at for at in of if at is not None), default=None) for of in zip(*pillars, strict=True)]
+        matrix = read.matrix(release.schema, release.bundle.categories)
+        return cls.of(release, read.customer_ids, read.columns, matrix, moments), places
+
+    def __len__(self) -> int:
+        return len(self.customer_ids)
+
+    def scored(self) -> list[Scored]:
+        """Each customer as a suggestion sees them."""
+        return [
+            Scored(customer_id, probability, CustomerFeatures(self.columns, row))
+            for row, (customer_id, probability) in enumerate(
+                zip(self.customer_ids, self.probability.tolist(), strict=True)
+            )
+        ]
+
+    def rows(self, actions: Sequence[str]) -> Iterator[BatchRow]:
+        """A row each, with the action that is suggested."""
+        version, card = self.release.model_version, self.release.scorecard.version
+        for customer_id, probability, score, band, (one, two, three), action, moment in zip(
+            self.customer_ids, self.probability.tolist(), self.score.tolist(), self._bands().tolist(),
+            self.reasons.tolist(), actions, self.feature_timestamps, strict=True,
+        ):  # fmt: skip
+            yield BatchRow(
+                customer_id, probability, score, band, one, two, three, action, version, card, moment, self.scored_at
+            )
+
+    def to_arrow(self, actions: Sequence[str]) -> dict[str, pa.Array]:
+        """The columns of `BatchRow` by name."""
+        n = len(self)
+        time = pa.timestamp("us", "UTC")
+        return {
+            "customer_id": pa.array(self.customer_ids, pa.string()),
+            "churn_probability": pa.array(self.probability),
+            "health_score": pa.array(self.score),
+            "health_band": pa.array(self._bands(), pa.string()),
+            **{f"reason_{n + 1}": pa.array(self.reasons[:, n], pa.string()) for n in range(REASONS)},
+            "action": pa.array(actions, pa.string()),
+            "model_version": pa.repeat(pa.scalar(self.release.model_version), n),
+            "scorecard_version": pa.repeat(pa.scalar(self.release.scorecard.version), n),
+            "feature_timestamp": pa.array(self.feature_timestamps, time),
+            "scored_at": pa.repeat(pa.scalar(self.scored_at, time), n),
+        }
+
+    def _bands(self) -> NDArray[np.object_]:
+        card = self.release.scorecard
+        names = np.array([Band.RED.value, Band.YELLOW.value, Band.GREEN.value], dtype=object)
+        found: NDArray[np.object_] = names[(self.score >= card.red).astype(np.intp) + (self.score >= card.green)]
+        return found
+
+
+def _sentences(
+    release: Release, matrix: NDArray[np.float32], columns: Mapping[str, Column], order: NDArray[np.intp]
+) -> NDArray[np.object_]:
+    """The sentences (n, 3) of the features in `order` (n, up to 3); each distinct value of a feature is said once."""
+    texts = np.full((len(matrix), REASONS), None, dtype=object)
+    for column, feature in enumerate(release.schema):
+        rows, places = np.nonzero(order == column)
+        if not rows.size:
+            continue
+        beside = release.beside[column]
+        if feature.dtype is DType.STRING:
+            words = columns[feature.name]
+            said = {word: feature.say(word) + beside for word in {words[row] for row in rows.tolist()}}
+            texts[rows, places] = [said[words[row]] for row in rows.tolist()]
+        else:
+            distinct, which = np.unique(matrix[rows, column], return_inverse=True)
+            sentences = [feature.say(shortest(value)) + beside for value in distinct.tolist()]
+            texts[rows, places] = np.array(sentences, dtype=object)[which]
+    return texts
