@@ -17,7 +17,7 @@ from features.business import Business
 from features.expression import Expression, Kind
 from features.generation import Generation
 from features.schema import DType
-from models.policy import NO_ACTION, Action, Cap, DecisionContext, NextBestActionPolicy
+from models.policy import Action, Cap, DecisionContext, NextBestActionPolicy
 from serving.errors import ReleaseMismatch
 from serving.tables import decisions
 
@@ -128,8 +128,6 @@ class Playbook:
 
     def suggest(self, connection: Connection, scores: Sequence[CustomerScore | Scored], now: datetime) -> list[str]:
         """The best allowed action for each, without exploration: a suggestion, which nobody logs."""
-        if not self.policy.actions:
-            return [NO_ACTION] * len(scores)
         touches = self.touches(connection, [score.customer_id for score in scores], now)
         return [self.policy.best(self.context(score, touches)).action for score in scores]
 
