@@ -73,7 +73,7 @@ class ReleaseSource:
         """
         assert self._registry is not None
         assert candidate.champion.scorecard is not None
-        bundle = self._registry.load(candidate.champion.version, self._home.path / "bundles")
+        bundle = self._registry.load(candidate.champion, self._home.path / "bundles")
         return Release.load(
             candidate.generation,
             candidate.champion.version,
