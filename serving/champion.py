@@ -118,6 +118,7 @@ class Follower:
         self._reason = "The service has just started and is loading what stands."
         self._failed: str | None = None
         self._stop = threading.Event()
+        self._looked = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     @property
@@ -137,9 +138,10 @@ class Follower:
         """Why the newest build or champion is not being served, None where it is."""
         return self._failed
 
-    def start(self) -> None:
-        """Begin to follow."""
+    def start(self, patience: float = 0.0) -> None:
+        """Begin to follow; wait up to `patience` seconds until it has looked once."""
         self._thread.start()
+        self._looked.wait(patience)
 
     def stop(self) -> None:
         """Stop following, after what is being loaded."""
@@ -183,6 +185,7 @@ class Follower:
                 # The thread must outlive whatever a single poll ran into.
                 _log.exception("release could not be taken up")
                 self._note(f"Loading failed ({type(error).__name__}); the log has the cause.", counts=True)
+            self._looked.set()
             self._stop.wait(self._poll_seconds)
 
     def _note(self, reason: str, *, counts: bool) -> None:
