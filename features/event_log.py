@@ -7,10 +7,12 @@ from typing import Final
 
 import duckdb
 
+from features import event_files
 from features.business import Column, CustomersSource, EventsData, EventSource
 from features.cells import Cell, literal, quoted
 from features.columns import number_reasons, profiled, refuse_reserved
 from features.errors import ConfigError
+from features.event_files import CANONICAL
 from features.expression import Expression, Kind
 from features.intake import Intake
 from features.quarantine import Reason
@@ -27,17 +29,6 @@ CREATE TABLE duplicates AS SELECT source, {FILE}, {LINE} FROM (
     WHERE {_GOOD}
 ) WHERE occurrence > 1
 """
-_EVENT: Final = (
-    "event_id",
-    "customer_id",
-    "occurred_at",
-    "received_at",
-    "type",
-    "channel",
-    "value",
-    "text",
-    "properties",
-)
 _CUSTOMER: Final = {
     "created_at": "TIMESTAMPTZ",
     "name": "VARCHAR",
@@ -49,7 +40,7 @@ _RESERVED: Final = ("customer_id", *_CUSTOMER, "event_timestamp", "created_times
 
 
 def read_events(intake: Intake, data: EventsData) -> tuple[datetime, datetime]:
-    """Write events.parquet, sorted by customer and time; the times of the first and the last event, in UTC."""
+    """Write the event files (see `event_files`); the times of the first and the last event, in UTC."""
     for position, one in enumerate(data.events):
         number, relation = intake.open(one.path, one.delimiter)
         key = "[data.events]" if len(data.events) == 1 else f"[[data.events]] number {position + 1},"
@@ -69,11 +60,9 @@ def read_events(intake: Intake, data: EventsData) -> tuple[datetime, datetime]:
         filtered = intake.scalar(f"SELECT count(*) FROM staged WHERE {own} AND filtered")
         intake.count(number, intake.scalar(f"SELECT count(*) FROM accepted WHERE {own}"), filtered)
     intake.refuse_if_useless(numbers, "events")
-    intake.copy(
-        "Writing events",
-        f"SELECT {', '.join(map(quoted, _EVENT))} FROM accepted ORDER BY customer_id, occurred_at, source, {FILE}, {LINE}",
-        "events.parquet",
-    )
+    months = [month for month, _ in sorted(intake.connection.execute(event_files.months_of("accepted")).fetchall())]
+    small = sum(count.accepted for count in intake.counts) <= event_files.ONE_FILE
+    event_files.write(intake.execute, "accepted", [event_files.WHOLE] if small else months, intake.result)
     first, last = intake.connection.execute(
         "SELECT epoch_us(min(occurred_at)), epoch_us(max(occurred_at)) FROM accepted"
     ).fetchall()[0]
@@ -135,7 +124,7 @@ def _canonical(intake: Intake, one: EventSource, relation: Relation, key: str) -
     parsed_sql = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in parsed.items())
     event = ", ".join(
         "coalesce(received_at, occurred_at) AS received_at" if name == "received_at" else quoted(name)
-        for name in _EVENT
+        for name in CANONICAL
     )
     return (
         f"SELECT {FILE}, {LINE}, filtered, reason, CASE WHEN reason IS NOT NULL THEN {relation.raw} END AS raw, {event} FROM ("

@@ -89,13 +89,14 @@ class Intake:
         self._sources.append(self._relations[key])
         return len(self._sources) - 1, self._relations[key]
 
-    def execute(self, task: str, sql: str) -> Any:
-        """Run one statement, telling how far it is while it runs."""
+    def execute(self, task: str, sql: str, part: tuple[int, int] = (0, 1)) -> Any:
+        """Run one statement, telling how far it is while it runs; `part` is its number, from 0, of so many of the task."""
         done = threading.Event()
+        before, parts = part
 
         def watch() -> None:
             while not done.wait(_HEARTBEAT):
-                self.progress(task, max(0.0, self.connection.query_progress()) / 100)
+                self.progress(task, (before + max(0.0, self.connection.query_progress()) / 100) / parts)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -104,7 +105,7 @@ class Intake:
         finally:
             done.set()
             watcher.join()
-            self.progress(task, 1.0)
+            self.progress(task, (before + 1) / parts)
 
     def copy(self, task: str, rows: str, name: str) -> None:
         """Write rows to the result's file `name`."""
