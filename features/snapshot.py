@@ -28,7 +28,7 @@ from features.schema import ALL_PILLARS, OTHER, DType, Feature, FeatureSchema, P
 DAY_US = 86_400_000_000
 JOINED_ROWS = 32_000_000
 """How many (event, cutoff) pairs are aggregated at once, at most, cutoffs being whole."""
-HELD_ROWS = 2_000_000
+HELD_ROWS = 300_000
 """A log of at most so many events is held in memory."""
 MEMORY = "3GB"
 """What DuckDB may take; beyond it, aggregates spill to disk."""
