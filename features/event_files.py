@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -49,8 +50,27 @@ def months_of(events: str) -> str:
     return f"SELECT strftime(timezone('UTC', occurred_at), '%Y-%m') AS month, count(*) AS rows FROM {events} GROUP BY 1"
 
 
-def write(execute: Execute, events: str, months: Sequence[str], folder: Path) -> None:
+def names(folder: Path) -> list[str]:
+    """The months that a generation's log has files of."""
+    return sorted(file.stem for file in (folder / FOLDER).glob("*.parquet"))
+
+
+def take_over(base: Path, months: Sequence[str], folder: Path) -> None:
+    """Let `folder` share these months with another generation: their files never change."""
+    for kind in (FOLDER, EVIDENCE):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for month in months:
+            ours, theirs = (path / kind / f"{month}.parquet" for path in (folder, base))
+            try:
+                ours.hardlink_to(theirs)
+            except OSError:  # a file system without links
+                shutil.copyfile(theirs, ours)
+
+
+def write(execute: Execute, events: str, months: Sequence[str], folder: Path, base: Path | None = None) -> None:
     """Write the months of `events` (SQL after FROM, canonical columns) to `folder`/events; `["all"]` is one file.
+
+    The rows that another generation, at `base`, has of a month are added to it.
 
     Beside the canonical columns each row has `occurred` and `received` in microseconds since 1970, one column for each
     of `PROPERTIES`, and `new_day`: whether it is the first to be received of its customer's rows of its type and day
@@ -61,10 +81,15 @@ def write(execute: Execute, events: str, months: Sequence[str], folder: Path) ->
     for name in (FOLDER, EVIDENCE):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number, month in enumerate(months):
+        source = events
+        if base is not None and (base / FOLDER / f"{month}.parquet").exists():
+            columns = ", ".join(map(quoted, CANONICAL))
+            former = literal(str(base / FOLDER / f"{month}.parquet"))
+            source = f"(SELECT {columns} FROM {events} UNION ALL SELECT {columns} FROM read_parquet({former}))"
         file, evidence = (literal(str(folder / name / f"{month}.parquet")) for name in (FOLDER, EVIDENCE))
         execute(
             "Writing events",
-            f"COPY ({_prepared(events, month)} ORDER BY {_ORDER}) TO {file} "
+            f"COPY ({_prepared(source, month)} ORDER BY {_ORDER}) TO {file} "
             f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS_PER_GROUP})",
             (2 * number, 2 * len(months)),
         )
@@ -87,7 +112,7 @@ def _prepared(events: str, month: str) -> str:
     return (
         f"SELECT {', '.join(map(quoted, CANONICAL))}, epoch_us(occurred_at) AS occurred, epoch_us(received_at) AS received, "
         f"{words}, row_number() OVER (PARTITION BY customer_id, type, timezone('UTC', occurred_at)::DATE "
-        f"ORDER BY received_at, occurred_at) = 1 AS new_day FROM {events} {where}"
+        f"ORDER BY received_at, occurred_at, value, event_id) = 1 AS new_day FROM {events} {where}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -212,9 +212,15 @@ def pillar_features(log: EventLog, people: Any, pillar: Pillar, cutoffs: Sequenc
 
 
 def build_snapshots(
-    log: EventLog, schema: FeatureSchema, moments: Moments, path: Path, left_by: str, progress: Progress
+    log: EventLog,
+    schema: FeatureSchema,
+    moments: Moments,
+    path: Path,
+    left_by: str,
+    progress: Progress,
+    kept: Mapping[datetime, Path] | None = None,
 ) -> int:
-    """Write snapshots/<pillar>.parquet for all moments.
+    """Write snapshots/<pillar>.parquet for all moments; those that are `kept` are taken from that snapshots folder.
 
     Returns:
         How many customers the current snapshot has.
@@ -228,7 +234,13 @@ def build_snapshots(
             pillar.name: stack.enter_context(_Writer(folder / f"{pillar.name}.parquet", pillar, schema.stored_as))
             for pillar in schema.pillars
         }
-        for chunk in _chunks(moments.all, log.rows):
+        for former, chunk in _parts(moments.all, log.rows, kept or {}):
+            if former is not None:
+                for pillar in schema.pillars:
+                    customers = writers[pillar.name].take_over(former / f"{pillar.name}.parquet", chunk[0])
+                done += 1 + len(schema.pillars)
+                progress(TASK, done / total)
+                continue
             people = log.connection.create_table("people", population(log, chunk, left_by))
             done += len(chunk)
             progress(TASK, done / total)
@@ -237,9 +249,9 @@ def build_snapshots(
                 writers[pillar.name].write(table)
                 done += len(chunk)
                 progress(TASK, done / total)
-            if moments.as_of in chunk:
-                customers = int(people.filter(people.cutoff == _epoch_us(moments.as_of)).count().execute())
+            customers = int(people.filter(people.cutoff == _epoch_us(chunk[-1])).count().execute())
             log.connection.raw_sql("DROP TABLE people")
+    # The current snapshot is the last: nothing is described that is still to come.
     return customers
 
 
@@ -275,6 +287,12 @@ class _Writer:
 
     def __exit__(self, *_: object) -> None:
         self._writer.close()
+
+    def take_over(self, former: Path, cutoff: datetime) -> int:
+        """Write the rows that another file has of one cutoff; returns how many."""
+        table = pq.read_table(former, filters=[("event_timestamp", "==", cutoff)], schema=self._schema)
+        self._writer.write_table(table)
+        return int(table.num_rows)
 
     def write(self, table: pa.Table) -> None:
         # What a snapshot says was known at its cutoff, so that is when it was created, whenever it was computed.
@@ -347,6 +365,17 @@ def _last_said(seen: Any, name: str) -> Any:
 
 def _epoch_us(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _parts(
+    cutoffs: Sequence[datetime], rows: int, kept: Mapping[datetime, Path]
+) -> Iterator[tuple[Path | None, Sequence[datetime]]]:
+    """Cutoffs in order: one that is kept with where it is, others in chunks."""
+    for former, together in itertools.groupby(cutoffs, key=kept.get):
+        if former is None:
+            yield from ((None, chunk) for chunk in _chunks(list(together), rows))
+        else:
+            yield from ((former, (cutoff,)) for cutoff in together)
 
 
 def _chunks(cutoffs: Sequence[datetime], rows: int) -> Iterator[Sequence[datetime]]:
