@@ -150,7 +150,12 @@ def test_an_added_day_leaves_older_months_and_moments_as_they_are(
     write_day(tmp_path, 70, [{**dict.fromkeys(COLUMNS, ""), **row}])
     asked: list[int] = []
     original = event_files.write
-    monkeypatch.setattr(event_files, "write", lambda *given: (asked.append(len(given[2])), original(*given)))
+
+    def write(*given: Any) -> None:
+        asked.append(len(given[2]))
+        original(*given)
+
+    monkeypatch.setattr(event_files, "write", write)
     computed: list[datetime] = []
 
     def population(log: Any, cutoffs: Sequence[datetime], left_by: str) -> Any:
