@@ -1,9 +1,10 @@
 """A business's files -> canonical customers and events; bad rows -> quarantine, with file, line and reason.
 
 Events: event_id, customer_id, occurred_at and received_at (UTC), type, channel, value (double), text, properties (a JSON
-object as text), sorted by customer and time. Customers: customer_id, created_at, name, owner, plan, mrr (double), then
-attributes, each double or string; who is known only from events is a row too. A table: customer_id, its features under
-their own names, each double or string, then `__outcome` (1: churned), `__order` (rank in time, from 1) and `__group`.
+object as text), and what features read most (see `event_files`), sorted by type, customer and time. Customers:
+customer_id, created_at, name, owner, plan, mrr (double), then attributes, each double or string; who is known only from
+events is a row too. A table: customer_id, its features under their own names, each double or string, then `__outcome`
+(1: churned), `__order` (rank in time, from 1) and `__group`.
 
 Everything happens in DuckDB, on disk beside the result, in bounded memory.
 """
