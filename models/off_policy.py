@@ -5,8 +5,9 @@ one. For a policy that gives action a the probability π(a|x), with weights w = 
 
 - `ips`: mean of w·y. Horvitz and Thompson (1952).
 - `snips`: Σ w·y / Σ w, its variance by the delta method. Swaminathan and Joachims (2015).
-- `dm`: mean of Σ_a π(a|x)·m(a, x), m the mean reward that a model foretells. Its interval is that of `dr`, whose
-  influence function it shares where m is consistent: it knows nothing of a model's bias.
+- `dm`: mean of Σ_a π(a|x)·m(a, x), m the mean reward that a model foretells. Its interval is that of a least-squares
+  model on the same features, whose influence function has the projection of w on them in place of w; it knows nothing of
+  a model's bias.
 - `dr`: mean of Σ_a π(a|x)·m(a, x) + w·(y − m(A, x)). Dudík, Langford and Li (2011).
 """
 
@@ -18,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from models.design import FloatArray
+from models.design import Design, FloatArray
 from models.trials import Rows, Trials
 
 ESTIMATORS = ("ips", "snips", "dm", "dr")
@@ -46,12 +47,13 @@ class PolicyValue:
     """(Σ w)² / Σ w²; Kong (1992)."""
 
 
-def evaluate(trials: Trials, means: FloatArray, action_dist: FloatArray) -> PolicyValue:
+def evaluate(trials: Trials, means: FloatArray, action_dist: FloatArray, Z: FloatArray | None = None) -> PolicyValue:
     """What a policy would have earned on these trials.
 
     Args:
         means: the mean reward of every action (n, 1 + k), by models that did not see the row.
         action_dist: the policy's probability of every action (n, 1 + k).
+        Z: the design (n, p) of the trials' features, where it is at hand.
     """
     rows = np.arange(len(trials))
     w = action_dist[rows, trials.action] / trials.pscore
@@ -59,8 +61,11 @@ def evaluate(trials: Trials, means: FloatArray, action_dist: FloatArray) -> Poli
     corrected = foretold + w * (trials.y - means[rows, trials.action])
     total = float(w.sum())
     weighted = float((w * trials.y).sum() / total) if total > 0 else float("nan")
-    of_dr = interval(corrected, trials.group)
-    reach = of_dr.upper - of_dr.value
+    if Z is None:
+        Z = Design.fit(trials.X, trials.n_categories).transform(trials.X)
+    rest = trials.y - means[rows, trials.action]
+    of_model = interval(foretold + _projected(trials, Z, w) * rest, trials.group)
+    reach = of_model.upper - of_model.value
     by_model = float(foretold.mean())
     residual = w * (trials.y - weighted) / (total / len(trials)) if total > 0 else np.full(len(trials), np.nan)
     around = interval(residual, trials.group)
@@ -68,9 +73,21 @@ def evaluate(trials: Trials, means: FloatArray, action_dist: FloatArray) -> Poli
         ips=interval(w * trials.y, trials.group),
         snips=Estimate(weighted, weighted + around.lower, weighted + around.upper),
         dm=Estimate(by_model, by_model - reach, by_model + reach),
-        dr=of_dr,
+        dr=interval(corrected, trials.group),
         effective_sample_size=total**2 / float((w**2).sum()) if total > 0 else 0.0,
     )
+
+
+def _projected(trials: Trials, Z: FloatArray, w: FloatArray) -> FloatArray:
+    """What a line over the design says of the weights, action by action (n,)."""
+    projected = np.zeros(len(w))
+    for arm in range(trials.k + 1):
+        mine = np.flatnonzero(trials.action == arm)
+        if len(mine) and w[mine].any():
+            basis = np.column_stack([np.ones(len(mine)), Z[mine]])
+            gram = basis.T @ basis + 1e-6 * len(mine) * np.eye(basis.shape[1])
+            projected[mine] = basis @ np.linalg.solve(gram, basis.T @ w[mine])
+    return projected
 
 
 def interval(figures: FloatArray, group: Rows) -> Estimate:

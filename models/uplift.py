@@ -169,8 +169,8 @@ def _features(learner: Any, X: ArrayLike) -> FloatArray:
 
 
 def _flags(action: NDArray[Any], k: int) -> FloatArray:
-    """A flag an action; none for doing nothing."""
-    return np.asarray(np.eye(k + 1)[action.astype(np.int64)][:, 1:])
+    """A flag an action, doing nothing among them."""
+    return np.asarray(np.eye(k + 1)[action.astype(np.int64)])
 
 
 def _mean(model: Any, X: FloatArray) -> FloatArray:

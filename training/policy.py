@@ -22,7 +22,7 @@ from features.generation import Generation
 from features.home import Home, write_atomically
 from features.schema import FeatureSchema
 from models.bundle import GateResult
-from models.design import FloatArray, Matrix
+from models.design import Design, FloatArray, Matrix
 from models.effects import LEARNED, EffectModel
 from models.off_policy import Estimate, PolicyValue, constant, deterministic, evaluate, greedy, interval
 from models.policy_bundle import PolicyBundle
@@ -189,8 +189,10 @@ def value(business: str, learned: Learned) -> PolicyReport:
     names = [log.names[code] for code in (0, *(np.flatnonzero(learned.learned) + 1))]
     personal = greedy(found.effects, trials.eligible)
     choices = {PERSONAL: personal} | {name: constant(arm, trials.eligible) for arm, name in enumerate(names)}
-    policies = {name: evaluate(trials, found.means, deterministic(chosen, arms)) for name, chosen in choices.items()}
-    policies[RANDOM] = evaluate(trials, found.means, trials.eligible / trials.eligible.sum(axis=1, keepdims=True))
+    dists = {name: deterministic(chosen, arms) for name, chosen in choices.items()}
+    dists[RANDOM] = trials.eligible / trials.eligible.sum(axis=1, keepdims=True)
+    Z = Design.fit(trials.X, trials.n_categories).transform(trials.X)
+    policies = {name: evaluate(trials, found.means, dist, Z) for name, dist in dists.items()}
     best = max(names, key=lambda name: policies[name].dr.value)
     gain = _difference(found, personal, choices[best])
     proven = gain.lower > 0.0 and policies[PERSONAL].effective_sample_size >= LEAST_SAMPLE_SIZE
