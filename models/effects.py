@@ -5,7 +5,8 @@ reward, the rise of its mean. An effect is `average + slope · (score − centre
 fitted for it, and the line was fitted to doubly robust scores of rows that the members had not seen, its slope shrunk
 towards 0 by its noise. So thin data give every customer the average effect.
 
-The interval is the line's: that of the mean effect among customers with such a score, not of one customer's own.
+The interval is the line's: that of the mean effect among customers with such a score, not of one customer's own; how
+the score itself would differ had another log taught it, it does not know, so small logs cover less than they say.
 Source of the line: Chernozhukov, Demirer, Duflo and Fernández-Val (2018), "Generic machine learning inference on
 heterogeneous treatment effects", section 3.
 """

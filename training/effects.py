@@ -50,7 +50,7 @@ class CrossFitted:
 
     `means` are the mean rewards (n, 1 + k) and `scores` the doubly robust ones, by models that did not see the row;
     `candidates` are each learner's effects (n, k), likewise; `effects` (n, k) those of all learners together, weighed
-    and shrunk without the row's fold. `weights` and `lines` come from all rows.
+    without the row's fold. `weights` and `lines` come from all rows.
     """
 
     trials: Trials
@@ -126,17 +126,18 @@ def cross_fit(trials: Trials, advance: Callable[[], None] = lambda: None, seed: 
             effects = member.effects(Z[held_out], trials.X[held_out], member.open())
             candidates.setdefault(name, np.zeros((len(trials), trials.k)))[held_out] = effects
         advance()
-    effects = np.empty((len(trials), trials.k))
-    for number in range(N_FOLDS):
-        rows, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        weights = weigh(trials, target, candidates, rows)
-        score = together(candidates, weights)
-        for arm, line in enumerate(fit_lines(trials, target, score, rows)):
-            effects[held_out, arm] = line.effects(score[held_out, arm])
-    everything = np.arange(len(trials))
-    weights = weigh(trials, target, candidates, everything)
+    by_fold = [weigh(trials, target, candidates, np.flatnonzero(fold != number)) for number in range(N_FOLDS)]
+    # Weights are fitted too: what they are good for is judged on rows that they did not see.
+    honest = np.empty((len(trials), trials.k))
+    for number, weights in enumerate(by_fold):
+        honest[fold == number] = together(candidates, weights)[fold == number]
+    weights = weigh(trials, target, candidates, np.arange(len(trials)))
     score = together(candidates, weights)
-    lines = fit_lines(trials, target, score, everything)
+    lines = fit_lines(trials, target, honest)
+    effects = np.column_stack([line.effects(honest[:, arm]) for arm, line in enumerate(lines)])
+    # The same lines, over the scores of the weights that are served.
+    centres = [float(score[trials.eligible[:, arm + 1], arm].mean()) for arm in range(trials.k)]
+    lines = tuple(replace(line, centre=centre) for line, centre in zip(lines, centres, strict=True))
     return CrossFitted(trials, fold, penalty, means, scores, candidates, weights, lines, effects)
 
 
@@ -175,14 +176,14 @@ def together(candidates: Mapping[str, FloatArray], weights: Mapping[str, float])
     return np.asarray(sum(weights[name] * effects for name, effects in candidates.items()))
 
 
-def fit_lines(trials: Trials, target: FloatArray, score: FloatArray, rows: Rows) -> tuple[Line, ...]:
-    """The line of each action's doubly robust effects over its score, on some rows, its slope shrunk by its noise.
+def fit_lines(trials: Trials, target: FloatArray, score: FloatArray) -> tuple[Line, ...]:
+    """The line of each action's doubly robust effects over its score, both (n, k), its slope shrunk by its noise.
 
     Standard errors allow for a customer's rows being alike. All actions' slopes are first taken for one, b with variance
     v, and shrunk to b · max(0, 1 − v/b²): James and Stein (1961), positive part. Then each is the mean of what its own
     action says and of that common slope, from which an action is believed to stray by 0.25.
     """
-    raw = [_raw_line(trials, target, score, arm, rows) for arm in range(trials.k)]
+    raw = [_raw_line(trials, target[:, arm], score[:, arm], arm) for arm in range(trials.k)]
     told = [line for line in raw if line.slope_variance > 0.0]
     precision = sum(1.0 / line.slope_variance for line in told)
     common = sum(line.slope / line.slope_variance for line in told) / precision if told else 0.0
@@ -191,16 +192,16 @@ def fit_lines(trials: Trials, target: FloatArray, score: FloatArray, rows: Rows)
 
 
 def _shrunk(line: Line, common: float) -> Line:
+    """The line with its slope shrunk; the interval stays as wide as the data leave it."""
     if line.slope_variance == 0.0 or common == 0.0:
-        return replace(line, slope=0.0, slope_variance=0.0, covariance=0.0)
+        return replace(line, slope=0.0)
     own = STRAY**2 / (STRAY**2 + line.slope_variance)
-    slope = max(0.0, own * line.slope + (1.0 - own) * common)
-    return replace(line, slope=slope, slope_variance=own * line.slope_variance, covariance=own * line.covariance)
+    return replace(line, slope=max(0.0, own * line.slope + (1.0 - own) * common))
 
 
-def _raw_line(trials: Trials, target: FloatArray, score: FloatArray, arm: int, rows: Rows) -> Line:
-    mine = rows[trials.eligible[rows, arm + 1]]
-    y, s = target[mine, arm], score[mine, arm]
+def _raw_line(trials: Trials, target: FloatArray, score: FloatArray, arm: int) -> Line:
+    mine = np.flatnonzero(trials.eligible[:, arm + 1])
+    y, s = target[mine], score[mine]
     centre, average = float(s.mean()), float(y.mean())
     inner = s - centre
     size = float(inner @ inner)

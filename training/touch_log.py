@@ -86,7 +86,7 @@ def _events(generation: Generation) -> pd.DataFrame:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         frame: pd.DataFrame = connection.execute(
-            "SELECT event_id, customer_id, occurred_at, type, "
+            "SELECT customer_id, occurred_at, type, "
             "json_extract_string(properties, '$.action') AS action, json_extract_string(properties, '$.scope') AS scope, "
             "json_extract_string(properties, '$.decision_id') AS decision_id, "
             "TRY_CAST(json_extract_string(properties, '$.pscore') AS DOUBLE) AS pscore "
@@ -102,7 +102,7 @@ def _touched(events: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "decision_id": rows["decision_id"].where(
-                rows["decision_id"].notna(), "event " + rows["event_id"].astype(str)
+                rows["decision_id"].notna(), [f"event {row}" for row in rows.index]
             ),
             "customer_id": rows["customer_id"].astype(object),
             "action": rows["action"].astype(object),

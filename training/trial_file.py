@@ -61,7 +61,7 @@ def read_trial(business: Business) -> DecisionLog:
                 *(f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)),
             ]
         )
-        table = connection.execute(f"SELECT {selected} FROM {relation.sql} ORDER BY {source.ROW}").to_arrow_table()
+        table = connection.sql(f"SELECT {selected} FROM {relation.sql} ORDER BY {source.ROW}").to_arrow_table()
         fingerprint = source.fingerprint(relation.files, lambda *_: None)
     names: list[str | None] = table["action"].to_pylist()
     counts = Counter(name for name in names if name is not None)
