@@ -46,15 +46,17 @@ def fit_lines(
     spread = 1.0 if logistic else max(float(y.var()), 1e-12)
     members = [np.flatnonzero(trials.action == arm) for arm in range(arms)]
     parts = [Z[rows] for rows in members]
+    # Departures are searched in units in which their penalty is the shared line's, whatever it is: so they converge alike.
+    unit = float(np.sqrt(SHARED_PENALTY / penalty))
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
         matrix = parameters.reshape(arms + 1, p + 1)
-        shared, departures = matrix[0], matrix[1:]
-        total = 0.5 * SHARED_PENALTY * float(shared[:p] @ shared[:p])
-        total += 0.5 * penalty * float((departures[:, :p] ** 2).sum()) + 0.05 * float((departures[:, p] ** 2).sum())
+        shared, departures = matrix[0], matrix[1:].copy()
+        total = 0.5 * SHARED_PENALTY * float((matrix[:, :p] ** 2).sum())
+        departures[:, :p] *= unit
+        total += 0.05 * float((departures[:, p] ** 2).sum())
         gradient = np.zeros_like(matrix)
-        gradient[0, :p] = SHARED_PENALTY * shared[:p]
-        gradient[1:, :p] = penalty * departures[:, :p]
+        gradient[:, :p] = SHARED_PENALTY * matrix[:, :p]
         gradient[1:, p] = 0.1 * departures[:, p]
         for arm, (rows, part) in enumerate(zip(members, parts, strict=True)):
             line = shared + departures[arm]
@@ -67,7 +69,7 @@ def fit_lines(
                 total += 0.5 * float(rest @ (margin - y[rows]))
             slope = rest @ part
             gradient[0, :p] += slope
-            gradient[arm + 1, :p] += slope
+            gradient[arm + 1, :p] += unit * slope
             gradient[0, p] += rest.sum()
             gradient[arm + 1, p] += rest.sum()
         return total / n, (gradient / n).ravel()
@@ -75,12 +77,13 @@ def fit_lines(
     first = np.zeros((arms + 1, p + 1))
     if start is not None:
         first[0, :p], first[0, p] = start.coefficients.mean(axis=0), start.intercepts.mean()
-        first[1:, :p], first[1:, p] = start.coefficients - first[0, :p], start.intercepts - first[0, p]
+        first[1:, :p] = (start.coefficients - first[0, :p]) / unit
+        first[1:, p] = start.intercepts - first[0, p]
     elif not logistic:
         first[0, p] = y.mean()
-    found = minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-9})
+    found = minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-8})
     matrix = np.asarray(found.x, dtype=np.float64).reshape(arms + 1, p + 1)
-    return Lines(matrix[:1, :p] + matrix[1:, :p], matrix[0, p] + matrix[1:, p], logistic)
+    return Lines(matrix[:1, :p] + unit * matrix[1:, :p], matrix[0, p] + matrix[1:, p], logistic)
 
 
 def choose_penalty(Z: FloatArray, trials: Trials, n_folds: int, seed: int) -> float:
