@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +13,7 @@ from typing import Any
 
 from models.calibration import Calibration
 from models.errors import BundleError, ScorecardError
+from models.folder import canonical, write_folder
 from models.health import Scorecard
 
 FORMAT_VERSION = 1
@@ -79,7 +77,7 @@ class ModelBundle:
     def hash(self) -> str:
         """SHA-256 of what the model is and answers; run id, times and commit are left out."""
         digest = hashlib.sha256()
-        for part in (_canonical(self._content()).encode(), self.model_text.encode(), self.onnx):
+        for part in (canonical(self._content()).encode(), self.model_text.encode(), self.onnx):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.hexdigest()
@@ -100,21 +98,8 @@ class ModelBundle:
                 "trained_at": self.trained_at.astimezone(UTC).isoformat(),
             },
         }
-        if path.exists():
-            raise BundleError(f"A bundle cannot be written to {path}: something stands there already.")
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            aside.mkdir(parents=True)
-            _write(aside / _MODEL, self.model_text.encode())
-            _write(aside / _ONNX, self.onnx)
-            _write(aside / _JSON, (_canonical(manifest, indent=1) + "\n").encode())
-            _sync_folder(aside)
-            aside.rename(path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            raise BundleError(f"The bundle cannot be written to {path}: {error.strerror or error}.") from error
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        files = {_MODEL: self.model_text.encode(), _ONNX: self.onnx}
+        write_folder(path, {**files, _JSON: (canonical(manifest, indent=1) + "\n").encode()})
 
     @classmethod
     def load(cls, path: Path) -> ModelBundle:
@@ -191,26 +176,3 @@ def _parse(content: Mapping[str, Any], run: Mapping[str, Any], model_text: str, 
         run_id=run["run_id"],
         commit=run["commit"],
     )
-
-
-def _canonical(data: object, indent: int | None = None) -> str:
-    """JSON that is the same text for the same data; a figure that is not finite has no JSON."""
-    try:
-        return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent)
-    except (TypeError, ValueError) as error:
-        raise BundleError(f"The bundle holds something that is no plain, finite data: {error}.") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,6 +3,7 @@
 ModelsError
 ├── BundleError            a bundle that cannot be written, is damaged, or has another format
 ├── ScorecardError         a scorecard that makes no sense, or cannot be proposed from these figures
+├── EffectError            an effect model that is damaged, or is asked about other features
 ├── PolicyError            an action list or a decision context that makes no sense
 └── RegistryError          the registry refused: unknown version, nothing to roll back to
     └── RegistryUnavailable   the registry does not answer; what is loaded stays good
@@ -21,6 +22,10 @@ class BundleError(ModelsError):
 
 class ScorecardError(ModelsError):
     """A scorecard's parameters make no sense, or none can be proposed from the given figures."""
+
+
+class EffectError(ModelsError):
+    """An effect model is damaged, or was asked about rows that it does not read."""
 
 
 class PolicyError(ModelsError):

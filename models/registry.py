@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy
 
 from models.bundle import ModelBundle
 from models.errors import BundleError, RegistryError, RegistryUnavailable
 from models.health import Scorecard
+from models.policy_bundle import PolicyBundle
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -28,6 +29,8 @@ _SCORECARD = "scorecard"
 _PREVIOUS = "previous_champion"
 _ARTIFACT_PATH = "artifact_path"
 _BUNDLE_HASH = "bundle_hash"
+
+Bundle = TypeVar("Bundle", ModelBundle, PolicyBundle)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*\Z")
 _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST"})
@@ -53,8 +56,8 @@ class RegisteredModel:
     registered_at: datetime
 
 
-class Registry:
-    """The versions of `keepwell-<business>`; the alias `champion` is the only switch.
+class _Versions(Generic[Bundle]):
+    """The versions of one registered model; the alias `champion` is the only switch.
 
     Nothing is opened or created before the first call. It may be used from several threads.
 
@@ -65,13 +68,17 @@ class Registry:
         RegistryError: the business's name cannot name a model.
     """
 
+    _suffix: ClassVar[str]
+    _command: ClassVar[str]
+    """What registers the first version."""
+
     def __init__(self, tracking_uri: str, business: str) -> None:
         if not _NAME.match(business):
             raise RegistryError(
                 f"The business '{business}' cannot name a model: use letters, digits, '.', '_' and '-'."
             )
         self.tracking_uri = tracking_uri
-        self.model_name = f"keepwell-{business}"
+        self.model_name = f"keepwell-{business}{self._suffix}"
         self._opened: Any = None
 
     def champion(self) -> RegisteredModel | None:
@@ -94,7 +101,7 @@ class Registry:
         """
         missing = f"{self.model_name} has no version {version}"
         if not store_exists(self.tracking_uri) or not str(version).isdecimal():
-            raise RegistryError(f"{missing}: see `python -m training run`.")
+            raise RegistryError(f"{missing}: see `{self._command}`.")
         with self._translated(missing):
             return self._model(self._client().get_model_version(self.model_name, str(version)))
 
@@ -141,8 +148,8 @@ class Registry:
             client.set_registered_model_alias(self.model_name, CHALLENGER, created.version)
             return self._model(client.get_model_version(self.model_name, created.version))
 
-    def promote(self, version: str | int, scorecard: Scorecard) -> RegisteredModel:
-        """Make `version` the champion, scoring health by `scorecard`.
+    def promote(self, version: str | int, scorecard: Scorecard | None) -> RegisteredModel:
+        """Make `version` the champion, scoring health by `scorecard`; a policy has none.
 
         What the version needs is written first and the alias moves last, so that a reader, or a kill, sees the old
         champion or the new one with all that belongs to it.
@@ -159,7 +166,7 @@ class Registry:
                     client.delete_model_version_tag(self.model_name, model.version, _PREVIOUS)
             elif champion.version != model.version:
                 client.set_model_version_tag(self.model_name, model.version, _PREVIOUS, champion.version)
-            if model.scorecard != scorecard:
+            if scorecard is not None and model.scorecard != scorecard:
                 client.set_model_version_tag(self.model_name, model.version, _SCORECARD, scorecard.to_json())
             if champion is None or champion.version != model.version:
                 client.set_registered_model_alias(self.model_name, CHAMPION, model.version)
@@ -183,7 +190,7 @@ class Registry:
             self._client().set_registered_model_alias(self.model_name, CHAMPION, target.version)
         return self.version(target.version)
 
-    def load(self, version: str | int, cache_dir: Path) -> ModelBundle:
+    def load(self, version: str | int, cache_dir: Path) -> Bundle:
         """The bundle of a version, verified; downloaded into `cache_dir` unless a whole copy is there.
 
         Raises:
@@ -194,11 +201,11 @@ class Registry:
         model = self.version(version)
         copy = cache_dir / f"{self.model_name}-{model.version}-{model.run_id}"
         try:
-            return _verified(copy, model)
+            return self._verified(copy, model)
         except BundleError:
             # Absent, or a damaged copy: the artifact itself decides.
             self._download(model, copy)
-            return _verified(copy, model)
+            return self._verified(copy, model)
 
     def _download(self, model: RegisteredModel, copy: Path) -> None:
         """Put the version's artifact into place as `copy`, whole."""
@@ -218,7 +225,7 @@ class Registry:
                         tracking_uri=self.tracking_uri,
                     )
                 )
-            _verified(downloaded, model)
+            self._verified(downloaded, model)
             if copy.exists():
                 copy.rename(aside / "damaged")
             try:
@@ -231,6 +238,20 @@ class Registry:
             raise RegistryError(f"{failed}: {error}.") from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    @staticmethod
+    def _load(path: Path) -> Bundle:
+        """What was saved in a folder, verified against its own hash."""
+        raise NotImplementedError
+
+    def _verified(self, path: Path, model: RegisteredModel) -> Bundle:
+        bundle = self._load(path)
+        if model.bundle_hash is not None and bundle.hash != model.bundle_hash:
+            raise BundleError(
+                f"The bundle in {path} is not what was registered as version {model.version}: "
+                f"its hash is {bundle.hash[:12]}, not {model.bundle_hash[:12]}."
+            )
+        return bundle
 
     def _by_alias(self, alias: str) -> RegisteredModel | None:
         if not store_exists(self.tracking_uri):
@@ -283,6 +304,28 @@ class Registry:
             if code is None and not isinstance(error, (OSError, sqlalchemy.exc.SQLAlchemyError)):
                 raise
             raise RegistryError(f"{what}: {str(error).strip().splitlines()[0]}") from error
+
+
+class Registry(_Versions[ModelBundle]):
+    """The versions of `keepwell-<business>`, the churn model."""
+
+    _suffix = ""
+    _command = "python -m training run"
+
+    @staticmethod
+    def _load(path: Path) -> ModelBundle:
+        return ModelBundle.load(path)
+
+
+class PolicyRegistry(_Versions[PolicyBundle]):
+    """The versions of `keepwell-<business>-policy`: learned effects and what they are proven good for."""
+
+    _suffix = "-policy"
+    _command = "python -m training policy"
+
+    @staticmethod
+    def _load(path: Path) -> PolicyBundle:
+        return PolicyBundle.load(path)
 
 
 def quiet_mlflow(tracking_uri: str) -> None:
@@ -367,16 +410,6 @@ def _shown(tracking_uri: str) -> str:
     if "@" not in tracking_uri:
         return tracking_uri
     return sqlalchemy.engine.make_url(tracking_uri).render_as_string(hide_password=True)
-
-
-def _verified(path: Path, model: RegisteredModel) -> ModelBundle:
-    bundle = ModelBundle.load(path)
-    if model.bundle_hash is not None and bundle.hash != model.bundle_hash:
-        raise BundleError(
-            f"The bundle in {path} is not what was registered as version {model.version}: "
-            f"its hash is {bundle.hash[:12]}, not {model.bundle_hash[:12]}."
-        )
-    return bundle
 
 
 def _code(error: Exception) -> str | None:
