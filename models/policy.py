@@ -28,6 +28,7 @@ __all__ = [
     "Factors",
     "NextBestActionPolicy",
     "Ranking",
+    "Worth",
 ]
 
 MISSING_VALUE = "missing_value"
@@ -47,6 +48,7 @@ LACKED_CODES: Mapping[str, str] = {
 WHY_NOT_CODES: Mapping[str, str] = {
     "gain_unknown": "Nobody knows what it would gain.",
     "lower_gain": "It ranks behind the best action.",
+    "not_proven": "It would rank first, but no personal policy is proven better than one action for everybody.",
     "explored": "It ranks first, but exploration drew another.",
 }
 """Why an action that is allowed was not drawn; one that is blocked has a code of `BLOCK_CODES`."""
@@ -122,6 +124,15 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Worth:
+    """What an allowed action is worth for one customer."""
+
+    action: Action
+    expected_gain: float
+    ranked_on: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Option:
     """An action as it stands for one customer."""
 
@@ -155,6 +166,8 @@ class NextBestActionPolicy:
         limits: what holds over all actions.
         ranking: what actions are ranked on.
         policy_version: the whole of it, where effects are learned.
+        constant: the action that is best for everybody, `no_action` among them, where no personal policy is proven better;
+            where it is blocked, or its gain is below 0, that is `no_action`. Others are only explored.
 
     Raises:
         PolicyError: two actions of one name, or a share outside 0 to 1.
@@ -170,6 +183,7 @@ class NextBestActionPolicy:
         limits: Limits = NO_LIMITS,
         ranking: Ranking = Ranking.GAIN,
         policy_version: str | None = None,
+        constant: str | None = None,
     ) -> None:
         names = [action.name for action in actions]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -184,6 +198,7 @@ class NextBestActionPolicy:
         self.limits = limits
         self.ranking = ranking
         self.version = version
+        self.constant = constant
         self.policy_version = policy_version or f"prior-{version}"
 
     def ranked_by(self, ranking: Ranking) -> NextBestActionPolicy:
@@ -198,6 +213,8 @@ class NextBestActionPolicy:
             limits=self.limits,
             ranking=ranking,
             policy_version=f"{self.policy_version}+{ranking.value}",
+            # An ablation is of the personal policy.
+            constant=None,
         )
 
     def action_dist(self, context: DecisionContext) -> dict[str, float]:
@@ -220,7 +237,32 @@ class NextBestActionPolicy:
     def best(self, context: DecisionContext) -> Decision:
         """The best allowed action without exploration, so with pscore 1: a suggestion."""
         options = self._options(context)
-        return self._decision(_best(options), options, 1.0, context)
+        return self._decision(self._best(options), options, 1.0, context)
+
+    def worth(self, context: DecisionContext) -> list[Worth]:
+        """The allowed actions that pay at the lower bound of their effect, in the order of the actions.
+
+        Where one action is served to everybody, no other is among them.
+        """
+        return [
+            Worth(action, option.expected_gain, option.ranked_on)
+            for action, option in zip(self.actions, self._options(context)[1:], strict=True)
+            if option.allowed
+            and option.expected_gain is not None
+            and option.ranked_on is not None
+            and option.ranked_on > 0.0
+            and self.constant in (None, action.name)
+        ]
+
+    def _best(self, options: Sequence[_Option]) -> _Option:
+        """The allowed option that ranks first; the first of equals, so `no_action` at 0."""
+        if self.constant is not None:
+            # No action that is not proven better than this one may take its place for anybody.
+            options = [option for option in options if option.name in (NO_ACTION, self.constant)]
+            gains = [(option.expected_gain, option) for option in options if option.allowed]
+            return max(gains, key=lambda gain: -math.inf if gain[0] is None else gain[0])[1]
+        known = [option for option in options if option.allowed and option.ranked_on is not None]
+        return max(known, key=lambda option: -math.inf if option.ranked_on is None else option.ranked_on)
 
     def _options(self, context: DecisionContext) -> list[_Option]:
         return [_NOTHING, *(self._option(action, context) for action in self.actions)]
@@ -252,7 +294,7 @@ class NextBestActionPolicy:
             share = self.exploration / allowed
             if share > 0.0:
                 share = min(max(share, self.floor), 1.0 / allowed)
-        best = _best(options)
+        best = self._best(options)
         rest = max(0.0, 1.0 - (allowed - 1) * share)
         return [0.0 if not option.allowed else rest if option is best else share for option in options]
 
@@ -260,7 +302,7 @@ class NextBestActionPolicy:
         self, chosen: _Option, options: Sequence[_Option], pscore: float, context: DecisionContext
     ) -> Decision:
         value = _value(context)
-        best = _best(options)
+        best = self._best(options)
         return Decision(
             action=chosen.name,
             channel=chosen.channel,
@@ -306,12 +348,6 @@ def _value(context: DecisionContext) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _best(options: Sequence[_Option]) -> _Option:
-    """The allowed option that ranks first; the first of equals, so `no_action` at 0."""
-    known = [option for option in options if option.allowed and option.ranked_on is not None]
-    return max(known, key=lambda option: -math.inf if option.ranked_on is None else option.ranked_on)
-
-
 def _alternative(option: _Option, best: _Option) -> Alternative:
     if option.blocks:
         first = option.blocks[0]
@@ -322,6 +358,8 @@ def _alternative(option: _Option, best: _Option) -> Alternative:
         code, why_not = "gain_unknown", "what is at stake is not known, and so is what it would gain"
     elif option is best:
         code, why_not = "explored", "it ranks first, but exploration drew another"
+    elif option.ranked_on > best.ranked_on:
+        code, why_not = "not_proven", f"no policy is proven better than {best.name} for everybody"
     else:
         why_not = f"ranks behind {best.name}: {option.ranked_on:.4g} against {best.ranked_on:.4g}"
     return Alternative(option.name, option.expected_gain, None, code, why_not, (), option.ranked_on)

@@ -138,7 +138,7 @@ def open_batch(source: Path, release: Release, database: Database, *, decide: bo
     """
     business = Business.load(release.generation.business_file)
     table = business.data if isinstance(business.data, TableData) else None
-    playbook = Playbook.of(release.generation)
+    playbook = Playbook.of_release(release)
     file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)
     reader = _reader(file, business, release, playbook)
     return file, Batch(reader, release, playbook, database, decide, from_file=table is not None)

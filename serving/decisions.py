@@ -174,7 +174,7 @@ class DecisionService:
     ) -> list[LoggedDecision]:
         if not scores:
             return []
-        playbook = Playbook.of(release.generation)
+        playbook = Playbook.of_release(release)
         policy = playbook.policy
         by_name = {action.name: action for action in policy.actions}
         customer_ids = [score.customer_id for score in scores]
@@ -185,8 +185,9 @@ class DecisionService:
         touches = playbook.touches(connection, customer_ids, now)
         allowance = playbook.allowance(connection, now)
         drawn: list[Drawn] = []
-        for score in scores:
-            context = playbook.context(score, touches, exclude, now=now, remaining=allowance.remaining())
+        for score, effects in zip(scores, playbook.effects(scores), strict=True):
+            remaining = allowance.remaining()
+            context = playbook.context(score, touches, exclude, now=now, remaining=remaining, effects=effects)
             # Each decision draws from the operating system's entropy: nobody can tell, or repeat, what is drawn.
             decision, action_dist = policy.draw(context, np.random.default_rng())
             action = by_name.get(decision.action)

@@ -16,17 +16,20 @@ from sqlalchemy import Connection
 from features.business import ActionSpec, Business
 from features.expression import Expression, Kind
 from features.generation import Generation
-from features.schema import DType
+from features.schema import DType, FeatureSchema
 from models.actions import NO_ACTION, Action, Budget, Cap
 from models.assignment import position
+from models.effects import CHURN_PROBABILITY, LEARNED, EffectModel
 from models.filters import UNLIMITED, Arm, DecisionContext, Effect, Limits, Remaining
 from models.policy import NextBestActionPolicy
+from models.policy_bundle import PolicyBundle
 from serving.allowance import Allowance
 from serving.errors import ReleaseMismatch
 from serving.quiet_hours import quiet_channels
 from serving.touches import Touches, contacts_of, count_touches, touches_of
 
 if TYPE_CHECKING:
+    from serving.release import Release
     from serving.score_table import Scored
     from serving.scorer import CustomerScore
 
@@ -60,10 +63,19 @@ class Playbook:
     conditions: Mapping[str, Expression]
     """By action: for whom it is."""
     levers: tuple[Lever, ...]
+    effect_model: EffectModel | None
+    """None until effects are learned: then what the TOML believes stands in."""
 
     @classmethod
-    def of(cls, generation: Generation) -> Playbook:
-        """The playbook that a build was made with.
+    def of_release(cls, release: Release) -> Playbook:
+        """The playbook of what a server answers from."""
+        return cls.of(release.generation, release.policy, release.policy_version)
+
+    @classmethod
+    def of(
+        cls, generation: Generation, learned: PolicyBundle | None = None, learned_version: str | None = None
+    ) -> Playbook:
+        """The playbook that a build was made with, deciding by a policy that was learned, if there is one.
 
         Raises:
             ReleaseMismatch: an expression reads what the build does not have.
@@ -72,6 +84,9 @@ class Playbook:
         actions = tuple(_action(spec) for spec in business.actions)
         where = f"{business.path}: [[actions]] where"
         levers_where = f"{business.path}: [[levers]] where"
+        if learned is not None and learned.effects.unit != CHURN_PROBABILITY:
+            # Learned from a trial with another reward, which says nothing of churn.
+            learned = None
         playbook = cls(
             policy=NextBestActionPolicy(
                 actions,
@@ -79,6 +94,8 @@ class Playbook:
                 _version(business, actions),
                 floor=business.policy.floor,
                 limits=_limits(business),
+                policy_version=None if learned is None else f"policy-{learned_version}",
+                constant=None if learned is None else learned.constant_action,
             ),
             at_stake=None
             if business.value is None
@@ -99,6 +116,7 @@ class Playbook:
                 )
                 for lever in business.levers
             ),
+            effect_model=None if learned is None else learned.effects,
         )
         for expression in playbook.expressions:
             _check(expression, generation)
@@ -124,6 +142,29 @@ class Playbook:
     def in_holdout(self, customer_id: str) -> bool:
         """Whether the customer is one of those who are never treated: for ever, by hash."""
         return position(f"{self.business.name} holdout", customer_id) < self.business.policy.holdout
+
+    def effects(self, scores: Sequence[CustomerScore | Scored]) -> list[dict[str, Effect]]:
+        """Per customer, by action: what was learned; an action with too few trials, or none, is not among them."""
+        model = self.effect_model
+        if model is None or not scores:
+            return [{} for _ in scores]
+        columns = {name: [score.features[name] for score in scores] for name in model.feature_names}
+        X = FeatureSchema.from_json(model.schema).select(model.feature_names).to_matrix(columns, model.categories)
+        # The lower bound is one-sided, the model's intervals are two-sided.
+        bound = model.predict(X, confidence=2.0 * self.business.policy.confidence - 1.0)
+        interval = model.predict(X)
+        learned = [place for place, source in enumerate(bound.sources) if source == LEARNED]
+        return [
+            {
+                bound.actions[place]: Effect(
+                    float(bound.effect[row, place]),
+                    float(bound.lower[row, place]),
+                    (float(interval.lower[row, place]), float(interval.upper[row, place])),
+                )
+                for place in learned
+            }
+            for row in range(len(scores))
+        ]
 
     def context(
         self,
@@ -190,7 +231,10 @@ class Playbook:
             return [NO_ACTION] * len(scores)
         touches = self.touches(connection, [score.customer_id for score in scores], now)
         remaining = self.allowance(connection, now).remaining()
-        return [self.policy.best(self.context(score, touches, remaining=remaining)).action for score in scores]
+        return [
+            self.policy.best(self.context(score, touches, remaining=remaining, effects=effects)).action
+            for score, effects in zip(scores, self.effects(scores), strict=True)
+        ]
 
     def _levers(self, features: Mapping[str, Any]) -> dict[str, float]:
         """By action that a lever bears on: the bounded product of its levers."""
