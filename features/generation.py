@@ -20,6 +20,8 @@ from features.schema import FeatureSchema
 MANIFEST = "generation.json"
 KEPT = 3
 EMBEDDED = "embedded"
+PURCHASES_FILE = "purchases.parquet"
+ANSWERS_FILE = "answers.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,16 @@ class Generation:
     def events_file(self) -> Path:
         """Canonical events; absent for tables."""
         return self.path / "events.parquet"
+
+    @property
+    def purchases_file(self) -> Path:
+        """Who bought what on which day; absent where no purchase names an item."""
+        return self.path / PURCHASES_FILE
+
+    @property
+    def answers_file(self) -> Path:
+        """Which touches were answered, by channel and hour; absent where no touch has a channel."""
+        return self.path / ANSWERS_FILE
 
     @property
     def registry_file(self) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 from models.filters import Block, DecisionContext
 from models.policy import Decision, Factors
 from serving.keys import Principal
+from serving.personal import Personal
 from serving.release import Release
 from serving.scorer import CustomerScore
 
@@ -97,16 +98,6 @@ class Drawn:
     action_dist: Mapping[str, float]
     score: CustomerScore
     minutes: float
-
-
-@dataclass(frozen=True, slots=True)
-class Personal:
-    """What is the customer's own in how an action is carried out."""
-
-    channel: str | None = None
-    hour: int | None = None
-    item: str | None = None
-    lacked: tuple[str, ...] = ()
 
 
 def answer_of(

@@ -14,6 +14,7 @@ from models.filters import BLOCK_CODES
 from models.policy import LACKED_CODES, MISSING_VALUE, NO_ACTION, WHY_NOT_CODES, Ranking
 from serving.decision_log import LoggedDecision
 from serving.errors import describe
+from serving.personal import PERSONAL_LACKED_CODES
 from serving.schemas import EXAMPLE_CUSTOMER, MAX_CUSTOMERS, Body, CustomerError, CustomerId, customer_error_json
 from serving.scorer import DEGRADED_CODES
 
@@ -21,6 +22,8 @@ DECISION_DEGRADED_CODES = {
     **DEGRADED_CODES,
     MISSING_VALUE: "What is at stake with this customer is not known, so that only `no_action` has a known gain.",
 }
+
+DECISION_LACKED_CODES = {**LACKED_CODES, **PERSONAL_LACKED_CODES}
 
 
 def _list(codes: Mapping[str, str]) -> str:
@@ -146,8 +149,8 @@ class DecisionModel(BaseModel):
         json_schema_extra={"items": {"type": "string", "enum": list(DECISION_DEGRADED_CODES)}},
     )
     lacked: list[str] = Field(
-        description=f"What the decision had to do without. {_list(LACKED_CODES)}",
-        json_schema_extra={"items": {"type": "string", "enum": list(LACKED_CODES)}},
+        description=f"What the decision had to do without. {_list(DECISION_LACKED_CODES)}",
+        json_schema_extra={"items": {"type": "string", "enum": list(DECISION_LACKED_CODES)}},
     )
     factors: FactorsModel | None
     holdout: bool = Field(description="Whether the customer is never treated.")

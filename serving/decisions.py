@@ -14,9 +14,10 @@ from sqlalchemy import Connection, delete, insert, select, update
 from features.errors import UnknownCustomer
 from serving.allowance import LOCK as ALLOWANCE
 from serving.database import Database
-from serving.decision_log import Drawn, LoggedDecision, Personal, answer_of, row_of
+from serving.decision_log import Drawn, LoggedDecision, answer_of, row_of
 from serving.errors import IdempotencyConflict, OutcomeConflict, UnknownAction, UnknownDecision
 from serving.keys import Principal
+from serving.personal import personal_of
 from serving.playbook import Playbook
 from serving.release import Release
 from serving.rows import score_as_of_now
@@ -194,7 +195,7 @@ class DecisionService:
             if action is not None:
                 allowance.take(action)
                 touch_again(touches, score.customer_id, action.name)
-            answer = answer_of(score, decision, context, Personal(), now)
+            answer = answer_of(score, decision, context, personal_of(release, score, action, context), now)
             drawn.append(Drawn(answer, context, action_dist, score, 0.0 if action is None else action.minutes))
         connection.execute(insert(decisions), [row_of(item, release, principal, now) for item in drawn])
         return [item.answer for item in drawn]

@@ -80,7 +80,7 @@ class Playbook:
         Raises:
             ReleaseMismatch: an expression reads what the build does not have.
         """
-        business = _business(generation.path / "business.toml")
+        business = business_of(generation)
         actions = tuple(_action(spec) for spec in business.actions)
         where = f"{business.path}: [[actions]] where"
         levers_where = f"{business.path}: [[levers]] where"
@@ -133,6 +133,12 @@ class Playbook:
         levers = (lever.condition for lever in self.levers)
         found = (self.at_stake, *self.conditions.values(), *levers)
         return tuple(expression for expression in found if expression is not None)
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features that it reads, consents and touches aside, of which there may be none."""
+        read = {name for expression in self.expressions for name in expression.columns}
+        return frozenset(read if self.effect_model is None else read.union(self.effect_model.feature_names))
 
     @property
     def is_limited(self) -> bool:
@@ -193,7 +199,7 @@ class Playbook:
             customer_id=score.customer_id,
             churn_probability=score.probability,
             value_at_stake=None if self.at_stake is None else self.at_stake.evaluate(features),
-            consents={scope: _consent(features.get(f"consent_{scope}")) for scope in sorted(scopes)},
+            consents={scope: consent_of(features.get(f"consent_{scope}")) for scope in sorted(scopes)},
             touches={
                 action.name: touches_of(action, features, touches, score.customer_id)
                 for action in actions
@@ -250,6 +256,11 @@ class Playbook:
         return products
 
 
+def business_of(generation: Generation) -> Business:
+    """The TOML that a generation was built from, as it was then."""
+    return _business(generation.business_file)
+
+
 @lru_cache(maxsize=4)
 def _business(path: Path) -> Business:
     # A generation's own copy never changes.
@@ -304,7 +315,8 @@ def _holds(condition: Expression, features: Mapping[str, Any]) -> bool | None:
     return None if value is None else value == 1.0
 
 
-def _consent(value: Any) -> float | None:
+def consent_of(value: Any) -> float | None:
+    """A consent as a feature says it, in figures or in words: 1 given, 0 withdrawn, None not known."""
     if isinstance(value, str):
         return 1.0 if value.strip().lower() in ("1", "true", "yes", "y") else 0.0
     return None if value is None else float(value)

@@ -17,6 +17,7 @@ from models.explain import Explainer
 from models.health import Scorecard
 from models.policy_bundle import PolicyBundle
 from models.predictor import ChurnPredictor
+from models.recommend import Recommender
 from serving.errors import ReleaseMismatch
 
 DEFAULT_STALE_AFTER = timedelta(days=7)
@@ -57,6 +58,7 @@ class Release:
     policy: PolicyBundle | None = None
     """Learned effects; None while nothing but the TOML's priors says what actions change."""
     policy_version: str | None = None
+    recommender: Recommender | None = None
 
     @property
     def key(self) -> str:
@@ -115,6 +117,7 @@ class Release:
             beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
             policy=policy,
             policy_version=policy_version,
+            recommender=None if bundle.recommender is None else Recommender.from_bytes(bundle.recommender),
         )
 
 
