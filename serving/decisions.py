@@ -16,6 +16,7 @@ from serving.allowance import LOCK as ALLOWANCE
 from serving.database import Database
 from serving.decision_log import Drawn, LoggedDecision, answer_of, row_of
 from serving.errors import IdempotencyConflict, OutcomeConflict, UnknownAction, UnknownDecision
+from serving.experiments import assigned, bearing_on_decisions, expose
 from serving.keys import Principal
 from serving.personal import personal_of
 from serving.playbook import Playbook
@@ -185,12 +186,16 @@ class DecisionService:
         now = self._clock()
         touches = playbook.touches(connection, customer_ids, now)
         allowance = playbook.allowance(connection, now)
+        experiment = bearing_on_decisions(connection, now)
         drawn: list[Drawn] = []
         for score, effects in zip(scores, playbook.effects(scores), strict=True):
             remaining = allowance.remaining()
-            context = playbook.context(score, touches, exclude, now=now, remaining=remaining, effects=effects)
+            place = assigned(experiment, score.customer_id, holdout=playbook.in_holdout(score.customer_id))
+            context = playbook.context(
+                score, touches, exclude, now=now, remaining=remaining, arm=place.arm, effects=effects
+            )
             # Each decision draws from the operating system's entropy: nobody can tell, or repeat, what is drawn.
-            decision, action_dist = policy.draw(context, np.random.default_rng())
+            decision, action_dist = policy.ranked_by(place.ranking).draw(context, np.random.default_rng())
             action = by_name.get(decision.action)
             if action is not None:
                 allowance.take(action)
@@ -198,6 +203,7 @@ class DecisionService:
             answer = answer_of(score, decision, context, personal_of(release, score, action, context), now)
             drawn.append(Drawn(answer, context, action_dist, score, 0.0 if action is None else action.minutes))
         connection.execute(insert(decisions), [row_of(item, release, principal, now) for item in drawn])
+        expose(connection, drawn, now)
         return [item.answer for item in drawn]
 
     def _repeated(self, connection: Connection, request: _Request) -> list[LoggedDecision | UnknownCustomer] | None:

@@ -21,6 +21,10 @@ _TAGS = [
     {"name": "scores", "description": "Who is likely to leave, how healthy each relationship is, and why."},
     {"name": "customers", "description": "What suits a customer beside the score."},
     {"name": "decisions", "description": "What to do next; every decision is logged before it is answered."},
+    {
+        "name": "experiments",
+        "description": "Arms by hash, intervals that hold at every look, and what all of it earned.",
+    },
     {"name": "models", "description": "What the answers come from."},
     {"name": "operations", "description": "Whether the server works. No key is needed."},
 ]
