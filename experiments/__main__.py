@@ -94,7 +94,7 @@ def speed(
     rows: Annotated[str, typer.Option(help="Rows of the table, with commas between; default all.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each row.")] = 7,
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of load per round and server.")] = 2.0,
-    customers: Annotated[int, typer.Option(min=1000, help="Customers of row 8.")] = 100_000,
+    customers: Annotated[int, typer.Option(min=1000, help="Customers of row 8.")] = 1_000_000,
     explained: Annotated[int, typer.Option(min=2000, help="Rows of row 7.")] = 200_000,
     materialized: Annotated[int, typer.Option(min=100, help="Customers of row 9.")] = 5_000,
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("bench.json"),

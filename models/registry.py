@@ -10,7 +10,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import sqlalchemy
 
 from models.bundle import ModelBundle
+from models.champion_memory import ChampionMemory
 from models.errors import BundleError, RegistryError, RegistryUnavailable
 from models.health import Scorecard
 from models.policy_bundle import PolicyBundle
@@ -80,6 +81,7 @@ class _Versions(Generic[Bundle]):
         self.tracking_uri = tracking_uri
         self.model_name = f"keepwell-{business}{self._suffix}"
         self._opened: Any = None
+        self._memory = ChampionMemory(_sqlite_file(tracking_uri), self.model_name, _to_json, _from_json)
 
     def champion(self) -> RegisteredModel | None:
         """The version that serves, or None before the first promotion; cheap enough to poll, and creates nothing.
@@ -87,7 +89,9 @@ class _Versions(Generic[Bundle]):
         Raises:
             RegistryUnavailable: the registry does not answer.
         """
-        return self._by_alias(CHAMPION)
+        if not store_exists(self.tracking_uri):
+            return None
+        return self._memory.recall(lambda: self._by_alias(CHAMPION))
 
     def challenger(self) -> RegisteredModel | None:
         """The version that the newest training run registered, or None before the first."""
@@ -170,7 +174,7 @@ class _Versions(Generic[Bundle]):
                 client.set_model_version_tag(self.model_name, model.version, _SCORECARD, scorecard.to_json())
             if champion is None or champion.version != model.version:
                 client.set_registered_model_alias(self.model_name, CHAMPION, model.version)
-        return self.version(version)
+        return self._new_champion(version)
 
     def rollback(self) -> RegisteredModel:
         """Make the version that served before the champion serve again, by its own scorecard.
@@ -188,9 +192,15 @@ class _Versions(Generic[Bundle]):
         target = self.version(champion.previous)
         with self._translated(f"{self.model_name} cannot be rolled back to version {target.version}"):
             self._client().set_registered_model_alias(self.model_name, CHAMPION, target.version)
-        return self.version(target.version)
+        return self._new_champion(target.version)
 
-    def load(self, version: str | int, cache_dir: Path) -> Bundle:
+    def _new_champion(self, version: str | int) -> RegisteredModel:
+        """The version that was just made champion; a server that starts next need not ask MLflow for it."""
+        self._memory.settle()
+        self.champion()
+        return self.version(version)
+
+    def load(self, version: str | int | RegisteredModel, cache_dir: Path) -> Bundle:
         """The bundle of a version, verified; downloaded into `cache_dir` unless a whole copy is there.
 
         Raises:
@@ -198,7 +208,7 @@ class _Versions(Generic[Bundle]):
             RegistryUnavailable: the registry does not answer.
             BundleError: the artifact is damaged, or not what was registered.
         """
-        model = self.version(version)
+        model = version if isinstance(version, RegisteredModel) else self.version(version)
         copy = cache_dir / f"{self.model_name}-{model.version}-{model.run_id}"
         try:
             return self._verified(copy, model)
@@ -410,6 +420,26 @@ def _shown(tracking_uri: str) -> str:
     if "@" not in tracking_uri:
         return tracking_uri
     return sqlalchemy.engine.make_url(tracking_uri).render_as_string(hide_password=True)
+
+
+def _to_json(model: RegisteredModel) -> dict[str, Any]:
+    return {
+        **{field.name: getattr(model, field.name) for field in fields(model)},
+        "scorecard": None if model.scorecard is None else model.scorecard.to_json(),
+        "aliases": sorted(model.aliases),
+        "registered_at": model.registered_at.isoformat(),
+    }
+
+
+def _from_json(kept: dict[str, Any]) -> RegisteredModel:
+    return RegisteredModel(
+        **{
+            **kept,
+            "scorecard": None if kept["scorecard"] is None else Scorecard.from_json(kept["scorecard"]),
+            "aliases": frozenset(kept["aliases"]),
+            "registered_at": datetime.fromisoformat(kept["registered_at"]),
+        }
+    )
 
 
 def _code(error: Exception) -> str | None:

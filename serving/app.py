@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -31,9 +32,11 @@ from serving.refresh import bring_up_to_date
 from serving.responses import JsonResponse, ProblemResponse
 from serving.routes import customers, decisions, experiments, models, operations, scores
 from serving.settings import Settings
+from serving.shedding import Shedder
 from serving.state import State
 
 _log = structlog.get_logger(__name__)
+_PATIENCE = 2.0
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -89,8 +92,10 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         follower=follower,
         metrics=metrics,
         limiter=RateLimiter(settings.rate_limit),
+        shedder=Shedder(settings.max_wait_ms / 1000, settings.max_waiting),
     )
-    follower.start()
+    # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
+    await run_in_threadpool(follower.start, _PATIENCE)
     try:
         yield
     finally:

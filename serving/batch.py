@@ -84,7 +84,7 @@ class Batch:
 
     def _suggested(self, table: ScoreTable) -> dict[str, pa.Array]:
         with self.database.read() as connection:
-            return table.to_arrow(self.playbook.suggest(connection, table.scored(), table.scored_at))
+            return table.to_arrow(table.suggestions(self.playbook, connection))
 
     def _decided(self, scores: Sequence[CustomerScore]) -> dict[str, pa.Array]:
         decisions = DecisionService(self.database).decide_scored(self.release, scores, COMMAND)

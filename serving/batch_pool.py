@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,13 @@ def _start(recipe: _Recipe) -> None:
         recipe.generation, recipe.model_version, recipe.scorecard, recipe.bundle, stale_after=recipe.stale_after
     )
     _, _batch = open_batch(recipe.source, release, Database(recipe.database), decide=False)
+    # DuckDB complains of a connection that outlives the interpreter.
+    Finalize(None, _end, exitpriority=0)
+
+
+def _end() -> None:
+    global _batch
+    _batch = None
 
 
 def _score(table: pa.Buffer, first: int, bad: Mapping[int, str]) -> pa.Buffer:

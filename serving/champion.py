@@ -80,11 +80,11 @@ class ReleaseSource:
         assert self._registry is not None
         assert candidate.champion.scorecard is not None
         bundles = self._home.path / "bundles"
-        bundle = self._registry.load(candidate.champion.version, bundles)
+        bundle = self._registry.load(candidate.champion, bundles)
         policy = None
         if candidate.policy is not None:
             assert self._policies is not None
-            policy = self._policies.load(candidate.policy.version, bundles)
+            policy = self._policies.load(candidate.policy, bundles)
         return Release.load(
             candidate.generation,
             candidate.champion.version,
@@ -131,6 +131,7 @@ class Follower:
         self._reason = "The service has just started and is loading what stands."
         self._failed: str | None = None
         self._stop = threading.Event()
+        self._looked = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     @property
@@ -150,9 +151,10 @@ class Follower:
         """Why the newest build or champion is not being served, None where it is."""
         return self._failed
 
-    def start(self) -> None:
-        """Begin to follow."""
+    def start(self, patience: float = 0.0) -> None:
+        """Begin to follow; wait up to `patience` seconds until it has looked once."""
         self._thread.start()
+        self._looked.wait(patience)
 
     def stop(self) -> None:
         """Stop following, after what is being loaded."""
@@ -196,6 +198,7 @@ class Follower:
                 # The thread must outlive whatever a single poll ran into.
                 _log.exception("release could not be taken up")
                 self._note(f"Loading failed ({type(error).__name__}); the log has the cause.", counts=True)
+            self._looked.set()
             self._stop.wait(self._poll_seconds)
 
     def _note(self, reason: str, *, counts: bool) -> None:

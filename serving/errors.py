@@ -4,6 +4,7 @@ ServingError
 ├── NotAuthenticated         no key, or one that nobody holds
 ├── NotPermitted             the key's role may not do this; carries `role` and `allowed`
 ├── TooManyRequests          the key is over its rate; carries `retry_after` seconds
+├── Overloaded               more is asked than can be answered in time
 ├── NoRelease                no champion or no build is loaded yet
 ├── ReleaseMismatch          model and features do not fit together
 ├── UnknownDecision          no decision by that id; carries `decision_id`
@@ -67,6 +68,13 @@ class TooManyRequests(ServingError):
     def __init__(self, retry_after: float) -> None:
         self.retry_after = retry_after
         super().__init__(f"This key is over its request rate: try again in {retry_after:.0f} s.")
+
+
+class Overloaded(ServingError):
+    """More is asked than can be answered in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is asked for more than it can answer in time; try again in a second.")
 
 
 class NoRelease(ServingError):
@@ -265,6 +273,9 @@ TOO_MANY_REQUESTS = _problem(
 INTERNAL_ERROR = _problem(
     "internal-error", 500, "Internal error", "Report the request_id; a retry may or may not help."
 )
+OVERLOADED = _problem(
+    "overloaded", 503, "Too much is asked at once", "Wait for the seconds in Retry-After, then retry."
+)
 NO_CHAMPION = _problem(
     "no-champion",
     503,
@@ -298,6 +309,7 @@ PROBLEMS: tuple[Problem, ...] = (
     INVALID_CURSOR,
     TOO_MANY_REQUESTS,
     INTERNAL_ERROR,
+    OVERLOADED,
     NO_CHAMPION,
     STORE_UNAVAILABLE,
     DATABASE_UNAVAILABLE,
@@ -318,6 +330,7 @@ PROBLEM_OF: Mapping[type[Exception], Problem] = {
     UnknownAction: UNKNOWN_ACTION,
     InvalidCursor: INVALID_CURSOR,
     RequestValidationError: INVALID_REQUEST,
+    Overloaded: OVERLOADED,
     NoRelease: NO_CHAMPION,
     ReleaseMismatch: NO_CHAMPION,
     SchemaMismatch: NO_CHAMPION,
@@ -372,6 +385,8 @@ def _headers(error: Exception) -> tuple[tuple[str, str], ...]:
     if isinstance(error, NotAuthenticated):
         challenge = 'Bearer realm="keepwell"'
         return (("WWW-Authenticate", f'{challenge}, error="invalid_token"' if error.presented else challenge),)
+    if isinstance(error, Overloaded):
+        return (("Retry-After", "1"),)
     if isinstance(error, TooManyRequests):
         return (("Retry-After", str(max(1, round(error.retry_after + 0.5)))),)
     return ()

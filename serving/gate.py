@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth import is_exempt, presented_secret
-from serving.errors import INTERNAL_ERROR, NotAuthenticated, describe
+from serving.errors import INTERNAL_ERROR, NotAuthenticated, Overloaded, describe
 from serving.responses import ProblemResponse
 from serving.state import State
 
@@ -38,9 +38,6 @@ class Gate:
         presented = headers.get("x-request-id", "")
         request_id = presented if _REQUEST_ID.match(presented) else secrets.token_hex(16)
         scope["request_id"] = request_id
-        # `...` is structlog's word for a value that is not bound: the caller is known later.
-        structlog.contextvars.bind_contextvars(request_id=request_id, caller=...)
-        begun = time.perf_counter()
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -50,8 +47,18 @@ class Gate:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
+        exempt = is_exempt(scope["path"])
+        if not exempt and not state.shedder.enter():
+            # Nothing else is done for it: it must cost next to nothing.
+            state.metrics.shed.inc()
+            await ProblemResponse(describe(Overloaded(), request_id))(scope, receive, send_with_id)
+            return
+        # `...` is structlog's word for a value that is not bound: the caller is known later.
+        structlog.contextvars.bind_contextvars(request_id=request_id, caller=...)
+        begun = time.perf_counter()
         try:
-            await self._admit(scope, headers, state)
+            if not exempt:
+                await self._admit(scope, headers, state)
             await self._app(scope, _limited(scope, receive, headers, state.settings.max_body_bytes), send_with_id)
         except Exception as error:
             if status:
@@ -61,6 +68,8 @@ class Gate:
                 _log.exception("request failed")
             await ProblemResponse(detail)(scope, receive, send_with_id)
         finally:
+            if not exempt:
+                state.shedder.leave()
             self._count(scope, state, status or 500, time.perf_counter() - begun)
 
     async def _admit(self, scope: Scope, headers: Headers, state: State) -> None:
@@ -69,8 +78,6 @@ class Gate:
         Raises:
             NotAuthenticated, TooManyRequests, DatabaseUnavailable.
         """
-        if is_exempt(scope["path"]):
-            return
         secret = presented_secret(headers)
         principal = state.keys.remembered(secret) or await run_in_threadpool(state.keys.authenticate, secret)
         if principal is None:

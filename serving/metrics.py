@@ -48,6 +48,9 @@ class Metrics:
         self.unknown_customers = Counter(
             "keepwell_unknown_customers", "Customers asked for whom nobody knows.", registry=registry
         )
+        self.shed = Counter(
+            "keepwell_requests_shed", "Requests refused because they would have waited.", registry=registry
+        )
         self.releases = Counter("keepwell_release_loads", "Releases taken up.", registry=registry)
         self.release_failures = Counter(
             "keepwell_release_failures", "Releases that could not be taken up; the old one stays.", registry=registry

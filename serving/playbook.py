@@ -17,7 +17,7 @@ from features.business import ActionSpec, Business
 from features.expression import Expression, Kind
 from features.generation import Generation
 from features.schema import DType, FeatureSchema
-from models.actions import NO_ACTION, Action, Budget, Cap
+from models.actions import Action, Budget, Cap
 from models.assignment import position
 from models.effects import CHURN_PROBABILITY, LEARNED, EffectModel
 from models.filters import UNLIMITED, Arm, DecisionContext, Effect, Limits, Remaining
@@ -233,8 +233,6 @@ class Playbook:
         It is meant for a list that is worked through later: quiet hours, and what others on the list take of the limits
         over all customers, are left to the decision, or to `python -m serving plan`.
         """
-        if not self.policy.actions:
-            return [NO_ACTION] * len(scores)
         touches = self.touches(connection, [score.customer_id for score in scores], now)
         remaining = self.allowance(connection, now).remaining()
         return [

@@ -108,6 +108,6 @@ def scored_population(database: Database, release: Release, advance: Callable[[i
             gone = UnknownCustomer(tuple(sorted(set(customer_ids) - set(table.customer_ids))))
             raise StoreUnavailable(f"The online store lost customers of the build: {gone}; build the features again.")
         with database.read() as connection:
-            actions = playbook.suggest(connection, table.scored(), table.scored_at)
+            actions = table.suggestions(playbook, connection)
         yield from table.rows(actions)
         advance(len(table))

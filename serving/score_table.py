@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from features.schema import Column, DType
 from models.health import Band
+from models.policy import NO_ACTION
 from serving.explained import Explained, FloatArray, largest
+from serving.playbook import Playbook
 from serving.release import Release, shortest
 from serving.rows import REASONS, BatchRow
 from serving.scorer import CustomerFeatures
@@ -87,14 +90,16 @@ class ScoreTable:
     def __len__(self) -> int:
         return len(self.customer_ids)
 
-    def scored(self) -> list[Scored]:
-        """Each customer as a suggestion sees them."""
-        return [
+    def suggestions(self, playbook: Playbook, connection: Connection) -> list[str]:
+        """The action that the playbook suggests for each."""
+        if not playbook.actions:
+            return [NO_ACTION] * len(self)
+        probabilities = zip(self.customer_ids, self.probability.tolist(), strict=True)
+        scored = [
             Scored(customer_id, probability, CustomerFeatures(self.columns, row))
-            for row, (customer_id, probability) in enumerate(
-                zip(self.customer_ids, self.probability.tolist(), strict=True)
-            )
+            for row, (customer_id, probability) in enumerate(probabilities)
         ]
+        return playbook.suggest(connection, scored, self.scored_at)
 
     def rows(self, actions: Sequence[str]) -> Iterator[BatchRow]:
         """A row each, with the action that is suggested."""

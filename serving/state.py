@@ -16,6 +16,7 @@ from serving.metrics import Metrics
 from serving.release import Release
 from serving.scorer import Scorer
 from serving.settings import Settings
+from serving.shedding import Shedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class State:
     follower: Follower
     metrics: Metrics
     limiter: RateLimiter
+    shedder: Shedder
 
 
 async def _state(request: Request) -> State:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,4 +53,6 @@ def main(folder: Path, source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
+    begun = time.perf_counter()
     main(*(Path(argument) for argument in sys.argv[1:4]))
+    print(time.perf_counter() - begun)

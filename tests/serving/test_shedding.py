@@ -1,0 +1,81 @@
+"""A server that is asked for too much refuses some, is quick for the others, and soon is as before."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from serving.shedding import Shedder
+
+from .conftest import Shop, serving, settings_of
+
+
+def test_those_whose_turn_comes_too_late_are_refused() -> None:
+    now = 0.0
+
+    async def run() -> list[bool]:
+        nonlocal now
+        shedder = Shedder(max_wait=0.025, max_waiting=1000, clock=lambda: now)
+
+        async def request() -> bool:
+            nonlocal now
+            admitted = shedder.enter()
+            if admitted:
+                now += 0.01
+                shedder.leave()
+            return admitted
+
+        first = await asyncio.gather(*(request() for _ in range(10)))
+        again = await asyncio.gather(*(request() for _ in range(2)))
+        return [*first, *again]
+
+    assert asyncio.run(run()) == [True, True, True, *[False] * 7, True, True]
+
+
+def test_only_so_many_are_answered_at_a_time() -> None:
+    async def run() -> list[bool]:
+        shedder = Shedder(max_wait=0, max_waiting=2)
+        admitted = [shedder.enter() for _ in range(3)]
+        shedder.leave()
+        return [*admitted, shedder.enter()]
+
+    assert asyncio.run(run()) == [True, True, False, True]
+
+
+@pytest.mark.load
+def test_a_flood_is_shed_and_passes(shop: Shop) -> None:
+    path, headers = "/v1/customers/C00001/score", shop.headers()
+    with (
+        serving(settings_of(shop.home, max_wait_ms=5)) as server,
+        httpx.Client(base_url=server.url, headers=headers) as client,
+    ):
+        seen: Counter[int] = Counter()
+        refusals: list[httpx.Response] = []
+        until = time.monotonic() + 3
+
+        def flood() -> None:
+            with httpx.Client(base_url=server.url, headers=headers, timeout=30) as mine:
+                while time.monotonic() < until:
+                    response = mine.get(path)
+                    seen[response.status_code] += 1
+                    if response.status_code == 503:
+                        refusals.append(response)
+
+        threads = [threading.Thread(target=flood) for _ in range(48)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(seen) <= {200, 503}
+        assert seen[200] > 20
+        for refusal in refusals[:5]:
+            assert refusal.headers["retry-after"] == "1"
+            assert refusal.headers["content-type"] == "application/problem+json"
+            assert refusal.json()["type"].endswith("overloaded")
+        assert [client.get(path).status_code for _ in range(20)] == [200] * 20
+        assert client.get("/livez").status_code == 200
