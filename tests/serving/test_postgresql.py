@@ -25,7 +25,7 @@ from features.errors import UnknownCustomer
 from serving.champion import ReleaseSource
 from serving.current import CurrentScores, DeletedCustomer
 from serving.database import Database
-from serving.decisions import DecisionService
+from serving.decisions import DecisionService, LoggedDecision
 from serving.errors import DatabaseUnavailable, IdempotencyConflict, KeyNameTaken, OutcomeConflict
 from serving.experiment_report import programme, report
 from serving.experiments import ArmSpec, Experiment, Experiments
@@ -226,7 +226,7 @@ def test_decisions(database: Database, scorer: Scorer) -> None:
     with database.read() as connection:
         kept = connection.execute(select(decisions).where(decisions.c.decision_id == decision.decision_id)).one()
     assert kept.decided_at == datetime.fromisoformat(decision.decided_at)
-    assert kept.answer == {**decision.to_json(), "alternatives": kept.answer["alternatives"], "degraded": []}
+    assert LoggedDecision.from_json(kept.answer) == decision
 
 
 def test_caps_and_keys_hold_at_once(database: Database, scorer: Scorer) -> None:
