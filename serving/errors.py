@@ -13,6 +13,7 @@ ServingError
 ├── UnknownAction            an excluded action that the business does not have; carries `unknown` and `allowed`
 ├── UnknownExperiment        no experiment by that name; carries `name`
 ├── UnknownExposure          the customer never met the experiment; carries `name` and `customer_id`
+├── InvalidExperiment        what no schema can say of an experiment
 ├── ExperimentConflict       the name is taken, or two experiments would bear on the same decisions
 ├── ExperimentOutcomeConflict  the customer has another outcome in the experiment; carries `name` and `customer_id`
 ├── InvalidCursor           the cursor is not ours, or older than seven days
@@ -134,6 +135,10 @@ class UnknownExposure(ServingError):
         self.name = name
         self.customer_id = customer_id
         super().__init__(f"The customer '{customer_id}' never met the experiment '{name}': ask for the arm first.")
+
+
+class InvalidExperiment(ServingError):
+    """The experiment cannot be: it ends before it starts, or two arms have one name."""
 
 
 class ExperimentConflict(ServingError):
@@ -264,6 +269,9 @@ INVALID_REQUEST = _problem(
     "invalid-request", 422, "Invalid request", "Correct the fields that 'errors' lists; do not retry as is."
 )
 UNKNOWN_ACTION = _problem("unknown-action", 422, "Unknown action", "Exclude only actions of this business.")
+INVALID_EXPERIMENT = _problem(
+    "invalid-experiment", 422, "Experiment that cannot be", "Correct what 'detail' says; do not retry as is."
+)
 INVALID_CURSOR = _problem(
     "invalid-cursor", 422, "Invalid or expired cursor", "Start again with changed_since, without a cursor."
 )
@@ -306,6 +314,7 @@ PROBLEMS: tuple[Problem, ...] = (
     BODY_TOO_LARGE,
     INVALID_REQUEST,
     UNKNOWN_ACTION,
+    INVALID_EXPERIMENT,
     INVALID_CURSOR,
     TOO_MANY_REQUESTS,
     INTERNAL_ERROR,
@@ -325,6 +334,7 @@ PROBLEM_OF: Mapping[type[Exception], Problem] = {
     IdempotencyConflict: IDEMPOTENCY_CONFLICT,
     UnknownExperiment: UNKNOWN_EXPERIMENT,
     UnknownExposure: UNKNOWN_EXPERIMENT,
+    InvalidExperiment: INVALID_EXPERIMENT,
     ExperimentConflict: EXPERIMENT_CONFLICT,
     ExperimentOutcomeConflict: OUTCOME_CONFLICT,
     UnknownAction: UNKNOWN_ACTION,

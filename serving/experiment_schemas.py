@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from models.sequential import Comparison
+from serving.errors import InvalidExperiment
 from serving.experiment_report import ExperimentReport, ProgrammeReport
 from serving.experiments import POLICIES, REWARD, ArmSpec, Assignment, Experiment
 from serving.schemas import EXAMPLE_CUSTOMER, Body, CustomerId, Moment, Query
@@ -30,7 +31,9 @@ class ArmRequest(Body):
     """One arm."""
 
     name: Name
-    share: float = Field(gt=0, le=1, allow_inf_nan=False, description="Of the customers; all shares sum to 1.")
+    share: float = Field(
+        ge=0.001, le=1, allow_inf_nan=False, description="Of the customers, as a part of the sum of all shares."
+    )
     policy: Literal["gain", "no_levers", "propensity", "random", "nothing"] = Field(
         "gain", description="How its customers are decided about: as ever, by an ablation, at random, or not treated."
     )
@@ -54,20 +57,18 @@ class ExperimentRequest(Body):
     alpha: float = Field(0.05, gt=0, lt=0.5, description="One minus the confidence, over all looks and arms.")
     planned_units: int = Field(1_000, ge=100, le=100_000_000, description="Outcomes at which intervals are tightest.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.name == PROGRAMME:
-            raise ValueError(f"the name {PROGRAMME} is taken")
-        if self.end <= self.start:
-            raise ValueError("end must be after start")
-        if len({arm.name for arm in self.arms}) < len(self.arms):
-            raise ValueError("every arm needs a name of its own")
-        if not math.isclose(sum(arm.share for arm in self.arms), 1.0, abs_tol=1e-6):
-            raise ValueError("the shares must sum to 1")
-        return self
-
     def experiment(self) -> Experiment:
-        """What is registered."""
+        """What is registered.
+
+        Raises:
+            InvalidExperiment: it cannot be.
+        """
+        if self.end <= self.start:
+            raise InvalidExperiment("The experiment ends before it starts: 'end' must be after 'start'.")
+        if len({arm.name for arm in self.arms}) < len(self.arms):
+            raise InvalidExperiment("Two arms have one name: give every arm a name of its own.")
+        if self.name == PROGRAMME:
+            raise InvalidExperiment(f"The name '{PROGRAMME}' is that of the whole programme: take another.")
         return Experiment(
             name=self.name,
             arms=tuple(

@@ -271,7 +271,7 @@ def test_over_http(running: Any, template: Any) -> None:
         for wrong in (
             {"name": "programme"}, {"end": body["start"]}, {"arms": [{"name": "a", "share": 1.0}]},
             {"arms": [{"name": "a", "share": 0.5}, {"name": "a", "share": 0.5}]},
-            {"arms": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.4}]},
+            {"arms": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.0}]},
             {"arms": [{"name": "a", "share": 0.5, "actions": ["sing"]}, {"name": "b", "share": 0.5}]},
         ):  # fmt: skip
             answer = client.post(PATH, json={**body, "name": "other", **wrong}, headers=admin)
