@@ -161,6 +161,34 @@ def decisions(
     table.write(json, result, found)
 
 
+@benchmark.command()
+def recommendations(
+    configs: Annotated[
+        list[Path] | None, typer.Argument(help="TOMLs of event businesses; default the two public ones.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="Days at the end that are recommended for.")] = 30,
+    json: Annotated[Path | None, typer.Option(help="Where the figures go as JSON.")] = None,
+) -> None:
+    """Measure recommendations beside popularity and last purchases, on a split in time, with intervals."""
+    from experiments.benchmarks import recommendations as table
+    from experiments.benchmarks.errors import BenchmarkError
+    from features.errors import FeaturesError
+
+    here = Path(__file__).parent
+    try:
+        measured = [
+            table.measure(config, days)
+            for config in configs or [here / "online_retail.toml", here / "complete_journey.toml"]
+        ]
+    except (BenchmarkError, FeaturesError) as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    for one in measured:
+        table.show(Console(), one)
+    if json is not None:
+        table.write(json, measured)
+
+
 class _Report:
     """Turns told shares of work into progress bars, one a kind of work."""
 

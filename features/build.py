@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from features import event_files
+from features.answers import write_answers
 from features.business import Business, TableData
 from features.cutoffs import Moments, moments_of_events, moments_of_table
 from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
-from features.generation import Generation, SourceSummary
+from features.generation import ANSWERS_FILE, PURCHASES_FILE, Generation, SourceSummary
 from features.home import Home
 from features.ingest import IngestSummary, ingest
 from features.ledger import Ledger
+from features.purchases import write_purchases
 from features.schema import FeatureSchema
 from features.snapshot import EventLog, Progress, build_snapshots, build_table_snapshot, declared_schema, table_schema
 from features.store import OfflineStore, forget, online_store_from_environment
@@ -155,7 +158,13 @@ def _describe_events(
         schema = declared_schema(log)
         left_by = business.churn.event or CANCELLED
         kept = _kept(schema, path, base)
-        return schema, moments, build_snapshots(log, schema, moments, path, left_by, progress, kept)
+        customers = build_snapshots(log, schema, moments, path, left_by, progress, kept)
+        events = Path(event_files.files(path))
+        if log.evidence.says("purchase", "item"):
+            write_purchases(events, moments.as_of, path / PURCHASES_FILE)
+        if log.evidence.seen("touch"):
+            write_answers(events, moments.as_of, business.timezone, path / ANSWERS_FILE)
+        return schema, moments, customers
 
 
 def _kept(schema: FeatureSchema, path: Path, base: Generation | None) -> dict[datetime, Path]:

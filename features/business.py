@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from features.errors import ConfigError
 from features.expression import Expression
 from features.near import near_matches
+from features.policy_sections import ActionSpec, LeverSpec, Policy, Recommendations
 from features.schema import ALL_PILLARS
 from features.sections import (
     NO_ACTION,
-    ActionSpec,
     Bands,
     Cap,
     Churn,
@@ -49,11 +49,16 @@ __all__ = [
     "EventSource",
     "EventsData",
     "Health",
+    "LeverSpec",
+    "Policy",
+    "Recommendations",
     "TableData",
     "Value",
 ]
 
-_TABLES: Final = ("business", "data", "churn", "health", "value", "actions", "decisions")
+_TABLES: Final = (
+    "business", "data", "churn", "health", "value", "actions", "levers", "policy", "recommendations", "decisions",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,9 @@ class Business:
     health: Health = field(default_factory=Health)
     value: Value | None = None
     actions: tuple[ActionSpec, ...] = ()
+    levers: tuple[LeverSpec, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+    recommendations: Recommendations = field(default_factory=Recommendations)
     decisions: Decisions | None = None
 
     @classmethod
@@ -127,6 +135,7 @@ class _Reader:
             Expression.parse(value.at_stake, f"{self.path}: [value] at_stake")
         if isinstance(decisions, Decisions):
             self.check_decisions(decisions)
+        actions = self.actions()
         return Business(
             name=identity.name,
             path=self.path,
@@ -137,7 +146,10 @@ class _Reader:
             churn=churn,
             health=health,
             value=value,
-            actions=self.actions(),
+            actions=actions,
+            levers=self.levers(actions),
+            policy=self.section(Policy, "policy", identity.timezone) or Policy(),
+            recommendations=self.section(Recommendations, "recommendations", identity.timezone) or Recommendations(),
             decisions=decisions,
         )
 
@@ -233,4 +245,25 @@ class _Reader:
                 raise self.error(f"[[actions]] name: {name!r} appears {count} times")
             if name == NO_ACTION:
                 raise self.error(f"[[actions]] name: {NO_ACTION!r} is reserved, it always competes")
+        for action in actions:
+            self.check_condition(action.where, "[[actions]] where")
+            if action.channel in action.channels:
+                raise self.error(f"[[actions]] channels: {action.channel!r} is the channel of {action.name!r} already")
         return actions
+
+    def levers(self, actions: tuple[ActionSpec, ...]) -> tuple[LeverSpec, ...]:
+        raw = self.raw.get("levers", [])
+        if not isinstance(raw, list):
+            raise self.error("levers must be written as [[levers]], once per lever")
+        levers = tuple(self.validated(LeverSpec, lever, "[levers]", "UTC") for lever in raw)
+        names = [action.name for action in actions]
+        for lever in levers:
+            self.check_condition(lever.where, "[[levers]] where")
+            for name in lever.actions:
+                if name not in names:
+                    raise self.error(f"[[levers]] actions: there is no action {name!r}{near_matches(name, names)}")
+        return levers
+
+    def check_condition(self, condition: str | None, where: str) -> None:
+        if condition is not None:
+            Expression.parse(condition, f"{self.path}: {where}", result="condition")

@@ -21,6 +21,8 @@ from features.schema import FeatureSchema
 MANIFEST = "generation.json"
 KEPT = 3
 EMBEDDED = "embedded"
+PURCHASES_FILE = "purchases.parquet"
+ANSWERS_FILE = "answers.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,16 @@ class Generation:
         """Canonical events, as the pattern of their Parquet files; there are none for tables."""
         former = self.path / "events.parquet"  # one file, until the log came to be kept by the month
         return str(former) if former.exists() else event_files.files(self.path)
+
+    @property
+    def purchases_file(self) -> Path:
+        """Who bought what on which day; absent where no purchase names an item."""
+        return self.path / PURCHASES_FILE
+
+    @property
+    def answers_file(self) -> Path:
+        """Which touches were answered, by channel and hour; absent where no touch has a channel."""
+        return self.path / ANSWERS_FILE
 
     @property
     def registry_file(self) -> Path:

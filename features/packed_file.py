@@ -134,7 +134,9 @@ class PackedFile:
             handles = [databases.get(project) or environment.database(project, create=False) for project, _ in places]
             with environment.lmdb.begin() as transaction:
                 get = transaction.get
-                return [get(_VIEWS[view] + key, None, handle) for (_, view), handle in zip(places, handles, strict=True)]
+                return [
+                    get(_VIEWS[view] + key, None, handle) for (_, view), handle in zip(places, handles, strict=True)
+                ]
 
     def put(self, project: str, number: int, items: Sequence[Item]) -> None:
         if not items:

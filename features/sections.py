@@ -196,21 +196,10 @@ class Value(Section):
 
 
 class Cap(Section):
-    """At most `count` times within `days`, per customer."""
+    """At most `count` times within `days`."""
 
     count: Annotated[int, Field(gt=0)]
     days: Annotated[int, Field(gt=0, le=3650)]
-
-
-class ActionSpec(Section):
-    """An action as the TOML declares it; `prior_effect` is the share of churn probability it is believed to remove."""
-
-    name: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]+$")]
-    channel: Text
-    cost: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    prior_effect: Annotated[float, Field(ge=0, le=1)]
-    consent: Text | None = None
-    cap: Cap | None = None
 
 
 class Decisions(Section):

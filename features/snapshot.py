@@ -338,10 +338,18 @@ def _observe(business: Business, said: Any, customers: Any | None) -> tuple[Evid
         has_mrr="mrr" in filled or any((kind, "mrr") in says for kind in SUBSCRIPTION),
         activity=frozenset(business.churn.activity) if business.churn else frozenset(),
         currency=business.currency,
-        scopes=tuple(sorted({action.consent for action in business.actions if action.consent})),
+        scopes=consent_scopes(business),
         caps=tuple(Cap(action.name, action.cap.days) for action in business.actions if action.cap),
+        overall_days=None if business.policy.cap is None else business.policy.cap.days,
     )
     return evidence, sum(row["rows"] for row in found)
+
+
+def consent_scopes(business: Business) -> tuple[str, ...]:
+    """The scopes of consent that the business's actions and recommendations ask for, in alphabetical order."""
+    asked = {business.recommendations.consent, *(action.consent for action in business.actions)}
+    asked.update(scope for action in business.actions for scope in action.channels.values())
+    return tuple(sorted(scope for scope in asked if scope))
 
 
 def _microseconds(moment: Any) -> Any:

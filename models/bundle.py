@@ -21,6 +21,7 @@ FORMAT_VERSION = 1
 _JSON = "bundle.json"
 _MODEL = "model.txt"
 _ONNX = "model.onnx"
+_RECOMMENDER = "recommender.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class ModelBundle:
     trained_at: datetime
     run_id: str | None = field(default=None)
     commit: str | None = field(default=None)
+    recommender: bytes | None = field(default=None, repr=False)
+    """`Recommender.to_bytes()`; None where no purchase names an item."""
 
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names) or not self.feature_names:
@@ -77,7 +80,8 @@ class ModelBundle:
     def hash(self) -> str:
         """SHA-256 of what the model is and answers; run id, times and commit are left out."""
         digest = hashlib.sha256()
-        for part in (canonical(self._content()).encode(), self.model_text.encode(), self.onnx):
+        recommender = () if self.recommender is None else (self.recommender,)
+        for part in (canonical(self._content()).encode(), self.model_text.encode(), self.onnx, *recommender):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.hexdigest()
@@ -99,6 +103,8 @@ class ModelBundle:
             },
         }
         files = {_MODEL: self.model_text.encode(), _ONNX: self.onnx}
+        if self.recommender is not None:
+            files[_RECOMMENDER] = self.recommender
         write_folder(path, {**files, _JSON: (canonical(manifest, indent=1) + "\n").encode()})
 
     @classmethod
@@ -112,6 +118,7 @@ class ModelBundle:
             manifest = json.loads((path / _JSON).read_bytes())
             model_text = (path / _MODEL).read_bytes().decode()
             onnx = (path / _ONNX).read_bytes()
+            recommender = (path / _RECOMMENDER).read_bytes() if (path / _RECOMMENDER).exists() else None
         except OSError as error:
             missing = Path(error.filename).name if error.filename else _JSON
             raise BundleError(f"{path} is no whole bundle: {missing} cannot be read ({error.strerror}).") from error
@@ -123,7 +130,7 @@ class ModelBundle:
                 f"The bundle in {path} has format {version}, but this keepwell reads format {FORMAT_VERSION}: train again."
             )
         try:
-            bundle = _parse(manifest["content"], manifest["run"], model_text, onnx)
+            bundle = _parse(manifest["content"], manifest["run"], model_text, onnx, recommender)
             stated = str(manifest["hash"])
         except (KeyError, TypeError, ValueError, AttributeError, ScorecardError) as error:
             raise BundleError(f"The bundle in {path} is damaged: {_JSON} lacks or mangles {error}.") from error
@@ -156,7 +163,9 @@ def _plain(value: float | str | None) -> float | str | None:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _parse(content: Mapping[str, Any], run: Mapping[str, Any], model_text: str, onnx: bytes) -> ModelBundle:
+def _parse(
+    content: Mapping[str, Any], run: Mapping[str, Any], model_text: str, onnx: bytes, recommender: bytes | None
+) -> ModelBundle:
     return ModelBundle(
         business=content["business"],
         horizon_days=content["horizon_days"],
@@ -175,4 +184,5 @@ def _parse(content: Mapping[str, Any], run: Mapping[str, Any], model_text: str, 
         trained_at=datetime.fromisoformat(run["trained_at"]),
         run_id=run["run_id"],
         commit=run["commit"],
+        recommender=recommender,
     )

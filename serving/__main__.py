@@ -1,4 +1,4 @@
-"""The command: `python -m serving run|batch|key|refresh`."""
+"""The command: `python -m serving run|batch|plan|key|refresh`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from serving.errors import ServingError
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Answer: the API, batch files, and API keys.")
 app.add_typer(commands.key, name="key")
 app.command()(commands.batch)
+app.command()(commands.plan)
 app.command()(commands.refresh)
 
 

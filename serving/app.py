@@ -30,7 +30,7 @@ from serving.keys import ApiKeys
 from serving.metrics import Metrics
 from serving.refresh import bring_up_to_date
 from serving.responses import JsonResponse, ProblemResponse
-from serving.routes import decisions, models, operations, scores
+from serving.routes import customers, decisions, experiments, models, operations, scores
 from serving.settings import Settings
 from serving.shedding import Shedder
 from serving.state import State
@@ -52,7 +52,14 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         middleware=[Middleware(Gate), Middleware(DirectScore, route=scores.ONE)],
     )
-    for router in (scores.router, decisions.router, models.router, operations.router):
+    for router in (
+        scores.router,
+        customers.router,
+        decisions.router,
+        experiments.router,
+        models.router,
+        operations.router,
+    ):
         app.include_router(router)
     for kind in (ServingError, FeaturesError, ModelsError, SQLAlchemyError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer_problem)

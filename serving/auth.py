@@ -75,6 +75,10 @@ AnyRole = Annotated[Principal, Depends(require(Role.SCORER, Role.MANAGER))]
 """The caller, in any role: scores and the model may be read by all."""
 DecidingRole = Annotated[Principal, Depends(require(Role.SCORER))]
 """The caller, who may decide and report outcomes; a manager may not."""
+ManagingRole = Annotated[Principal, Depends(require(Role.MANAGER))]
+"""The caller, who may see what experiments and the programme brought; a scorer may not."""
+AdminRole = Annotated[Principal, Depends(require(Role.ADMIN))]
+"""The caller, who may do everything."""
 
 
 @dataclass(slots=True)

@@ -138,7 +138,7 @@ def open_batch(source: Path, release: Release, database: Database, *, decide: bo
     """
     business = Business.load(release.generation.business_file)
     table = business.data if isinstance(business.data, TableData) else None
-    playbook = Playbook.of(release.generation)
+    playbook = Playbook.of_release(release)
     file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)
     reader = _reader(file, business, release, playbook)
     return file, Batch(reader, release, playbook, database, decide, from_file=table is not None)
@@ -159,8 +159,7 @@ def _reader(file: CustomerFile, business: Business, release: Release, playbook: 
         id_name = CUSTOMER_ID
     if id_name is not None:
         _require(file, [id_name], "which holds the customers' ids")
-    at_stake = () if playbook.at_stake is None else sorted(playbook.at_stake.columns)
-    needed = dict.fromkeys([*release.schema.names, *at_stake])
+    needed = dict.fromkeys([*release.schema.names, *playbook.features])
     _require(file, [name for name in release.generation.schema.names if name in needed], "which the model reads")
     return RowReader(
         file.path, file.names, id_name, release.generation.schema, release.bundle.categories, business.timezone

@@ -11,7 +11,7 @@ import structlog
 from features.errors import FeaturesError, NoGeneration
 from features.generation import Generation
 from models.errors import ModelsError
-from models.registry import RegisteredModel, Registry
+from models.registry import PolicyRegistry, RegisteredModel, Registry
 from serving.errors import NoRelease, ServingError
 from serving.metrics import Metrics
 from serving.release import Release, release_key
@@ -26,12 +26,15 @@ class Candidate:
 
     generation: Generation
     champion: RegisteredModel
+    policy: RegisteredModel | None = None
+    """The champion of the learned policies."""
 
     @property
     def key(self) -> str:
         """The key of the release that this would be."""
         assert self.champion.scorecard is not None
-        return release_key(self.generation.id, self.champion.version, self.champion.scorecard.version)
+        policy = None if self.policy is None else self.policy.version
+        return release_key(self.generation.id, self.champion.version, self.champion.scorecard.version, policy)
 
 
 class ReleaseSource:
@@ -41,6 +44,7 @@ class ReleaseSource:
         self._settings = settings
         self._home = settings.state
         self._registry: Registry | None = None
+        self._policies: PolicyRegistry | None = None
         self._generation: Generation | None = None
 
     def newest(self) -> Candidate:
@@ -62,7 +66,9 @@ class ReleaseSource:
             raise NoRelease(
                 f"Model version {champion.version} has no scorecard: promote it with 'python -m training promote'."
             )
-        return Candidate(generation, champion)
+        if self._policies is None:
+            self._policies = PolicyRegistry(self._settings.registry, generation.business)
+        return Candidate(generation, champion, self._policies.champion())
 
     def load(self, candidate: Candidate) -> Release:
         """The release of a candidate, with an empty population.
@@ -73,13 +79,20 @@ class ReleaseSource:
         """
         assert self._registry is not None
         assert candidate.champion.scorecard is not None
-        bundle = self._registry.load(candidate.champion, self._home.path / "bundles")
+        bundles = self._home.path / "bundles"
+        bundle = self._registry.load(candidate.champion, bundles)
+        policy = None
+        if candidate.policy is not None:
+            assert self._policies is not None
+            policy = self._policies.load(candidate.policy, bundles)
         return Release.load(
             candidate.generation,
             candidate.champion.version,
             candidate.champion.scorecard,
             bundle,
             stale_after=self._settings.stale_after,
+            policy=policy,
+            policy_version=None if candidate.policy is None else candidate.policy.version,
         )
 
     def _live_generation(self) -> Generation:

@@ -111,3 +111,32 @@ def batch(
     from serving.batch import score_file  # loads models and stores, so a misspelt name is told before
 
     typer.echo(score_file(settings, input, output, decide=decide))
+
+
+def plan(
+    output: Annotated[Path, typer.Option("--output", help="Where the plan goes: .csv.")],
+    input: Annotated[
+        Path | None, typer.Option("--input", help="Customers: .csv with customer_id; default all.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Money, instead of what [policy] leaves.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Staff time, instead of what [policy] leaves.")] = None,
+    capacity: Annotated[list[str] | None, typer.Option(help="ACTION=COUNT, instead of what the TOML leaves.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to look for the best plan, at most.")] = 60.0,
+) -> None:
+    """Choose who gets which action under budgets, staff time and capacities: the best assignment, not the greedy one."""
+    from serving.settings import Settings
+
+    settings = Settings.from_environment()
+    counts = tuple(_count(text) for text in capacity or ())
+    from serving.plan import Overrides, write_plan
+
+    typer.echo(write_plan(settings, output, input, Overrides(budget, minutes, counts), seconds))
+
+
+def _count(text: str) -> tuple[str, int]:
+    from serving.errors import CommandError
+
+    name, _, count = text.rpartition("=")
+    if not name or not count.isdecimal():
+        raise CommandError(f"--capacity is {text!r}, but reads ACTION=COUNT, such as success_call=40.")
+    return name, int(count)

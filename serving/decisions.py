@@ -4,84 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, delete, insert, select, update
 
 from features.errors import UnknownCustomer
-from models.policy import Decision, DecisionContext
+from serving.allowance import LOCK as ALLOWANCE
 from serving.database import Database
+from serving.decision_log import Drawn, LoggedDecision, answer_of, row_of
 from serving.errors import IdempotencyConflict, OutcomeConflict, UnknownAction, UnknownDecision
+from serving.experiments import assigned, bearing_on_decisions, expose
 from serving.keys import Principal
-from serving.playbook import Playbook, Touches
+from serving.personal import personal_of
+from serving.playbook import Playbook
 from serving.release import Release
 from serving.rows import score_as_of_now
 from serving.scorer import CustomerScore, Scorer
 from serving.tables import decisions, idempotency_keys
+from serving.touches import touch_again
 
 KEY_LIFETIME = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True)
-class DecidedAlternative:
-    """An action that was not drawn: what it would have been worth, or why it was not allowed."""
-
-    action: str
-    expected_gain: float | None
-    blocked_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedDecision:
-    """A decision as it was answered and as it stands in the log; `decided_at` is RFC 3339 in UTC."""
-
-    decision_id: str
-    customer_id: str
-    action: str
-    channel: str | None
-    pscore: float
-    uplift: float
-    uplift_interval: tuple[float, float] | None
-    value_at_stake: float | None
-    cost: float
-    expected_gain: float | None
-    alternatives: tuple[DecidedAlternative, ...]
-    policy_version: str
-    model_version: str
-    decided_at: str
-    degraded: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The decision as plain JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> LoggedDecision:
-        """A decision from the JSON of `to_json`."""
-        interval = data["uplift_interval"]
-        return cls(
-            **{
-                **data,
-                "uplift_interval": None if interval is None else (interval[0], interval[1]),
-                "alternatives": tuple(DecidedAlternative(**alternative) for alternative in data["alternatives"]),
-                "degraded": tuple(data["degraded"]),
-            }
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """A decision with what the log keeps beside the answer."""
-
-    answer: LoggedDecision
-    context: DecisionContext
-    action_dist: Mapping[str, float]
-    score: CustomerScore
+__all__ = ["KEY_LIFETIME", "DecisionService", "LoggedDecision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +44,10 @@ class _Request:
 class DecisionService:
     """Draws decisions for one database's log; several servers may share it.
 
-    What a decision depends on in the log, the caps, is read in the transaction that writes the decision, and no other
-    decision about the same customer is made meanwhile. So caps hold, and the pscore is exact, whoever decides at once.
+    What a decision depends on in the log, caps and what is left of the limits over all customers, is read in the
+    transaction that writes the decision; meanwhile no other decision about the same customer is made, and none at all
+    where anything is limited over all customers. So caps and budgets hold whoever decides at once, and the pscore is
+    exact: it is the probability of the action given the customer and what was allowed at that moment.
     """
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -226,20 +176,34 @@ class DecisionService:
     ) -> list[LoggedDecision]:
         if not scores:
             return []
-        playbook = Playbook.of(release.generation)
+        playbook = Playbook.of_release(release)
+        policy = playbook.policy
+        by_name = {action.name: action for action in policy.actions}
         customer_ids = [score.customer_id for score in scores]
         self._database.lock(connection, "customer", customer_ids)
+        if playbook.is_limited:
+            self._database.lock(connection, ALLOWANCE)
         now = self._clock()
         touches = playbook.touches(connection, customer_ids, now)
-        drawn: list[_Drawn] = []
-        for score in scores:
-            context = playbook.context(score, touches, exclude)
+        allowance = playbook.allowance(connection, now)
+        experiment = bearing_on_decisions(connection, now)
+        drawn: list[Drawn] = []
+        for score, effects in zip(scores, playbook.effects(scores), strict=True):
+            remaining = allowance.remaining()
+            place = assigned(experiment, score.customer_id, holdout=playbook.in_holdout(score.customer_id))
+            context = playbook.context(
+                score, touches, exclude, now=now, remaining=remaining, arm=place.arm, effects=effects
+            )
             # Each decision draws from the operating system's entropy: nobody can tell, or repeat, what is drawn.
-            decision = playbook.policy.decide(context, np.random.default_rng())
-            drawn.append(_Drawn(_answer(score, decision, now), context, playbook.policy.action_dist(context), score))
-            touched = touches.get((score.customer_id, decision.action), Touches(0, 0))
-            touches[score.customer_id, decision.action] = Touches(touched.before, touched.since + 1)
-        connection.execute(insert(decisions), [_row(item, release, principal, now) for item in drawn])
+            decision, action_dist = policy.ranked_by(place.ranking).draw(context, np.random.default_rng())
+            action = by_name.get(decision.action)
+            if action is not None:
+                allowance.take(action)
+                touch_again(touches, score.customer_id, action.name)
+            answer = answer_of(score, decision, context, personal_of(release, score, action, context), now)
+            drawn.append(Drawn(answer, context, action_dist, score, 0.0 if action is None else action.minutes))
+        connection.execute(insert(decisions), [row_of(item, release, principal, now) for item in drawn])
+        expose(connection, drawn, now)
         return [item.answer for item in drawn]
 
     def _repeated(self, connection: Connection, request: _Request) -> list[LoggedDecision | UnknownCustomer] | None:
@@ -282,59 +246,6 @@ class DecisionService:
 def _request(principal: Principal, key: str | None, *parts: str) -> _Request:
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return _Request(principal, key, digest)
-
-
-def _answer(score: CustomerScore, decision: Decision, now: datetime) -> LoggedDecision:
-    return LoggedDecision(
-        decision_id=uuid.uuid4().hex,
-        customer_id=score.customer_id,
-        action=decision.action,
-        channel=decision.channel,
-        pscore=decision.pscore,
-        uplift=decision.uplift,
-        uplift_interval=decision.uplift_interval,
-        value_at_stake=decision.value_at_stake,
-        cost=decision.cost,
-        expected_gain=decision.expected_gain,
-        alternatives=tuple(
-            DecidedAlternative(other.action, other.expected_gain, other.blocked_by) for other in decision.alternatives
-        ),
-        policy_version=decision.policy_version,
-        model_version=score.model_version,
-        decided_at=now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        degraded=(*score.degraded, *decision.degraded),
-    )
-
-
-def _row(drawn: _Drawn, release: Release, principal: Principal, now: datetime) -> dict[str, Any]:
-    answer, context = drawn.answer, drawn.context
-    return {
-        "decision_id": answer.decision_id,
-        "customer_id": answer.customer_id,
-        "action": answer.action,
-        "channel": answer.channel,
-        "pscore": answer.pscore,
-        "action_dist": dict(drawn.action_dist),
-        "answer": answer.to_json(),
-        "context": {
-            "churn_probability": context.churn_probability,
-            "value_at_stake": context.value_at_stake,
-            "consents": dict(context.consents),
-            "touches": dict(context.touches),
-            "exclude": sorted(context.exclude),
-            "features": dict(drawn.score.features),
-        },
-        "policy_version": answer.policy_version,
-        "model_version": answer.model_version,
-        "scorecard_version": release.scorecard.version,
-        "generation": release.generation.id,
-        "decided_by": principal.name,
-        "decided_at": now,
-        # Named, so that one statement inserts all rows.
-        "reward": None,
-        "executed": None,
-        "outcome_at": None,
-    }
 
 
 def _is_decision_id(text: str) -> bool:

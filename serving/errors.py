@@ -11,6 +11,11 @@ ServingError
 ├── OutcomeConflict          the decision has another outcome already
 ├── IdempotencyConflict      the Idempotency-Key was used with another request
 ├── UnknownAction            an excluded action that the business does not have; carries `unknown` and `allowed`
+├── UnknownExperiment        no experiment by that name; carries `name`
+├── UnknownExposure          the customer never met the experiment; carries `name` and `customer_id`
+├── InvalidExperiment        what no schema can say of an experiment
+├── ExperimentConflict       the name is taken, or two experiments would bear on the same decisions
+├── ExperimentOutcomeConflict  the customer has another outcome in the experiment; carries `name` and `customer_id`
 ├── InvalidCursor           the cursor is not ours, or older than seven days
 ├── DatabaseUnavailable      the service's database does not answer
 └── CommandError             what a command was asked for cannot be done
@@ -115,6 +120,42 @@ class UnknownAction(ServingError):
         super().__init__(f"No such action: {names}; this business has {', '.join(self.allowed) or 'none'}.")
 
 
+class UnknownExperiment(ServingError):
+    """No experiment by that name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"No experiment has the name '{name}'.")
+
+
+class UnknownExposure(ServingError):
+    """The customer never met the experiment."""
+
+    def __init__(self, name: str, customer_id: str) -> None:
+        self.name = name
+        self.customer_id = customer_id
+        super().__init__(f"The customer '{customer_id}' never met the experiment '{name}': ask for the arm first.")
+
+
+class InvalidExperiment(ServingError):
+    """The experiment cannot be: it ends before it starts, or two arms have one name."""
+
+
+class ExperimentConflict(ServingError):
+    """The experiment cannot stand beside those that there are."""
+
+
+class ExperimentOutcomeConflict(ServingError):
+    """The customer has another outcome in the experiment already."""
+
+    def __init__(self, name: str, customer_id: str) -> None:
+        self.name = name
+        self.customer_id = customer_id
+        super().__init__(
+            f"The customer '{customer_id}' already has another outcome in the experiment '{name}'; the first one stands."
+        )
+
+
 class InvalidCursor(ServingError):
     """The cursor is not one of ours, or older than seven days; start again with `changed_since`."""
 
@@ -207,12 +248,18 @@ UNKNOWN_CUSTOMER = _problem(
     "unknown-customer", 404, "Unknown customer", "Check the id; a new customer is known after the next build."
 )
 UNKNOWN_DECISION = _problem("unknown-decision", 404, "Unknown decision", "Check the decision id.")
+UNKNOWN_EXPERIMENT = _problem(
+    "unknown-experiment", 404, "Unknown experiment", "Check the name; a customer meets an experiment by its assignment."
+)
 NOT_FOUND = _problem("not-found", 404, "No such route", "Check the path against the OpenAPI document.")
 METHOD_NOT_ALLOWED = _problem(
     "method-not-allowed", 405, "Method not allowed", "Use a method that the header Allow lists."
 )
 OUTCOME_CONFLICT = _problem(
     "outcome-conflict", 409, "Another outcome is recorded", "Do not retry: the first outcome stands."
+)
+EXPERIMENT_CONFLICT = _problem(
+    "experiment-conflict", 409, "Another experiment is in the way", "Take another name, or another time."
 )
 IDEMPOTENCY_CONFLICT = _problem(
     "idempotency-conflict", 409, "Idempotency-Key used before", "Use a new key for a new request."
@@ -222,6 +269,9 @@ INVALID_REQUEST = _problem(
     "invalid-request", 422, "Invalid request", "Correct the fields that 'errors' lists; do not retry as is."
 )
 UNKNOWN_ACTION = _problem("unknown-action", 422, "Unknown action", "Exclude only actions of this business.")
+INVALID_EXPERIMENT = _problem(
+    "invalid-experiment", 422, "Experiment that cannot be", "Correct what 'detail' says; do not retry as is."
+)
 INVALID_CURSOR = _problem(
     "invalid-cursor", 422, "Invalid or expired cursor", "Start again with changed_since, without a cursor."
 )
@@ -255,13 +305,16 @@ PROBLEMS: tuple[Problem, ...] = (
     NOT_PERMITTED,
     UNKNOWN_CUSTOMER,
     UNKNOWN_DECISION,
+    UNKNOWN_EXPERIMENT,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     OUTCOME_CONFLICT,
+    EXPERIMENT_CONFLICT,
     IDEMPOTENCY_CONFLICT,
     BODY_TOO_LARGE,
     INVALID_REQUEST,
     UNKNOWN_ACTION,
+    INVALID_EXPERIMENT,
     INVALID_CURSOR,
     TOO_MANY_REQUESTS,
     INTERNAL_ERROR,
@@ -279,6 +332,11 @@ PROBLEM_OF: Mapping[type[Exception], Problem] = {
     UnknownDecision: UNKNOWN_DECISION,
     OutcomeConflict: OUTCOME_CONFLICT,
     IdempotencyConflict: IDEMPOTENCY_CONFLICT,
+    UnknownExperiment: UNKNOWN_EXPERIMENT,
+    UnknownExposure: UNKNOWN_EXPERIMENT,
+    InvalidExperiment: INVALID_EXPERIMENT,
+    ExperimentConflict: EXPERIMENT_CONFLICT,
+    ExperimentOutcomeConflict: OUTCOME_CONFLICT,
     UnknownAction: UNKNOWN_ACTION,
     InvalidCursor: INVALID_CURSOR,
     RequestValidationError: INVALID_REQUEST,

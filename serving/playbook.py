@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select
+from sqlalchemy import Connection
 
-from features.business import Business
+from features.business import ActionSpec, Business
 from features.expression import Expression, Kind
 from features.generation import Generation
-from features.schema import DType
-from models.policy import Action, Cap, DecisionContext, NextBestActionPolicy
+from features.schema import DType, FeatureSchema
+from models.actions import Action, Budget, Cap
+from models.assignment import position
+from models.effects import CHURN_PROBABILITY, LEARNED, EffectModel
+from models.filters import UNLIMITED, Arm, DecisionContext, Effect, Limits, Remaining
+from models.policy import NextBestActionPolicy
+from models.policy_bundle import PolicyBundle
+from serving.allowance import Allowance
 from serving.errors import ReleaseMismatch
-from serving.tables import decisions
+from serving.quiet_hours import quiet_channels
+from serving.touches import Touches, contacts_of, count_touches, touches_of
 
 if TYPE_CHECKING:
+    from serving.release import Release
     from serving.score_table import Scored
     from serving.scorer import CustomerScore
 
-EXPLORATION = 0.10
-_MOST_NAMES = 1000
-
 
 @dataclass(frozen=True, slots=True)
-class Touches:
-    """How often the log has an action for a customer within its cap's window: before the features' moment, and since."""
+class Lever:
+    """A weight that the business puts on the value of some actions, for some customers."""
 
-    before: int
-    since: int
+    name: str
+    factor: float
+    condition: Expression | None
+    actions: frozenset[str]
+    """None of them is all of them."""
+
+    def weighs(self, action: str, features: Mapping[str, Any]) -> bool:
+        """Whether it bears on this action for this customer; a condition that is not known to hold does not."""
+        if self.actions and action not in self.actions:
+            return False
+        return self.condition is None or self.condition.evaluate(features) == 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,91 +59,204 @@ class Playbook:
     at_stake: Expression | None
     as_of: datetime
     """The moment of the features, which count touches up to it."""
+    business: Business
+    conditions: Mapping[str, Expression]
+    """By action: for whom it is."""
+    levers: tuple[Lever, ...]
+    effect_model: EffectModel | None
+    """None until effects are learned: then what the TOML believes stands in."""
 
     @classmethod
-    def of(cls, generation: Generation) -> Playbook:
-        """The playbook that a build was made with.
+    def of_release(cls, release: Release) -> Playbook:
+        """The playbook of what a server answers from."""
+        return cls.of(release.generation, release.policy, release.policy_version)
+
+    @classmethod
+    def of(
+        cls, generation: Generation, learned: PolicyBundle | None = None, learned_version: str | None = None
+    ) -> Playbook:
+        """The playbook that a build was made with, deciding by a policy that was learned, if there is one.
 
         Raises:
-            ReleaseMismatch: the value at stake reads what the build does not have.
+            ReleaseMismatch: an expression reads what the build does not have.
         """
-        business = _business(generation.path / "business.toml")
-        actions = tuple(
-            Action(
-                name=spec.name,
-                channel=spec.channel,
-                cost=spec.cost,
-                prior_effect=spec.prior_effect,
-                consent=spec.consent,
-                cap=None if spec.cap is None else Cap(spec.cap.count, spec.cap.days),
-            )
-            for spec in business.actions
+        business = business_of(generation)
+        actions = tuple(_action(spec) for spec in business.actions)
+        where = f"{business.path}: [[actions]] where"
+        levers_where = f"{business.path}: [[levers]] where"
+        if learned is not None and learned.effects.unit != CHURN_PROBABILITY:
+            # Learned from a trial with another reward, which says nothing of churn.
+            learned = None
+        playbook = cls(
+            policy=NextBestActionPolicy(
+                actions,
+                business.policy.exploration,
+                _version(business, actions),
+                floor=business.policy.floor,
+                limits=_limits(business),
+                policy_version=None if learned is None else f"policy-{learned_version}",
+                constant=None if learned is None else learned.constant_action,
+            ),
+            at_stake=None
+            if business.value is None
+            else Expression.parse(business.value.at_stake, f"{business.path}: [value] at_stake"),
+            as_of=generation.as_of,
+            business=business,
+            conditions={
+                spec.name: Expression.parse(spec.where, where, result="condition")
+                for spec in business.actions
+                if spec.where is not None
+            },
+            levers=tuple(
+                Lever(
+                    lever.name,
+                    lever.factor,
+                    None if lever.where is None else Expression.parse(lever.where, levers_where, result="condition"),
+                    frozenset(lever.actions),
+                )
+                for lever in business.levers
+            ),
+            effect_model=None if learned is None else learned.effects,
         )
-        at_stake = None
-        if business.value is not None:
-            at_stake = Expression.parse(business.value.at_stake, f"{business.path}: [value] at_stake")
-            _check(at_stake, generation)
-        version = _version(actions, None if business.value is None else business.value.at_stake)
-        return cls(NextBestActionPolicy(actions, EXPLORATION, version), at_stake, generation.as_of)
+        for expression in playbook.expressions:
+            _check(expression, generation)
+        return playbook
 
     @property
     def actions(self) -> tuple[str, ...]:
         """The names of the actions, in the order of the TOML, without `no_action`."""
         return tuple(action.name for action in self.policy.actions)
 
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """All that it computes from features."""
+        levers = (lever.condition for lever in self.levers)
+        found = (self.at_stake, *self.conditions.values(), *levers)
+        return tuple(expression for expression in found if expression is not None)
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features that it reads, consents and touches aside, of which there may be none."""
+        read = {name for expression in self.expressions for name in expression.columns}
+        return frozenset(read if self.effect_model is None else read.union(self.effect_model.feature_names))
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything is limited over all customers, so that decisions must be drawn one after the other."""
+        return Allowance.limited(self.policy.actions, self.policy.limits)
+
+    def in_holdout(self, customer_id: str) -> bool:
+        """Whether the customer is one of those who are never treated: for ever, by hash."""
+        return position(f"{self.business.name} holdout", customer_id) < self.business.policy.holdout
+
+    def effects(self, scores: Sequence[CustomerScore | Scored]) -> list[dict[str, Effect]]:
+        """Per customer, by action: what was learned; an action with too few trials, or none, is not among them."""
+        model = self.effect_model
+        if model is None or not scores:
+            return [{} for _ in scores]
+        columns = {name: [score.features[name] for score in scores] for name in model.feature_names}
+        X = FeatureSchema.from_json(model.schema).select(model.feature_names).to_matrix(columns, model.categories)
+        # The lower bound is one-sided, the model's intervals are two-sided.
+        bound = model.predict(X, confidence=2.0 * self.business.policy.confidence - 1.0)
+        interval = model.predict(X)
+        learned = [place for place, source in enumerate(bound.sources) if source == LEARNED]
+        return [
+            {
+                bound.actions[place]: Effect(
+                    float(bound.effect[row, place]),
+                    float(bound.lower[row, place]),
+                    (float(interval.lower[row, place]), float(interval.upper[row, place])),
+                )
+                for place in learned
+            }
+            for row in range(len(scores))
+        ]
+
     def context(
-        self, score: CustomerScore | Scored, touches: Mapping[tuple[str, str], Touches], exclude: Collection[str] = ()
+        self,
+        score: CustomerScore | Scored,
+        touches: Mapping[tuple[str, str], Touches],
+        exclude: Collection[str] = (),
+        *,
+        now: datetime | None = None,
+        remaining: Remaining = UNLIMITED,
+        arm: Arm | None = None,
+        effects: Mapping[str, Effect] | None = None,
     ) -> DecisionContext:
-        """What a decision about this customer depends on; `touches` is keyed by customer and action."""
+        """What a decision about this customer depends on.
+
+        Args:
+            touches: by customer and action, as `touches` counts them.
+            now: the moment of the touch; None asks for no moment, and so knows no quiet hours.
+        """
         features = score.features
-        scopes = {action.consent for action in self.policy.actions if action.consent is not None}
+        actions = self.policy.actions
+        scopes = {scope for action in actions for scope in action.channels.values() if scope is not None}
+        channels = dict.fromkeys(channel for action in actions for channel in action.channels)
+        hours, zone = self.business.policy.quiet_hours, self.business.timezone
+        cap = self.policy.limits.cap
         return DecisionContext(
             customer_id=score.customer_id,
             churn_probability=score.probability,
             value_at_stake=None if self.at_stake is None else self.at_stake.evaluate(features),
-            consents={scope: _consent(features.get(f"consent_{scope}")) for scope in scopes},
+            consents={scope: consent_of(features.get(f"consent_{scope}")) for scope in sorted(scopes)},
             touches={
-                action.name: _touches(action, features, touches.get((score.customer_id, action.name)))
-                for action in self.policy.actions
+                action.name: touches_of(action, features, touches, score.customer_id)
+                for action in actions
                 if action.cap is not None
             },
             exclude=frozenset(exclude),
+            touches_over_all=0 if cap is None else contacts_of(cap, features, touches, score.customer_id),
+            eligible={name: _holds(condition, features) for name, condition in self.conditions.items()},
+            conditions={name: condition.text for name, condition in self.conditions.items()},
+            quiet={} if now is None else quiet_channels(hours, channels, now, zone, features),
+            remaining=remaining,
+            holdout=self.in_holdout(score.customer_id),
+            arm=arm,
+            levers=self._levers(features),
+            effects={} if effects is None else effects,
         )
 
     def touches(
         self, connection: Connection, customer_ids: Sequence[str], now: datetime
     ) -> dict[tuple[str, str], Touches]:
-        """What the decision log says of these customers' touches: executed, or not heard of yet, within each cap's window.
+        """What the decision log says of these customers' touches: executed, or not heard of yet, within each cap's window."""
+        return count_touches(connection, self.policy.actions, self.policy.limits.cap, self.as_of, customer_ids, now)
 
-        A decision made before the features' moment may be among the touches that they count, a later one can't be.
-        """
-        windows: dict[int, list[str]] = {}
-        for action in self.policy.actions:
-            if action.cap is not None:
-                windows.setdefault(action.cap.days, []).append(action.name)
-        log = decisions.c
-        is_before: ColumnElement[int] = case((log.decided_at < self.as_of, 1), else_=0)
-        counted: dict[tuple[str, str], Touches] = {}
-        for days, names in windows.items():
-            for some in _portions(list(dict.fromkeys(customer_ids))):
-                rows = connection.execute(
-                    select(log.customer_id, log.action, func.count().label("all"), func.sum(is_before).label("before"))
-                    .where(
-                        log.customer_id.in_(some),
-                        log.action.in_(names),
-                        log.decided_at > now - timedelta(days=days),
-                        or_(log.executed.is_(None), log.executed),
-                    )
-                    .group_by(log.customer_id, log.action)
-                )
-                for customer_id, name, everything, before in rows:
-                    counted[customer_id, name] = Touches(int(before), int(everything) - int(before))
-        return counted
+    def allowance(self, connection: Connection, now: datetime) -> Allowance:
+        """What the limits over all customers leave."""
+        return Allowance.read(connection, self.policy.actions, self.policy.limits, now)
 
     def suggest(self, connection: Connection, scores: Sequence[CustomerScore | Scored], now: datetime) -> list[str]:
-        """The best allowed action for each, without exploration: a suggestion, which nobody logs."""
+        """The best allowed action for each, without exploration: a suggestion, which nobody logs.
+
+        It is meant for a list that is worked through later: quiet hours, and what others on the list take of the limits
+        over all customers, are left to the decision, or to `python -m serving plan`.
+        """
         touches = self.touches(connection, [score.customer_id for score in scores], now)
-        return [self.policy.best(self.context(score, touches)).action for score in scores]
+        remaining = self.allowance(connection, now).remaining()
+        return [
+            self.policy.best(self.context(score, touches, remaining=remaining, effects=effects)).action
+            for score, effects in zip(scores, self.effects(scores), strict=True)
+        ]
+
+    def _levers(self, features: Mapping[str, Any]) -> dict[str, float]:
+        """By action that a lever bears on: the bounded product of its levers."""
+        least, most = self.business.policy.lever_bounds
+        products: dict[str, float] = {}
+        for action in self.actions:
+            factors = [lever.factor for lever in self.levers if lever.weighs(action, features)]
+            if factors:
+                product = 1.0
+                for factor in factors:
+                    product *= factor
+                products[action] = min(max(product, least), most)
+        return products
+
+
+def business_of(generation: Generation) -> Business:
+    """The TOML that a generation was built from, as it was then."""
+    return _business(generation.business_file)
 
 
 @lru_cache(maxsize=4)
@@ -138,34 +265,56 @@ def _business(path: Path) -> Business:
     return Business.load(path)
 
 
-def _version(actions: Sequence[Action], at_stake: str | None) -> str:
-    content = {"actions": [asdict(action) for action in actions], "at_stake": at_stake, "exploration": EXPLORATION}
+def _action(spec: ActionSpec) -> Action:
+    return Action(
+        name=spec.name,
+        channel=spec.channel,
+        cost=spec.cost,
+        prior_effect=spec.prior_effect,
+        consent=spec.consent,
+        cap=None if spec.cap is None else Cap(spec.cap.count, spec.cap.days),
+        minutes=spec.minutes,
+        capacity=None if spec.capacity is None else Cap(spec.capacity.count, spec.capacity.days),
+        other_channels={channel: scope or None for channel, scope in spec.channels.items()},
+    )
+
+
+def _limits(business: Business) -> Limits:
+    policy = business.policy
+    return Limits(
+        cap=None if policy.cap is None else Cap(policy.cap.count, policy.cap.days),
+        budget=None if policy.budget is None else Budget(policy.budget.amount, policy.budget.days),
+        staff=None if policy.staff is None else Budget(policy.staff.minutes, policy.staff.days),
+    )
+
+
+def _version(business: Business, actions: Sequence[Action]) -> str:
+    """What tells one way of deciding from another: all that the TOML says of it."""
+    content = {
+        "actions": [asdict(action) for action in actions],
+        "where": [spec.where for spec in business.actions],
+        "at_stake": None if business.value is None else business.value.at_stake,
+        "levers": [lever.model_dump(mode="json") for lever in business.levers],
+        "policy": business.policy.model_dump(mode="json"),
+    }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _check(at_stake: Expression, generation: Generation) -> None:
-    for name, kind in at_stake.kinds.items():
+def _check(expression: Expression, generation: Generation) -> None:
+    for name, kind in expression.kinds.items():
         if name not in generation.schema:
-            raise ReleaseMismatch(f"{at_stake.where} reads '{name}', which the build {generation.id} does not have.")
+            raise ReleaseMismatch(f"{expression.where} reads '{name}', which the build {generation.id} does not have.")
         if kind is Kind.NUMBER and generation.schema[name].dtype is not DType.FLOAT:
-            raise ReleaseMismatch(f"{at_stake.where} computes with '{name}', which holds words.")
+            raise ReleaseMismatch(f"{expression.where} computes with '{name}', which holds words.")
 
 
-def _consent(value: Any) -> float | None:
+def _holds(condition: Expression, features: Mapping[str, Any]) -> bool | None:
+    value = condition.evaluate(features)
+    return None if value is None else value == 1.0
+
+
+def consent_of(value: Any) -> float | None:
+    """A consent as a feature says it, in figures or in words: 1 given, 0 withdrawn, None not known."""
     if isinstance(value, str):
         return 1.0 if value.strip().lower() in ("1", "true", "yes", "y") else 0.0
     return None if value is None else float(value)
-
-
-def _touches(action: Action, features: Mapping[str, Any], logged: Touches | None) -> int:
-    assert action.cap is not None
-    known = features.get(f"touches_{action.name}_{action.cap.days}d")
-    seen = 0 if known is None or isinstance(known, str) else round(known)
-    if logged is None:
-        return seen
-    return max(seen, logged.before) + logged.since
-
-
-def _portions(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(names), _MOST_NAMES):
-        yield names[start : start + _MOST_NAMES]

@@ -100,7 +100,7 @@ def scored_population(database: Database, release: Release, advance: Callable[[i
     Raises:
         StoreUnavailable: the store does not answer, or lacks customers that the build wrote.
     """
-    playbook = Playbook.of(release.generation)
+    playbook = Playbook.of_release(release)
     for customer_ids in population(release.generation):
         table, places = ScoreTable.as_of_now(release, customer_ids)
         if len(places) < len(customer_ids):

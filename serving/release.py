@@ -15,7 +15,9 @@ from features.schema import FeatureSchema
 from models.bundle import ModelBundle
 from models.explain import Explainer
 from models.health import Scorecard
+from models.policy_bundle import PolicyBundle
 from models.predictor import ChurnPredictor
+from models.recommend import Recommender
 from serving.errors import ReleaseMismatch
 
 DEFAULT_STALE_AFTER = timedelta(days=7)
@@ -53,11 +55,15 @@ class Release:
     """Per column, what the answer says is typical."""
     beside: tuple[str, ...]
     """Per column, how a reason says what is typical."""
+    policy: PolicyBundle | None = None
+    """Learned effects; None while nothing but the TOML's priors says what actions change."""
+    policy_version: str | None = None
+    recommender: Recommender | None = None
 
     @property
     def key(self) -> str:
-        """What tells this release from every other: `generation/model/scorecard`."""
-        return release_key(self.generation.id, self.model_version, self.scorecard.version)
+        """What tells this release from every other: `generation/model/scorecard`, and `/policy` if one was learned."""
+        return release_key(self.generation.id, self.model_version, self.scorecard.version, self.policy_version)
 
     def with_population(self, probabilities: NDArray[np.float64]) -> Release:
         """This release, knowing the current population's churn probabilities (n,), in any order."""
@@ -72,6 +78,8 @@ class Release:
         bundle: ModelBundle,
         *,
         stale_after: timedelta = DEFAULT_STALE_AFTER,
+        policy: PolicyBundle | None = None,
+        policy_version: str | None = None,
     ) -> Release:
         """Make a release ready to answer; its population is empty until `with_population`.
 
@@ -80,7 +88,10 @@ class Release:
             BundleError: the bundle cannot be loaded.
         """
         schema = FeatureSchema.from_json(bundle.schema).select(bundle.feature_names)
-        _check(generation, model_version, bundle, schema)
+        _check(generation, f"Model version {model_version}", bundle.business, schema)
+        if policy is not None:
+            effects = FeatureSchema.from_json(policy.effects.schema).select(policy.effects.feature_names)
+            _check(generation, f"Policy version {policy_version}", policy.business, effects)
         explainer = Explainer(bundle.model_text)
         pillars = tuple(pillar.name for pillar in schema.pillars)
         membership = np.zeros((len(schema), len(pillars)))
@@ -104,6 +115,9 @@ class Release:
             by_name=np.argsort(np.array(schema.names), kind="stable"),
             typical=typical,
             beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
+            policy=policy,
+            policy_version=policy_version,
+            recommender=None if bundle.recommender is None else Recommender.from_bytes(bundle.recommender),
         )
 
 
@@ -120,25 +134,26 @@ def shortest(value: Any) -> float | str | None:
     return float(str(single)) if float(single) == number else number
 
 
-def release_key(generation_id: str, model_version: str, scorecard_version: str) -> str:
+def release_key(
+    generation_id: str, model_version: str, scorecard_version: str, policy_version: str | None = None
+) -> str:
     """The key of a release, before it is loaded."""
-    return f"{generation_id}/{model_version}/{scorecard_version}"
+    key = f"{generation_id}/{model_version}/{scorecard_version}"
+    return key if policy_version is None else f"{key}/{policy_version}"
 
 
-def _check(generation: Generation, model_version: str, bundle: ModelBundle, schema: FeatureSchema) -> None:
-    if bundle.business != generation.business:
-        raise ReleaseMismatch(
-            f"Model version {model_version} is of the business '{bundle.business}', not '{generation.business}'."
-        )
+def _check(generation: Generation, what: str, business: str, schema: FeatureSchema) -> None:
+    if business != generation.business:
+        raise ReleaseMismatch(f"{what} is of the business '{business}', not '{generation.business}'.")
     for feature in schema:
         if feature.name not in generation.schema:
             raise ReleaseMismatch(
-                f"Model version {model_version} reads the feature '{feature.name}', which the build {generation.id} does "
+                f"{what} reads the feature '{feature.name}', which the build {generation.id} does "
                 "not have: train and promote a model on this build."
             )
         built = generation.schema[feature.name]
         if built.dtype is not feature.dtype:
             raise ReleaseMismatch(
-                f"Model version {model_version} reads '{feature.name}' as {feature.dtype.value}, but the build "
+                f"{what} reads '{feature.name}' as {feature.dtype.value}, but the build "
                 f"{generation.id} has it as {built.dtype.value}: train and promote a model on this build."
             )

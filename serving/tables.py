@@ -1,4 +1,4 @@
-"""The tables of the service's own database: keys, current scores, decisions."""
+"""The tables of the service's own database: keys, current scores, decisions, experiments."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     Dialect,
     Float,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -19,6 +20,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
+    text,
 )
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.types import TypeDecorator
@@ -139,7 +142,21 @@ decisions = Table(
     Column("reward", Float(53)),
     Column("executed", Boolean(create_constraint=False)),
     Column("outcome_at", UtcTime),
+    Column("cost", Float(53), nullable=False, server_default="0"),
+    Column("minutes", Float(53), nullable=False, server_default="0"),
+    Column("holdout", Boolean(create_constraint=False), nullable=False, server_default=false()),
     Index(None, "customer_id", "decided_at"),
+)
+# What limits over all customers are counted from: all that is asked for stands in the index itself.
+Index(
+    "ix_decisions_touches",
+    decisions.c.decided_at,
+    decisions.c.action,
+    decisions.c.executed,
+    decisions.c.cost,
+    decisions.c.minutes,
+    sqlite_where=text("action <> 'no_action'"),
+    postgresql_where=text("action <> 'no_action'"),
 )
 
 idempotency_keys = Table(
@@ -152,12 +169,39 @@ idempotency_keys = Table(
     Column("created_at", UtcTime, nullable=False, index=True),
 )
 
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("name", String(60), primary_key=True),
+    Column("specification", JSON, nullable=False),
+    Column("start_at", UtcTime, nullable=False),
+    Column("end_at", UtcTime, nullable=False, index=True),
+    Column("created_at", UtcTime, nullable=False),
+    Column("created_by", String(200), nullable=False),
+)
+
+# One row per customer who met an experiment, with the outcome that came of it.
+exposures = Table(
+    "exposures",
+    metadata,
+    Column("experiment", String(60), ForeignKey("experiments.name", name="fk_exposures_experiment"), primary_key=True),
+    Column("customer_id", Text, primary_key=True),
+    Column("arm", String(60), nullable=False),
+    Column("exposed_at", UtcTime, nullable=False),
+    Column("decision_id", String(40), index=True),
+    Column("pre_period", Float(53)),
+    Column("outcome", Float(53)),
+    Column("outcome_at", UtcTime),
+)
+
 __all__ = [
     "UtcTime",
     "api_keys",
     "current_scores",
     "database_secrets",
     "decisions",
+    "experiments",
+    "exposures",
     "idempotency_keys",
     "metadata",
     "score_release",

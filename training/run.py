@@ -32,6 +32,7 @@ from training.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, m
 from training.learn import FittedModel, Tested, fit_and_test
 from training.plots import MOST_ROWS, plot_calibration, plot_shap_summary
 from training.prepare import Prepared, current_generation, prepare
+from training.recommend import learned_recommender
 from training.report import RunReport
 from training.split import SEED
 from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, RunArtifacts, TrackedRun, Tracker, environment_tags
@@ -78,6 +79,9 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
             **quality_gates(evaluation, time_split=prepared.split.is_time),
         }
         advance()
+    with progress.step("Learning what customers buy") as advance:
+        recommender = learned_recommender(generation)
+        advance()
     bundle = ModelBundle(
         business=business.name,
         horizon_days=generation.horizon_days,
@@ -94,6 +98,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         gates=gates,
         data_fingerprint=generation.fingerprint,
         trained_at=datetime.now(UTC),
+        recommender=recommender,
     )
     with progress.step("Tracking the run") as advance:
         tags = environment_tags()

@@ -91,7 +91,7 @@ def _events(generation: Generation) -> pd.DataFrame:
             "json_extract_string(properties, '$.decision_id') AS decision_id, "
             "TRY_CAST(json_extract_string(properties, '$.pscore') AS DOUBLE) AS pscore "
             "FROM read_parquet(?) ORDER BY occurred_at",
-            [str(generation.events_file)],
+            [generation.events_files],
         ).df()
     frame["occurred_at"] = frame["occurred_at"].dt.tz_convert("UTC").astype("datetime64[us, UTC]")
     return frame

@@ -62,7 +62,8 @@ def read_trial(business: Business) -> DecisionLog:
             ]
         )
         table = connection.sql(f"SELECT {selected} FROM {relation.sql} ORDER BY {source.ROW}").to_arrow_table()
-        fingerprint = source.fingerprint(relation.files, lambda *_: None)
+        digests = source.digests(relation.files, lambda *_: None, {})
+        fingerprint = source.fingerprint(relation.files, digests)
     names: list[str | None] = table["action"].to_pylist()
     counts = Counter(name for name in names if name is not None)
     nothing = spec.no_action.strip()

@@ -107,14 +107,29 @@ def touches(days: float | None = None) -> Events:
 def _caps(name: str, evidence: Evidence) -> list[Feature]:
     # Decisions read from these what a cap still allows, even before the first touch; a model that used them would
     # learn from our own policy.
-    return [
+    windows = [] if evidence.overall_days is None else [evidence.overall_days]
+    overall = [
         Feature(
-            name=f"touches_{cap.action}_{cap.days}d",
+            name=f"contacts_{days}d",
             pillar=name,
             unit="count",
-            sentence=f"{{value}} time{{s}} {cap.action} in the last {cap.days} days",
+            sentence=f"{{value}} touch{{es}} by us in the last {days} days, by whatever action",
             predictive=False,
-            expression=count(Events(("touch",), cap.days, "action", equals=cap.action)),
+            expression=count(touches(days)),
         )
-        for cap in evidence.caps
+        for days in windows
+    ]
+    return [
+        *overall,
+        *(
+            Feature(
+                name=f"touches_{cap.action}_{cap.days}d",
+                pillar=name,
+                unit="count",
+                sentence=f"{{value}} time{{s}} {cap.action} in the last {cap.days} days",
+                predictive=False,
+                expression=count(Events(("touch",), cap.days, "action", equals=cap.action)),
+            )
+            for cap in evidence.caps
+        ),
     ]

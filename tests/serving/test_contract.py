@@ -24,7 +24,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-BEYOND_SCHEMAS = ("#invalid-cursor", "#unknown-action")
+BEYOND_SCHEMAS = ("#invalid-cursor", "#unknown-action", "#invalid-experiment")
+EXPERIMENT = "fuzzed"
 DOCUMENTED_ANYWAY = {405}
 """Of a method that the document does not have, so that it can document nothing for it."""
 
@@ -32,6 +33,9 @@ DOCUMENTED_ANYWAY = {405}
 GENERATE = settings(
     deadline=None, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
+
+
+ARMS = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}]
 
 
 @dataclass(slots=True)
@@ -73,7 +77,11 @@ def with_real_ids(case: Any, ids: list[str], decisions: list[str], draw: float, 
         parameters["customer_id"] = customer
     if isinstance(parameters.get("decision_id"), str):
         parameters["decision_id"] = decision
+    if isinstance(parameters.get("name"), str):
+        parameters["name"] = EXPERIMENT
     if isinstance(case.body, dict):
+        if isinstance(case.body.get("arms"), list):
+            case.body |= {"name": f"fuzzed-{pick}", "arms": ARMS, "start": "2020-01-01T00:00:00Z"}
         if isinstance(case.body.get("customer_id"), str):
             case.body["customer_id"] = customer
         listed = case.body.get("customer_ids")
@@ -92,6 +100,11 @@ def fuzz(running: Running, shop: Shop, examples: int) -> Tally:
         answer = httpx.post(f"{running.url}/v1/decisions", json={"customer_id": customer_id}, headers=headers)
         assert answer.status_code == 200, answer.text
         decisions.append(answer.json()["decision_id"])
+    experiment = {"name": EXPERIMENT, "arms": ARMS, "start": "2020-01-01T00:00:00Z", "end": "2999-01-01T00:00:00Z"}
+    assert httpx.post(f"{running.url}/v1/experiments", json=experiment, headers=headers).status_code in (201, 409)
+    for customer_id in ids[:40]:
+        path = f"{running.url}/v1/experiments/{EXPERIMENT}/assignments"
+        assert httpx.post(path, json={"customer_id": customer_id}, headers=headers).status_code == 200
     schema: Any = schemathesis.openapi.from_url(f"{running.url}/openapi.json")
     tally = Tally()
     for result in schema.get_all_operations():

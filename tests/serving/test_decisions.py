@@ -23,12 +23,13 @@ from serving.database import Database
 from serving.decisions import DecisionService, LoggedDecision
 from serving.errors import IdempotencyConflict, OutcomeConflict, UnknownAction, UnknownDecision
 from serving.keys import Principal, Role
-from serving.playbook import Playbook, Touches
+from serving.playbook import Playbook
 from serving.release import Release
 from serving.rows import score_as_of_now
 from serving.scorer import CustomerScore, Explain, Scorer
 from serving.settings import Settings
 from serving.tables import decisions, idempotency_keys
+from serving.touches import Touches
 
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
@@ -409,7 +410,8 @@ def test_decide_over_http(client: httpx.Client) -> None:
     body = answer.json()
     assert list(body) == [
         "decision_id", "customer_id", "action", "channel", "pscore", "uplift", "uplift_interval", "value_at_stake", "cost",
-        "expected_gain", "alternatives", "policy_version", "model_version", "decided_at", "degraded",
+        "expected_gain", "alternatives", "policy_version", "model_version", "decided_at", "degraded", "lacked", "factors",
+        "holdout", "experiment", "item", "hour",
     ]  # fmt: skip
     assert body["decided_at"].endswith("Z")
     outcome = f"/v1/decisions/{body['decision_id']}/outcome"

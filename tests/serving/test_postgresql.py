@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select, text
 
+from features.business import Business
 from features.errors import UnknownCustomer
 from serving.champion import ReleaseSource
 from serving.current import CurrentScores, DeletedCustomer
 from serving.database import Database
-from serving.decisions import DecisionService
+from serving.decisions import DecisionService, LoggedDecision
 from serving.errors import DatabaseUnavailable, IdempotencyConflict, KeyNameTaken, OutcomeConflict
+from serving.experiment_report import programme, report
+from serving.experiments import ArmSpec, Experiment, Experiments
 from serving.keys import ApiKeys, Principal, Role
 from serving.rows import BatchRow
 from serving.scorer import Scorer
-from serving.tables import decisions, metadata
+from serving.tables import decisions, exposures, metadata
 
 from .conftest import Shop
 
@@ -223,7 +226,7 @@ def test_decisions(database: Database, scorer: Scorer) -> None:
     with database.read() as connection:
         kept = connection.execute(select(decisions).where(decisions.c.decision_id == decision.decision_id)).one()
     assert kept.decided_at == datetime.fromisoformat(decision.decided_at)
-    assert kept.answer == {**decision.to_json(), "alternatives": kept.answer["alternatives"], "degraded": []}
+    assert LoggedDecision.from_json(kept.answer) == decision
 
 
 def test_caps_and_keys_hold_at_once(database: Database, scorer: Scorer) -> None:
@@ -250,3 +253,54 @@ def test_a_server_that_went_away_is_unavailable(server: str) -> None:
         database.ping()
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
         database.migrate()
+
+
+LIMITED = """
+[policy]
+exploration = 0.5
+holdout = 0.2
+cap = { count = 2, days = 30 }
+budget = { amount = 80.0, days = 7 }
+"""
+
+
+def test_limits_hold_and_experiments_are_met_when_two_write_at_once(
+    database: Database, scorer: Scorer, tmp_path: Path
+) -> None:
+    toml = (scorer.release.generation.path / "business.toml").read_text()
+    (tmp_path / "business.toml").write_text(toml + LIMITED)
+    limited = Scorer(replace(scorer.release, generation=replace(scorer.release.generation, path=tmp_path)))
+    now = datetime.now(UTC)
+    spec = Experiment(
+        "arms", (ArmSpec("a", 0.5), ArmSpec("b", 0.5, "random")), now - timedelta(days=1), now + timedelta(days=1)
+    )
+    Experiments(database).create(spec, Principal("boss", Role.ADMIN))
+    ids = [f"C{number:05d}" for number in range(1, 31)]
+
+    def work() -> None:
+        service = DecisionService(database)
+        for start in range(0, 90, 15):
+            service.decide_many(limited, (ids * 3)[start : start + 15], CRM)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as connection:
+        rows = connection.execute(select(decisions)).all()
+        met = connection.execute(select(exposures)).all()
+    assert len(rows) == 180
+    assert 72 < sum(row.cost for row in rows) <= 80.0
+    touched = Counter(row.customer_id for row in rows if row.action != "no_action")
+    assert max(touched.values()) <= 2
+    assert {row.customer_id for row in met} == {row.customer_id for row in rows if not row.holdout}
+    for row in rows[:40]:
+        DecisionService(database).record_outcome(row.decision_id, 1.0, executed=True)
+    business = Business.load(tmp_path / "business.toml")
+    earned = programme(database, business)
+    assert earned.customers == 30
+    assert earned.cost == pytest.approx(sum(row.cost for row in rows[:40]))
+    kept = replace(business, policy=business.policy.model_copy(update={"reward": "retained"}))
+    assert programme(database, kept).comparison.estimate != earned.comparison.estimate
+    assert sum(arm.outcomes for arm in report(database, spec, now).arms) > 0
