@@ -11,21 +11,28 @@ from features.errors import ConfigError, IngestError
 
 DAY = timedelta(days=1)
 COMPARISON = timedelta(days=30)
+WEEK = timedelta(days=7)
+WEEKS = 12
+"""How many weeks before now are described beside now, for trends."""
 HISTORY = timedelta(days=60)
 """A regular cutoff has at least this much history behind it, where the data is long enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """When customers are described: `cutoffs` for training, `as_of` for now, `before` for comparison; all UTC."""
+    """When customers are described: `cutoffs` for training, `as_of` for now, `before` for comparison, `weeks` for trends.
+
+    All are UTC; `weeks` are kept in files of their own, which neither training nor Feast reads.
+    """
 
     as_of: datetime
     before: datetime | None
     cutoffs: tuple[datetime, ...]
+    weeks: tuple[datetime, ...] = ()
 
     @property
     def all(self) -> tuple[datetime, ...]:
-        """Each moment once, oldest first."""
+        """Each moment but those of `weeks`, once, oldest first."""
         return tuple(sorted({*self.cutoffs, self.as_of, *([self.before] if self.before else [])}))
 
 
@@ -68,6 +75,7 @@ def moments_of_events(business: Business, first_event: datetime, last_event: dat
         as_of=as_of,
         before=before if before > first_event else None,
         cutoffs=tuple(sorted({*cutoffs, *tests})),
+        weeks=tuple(week for ago in range(WEEKS, 0, -1) if (week := as_of - ago * WEEK) > first_event),
     )
 
 

@@ -115,6 +115,10 @@ class Generation:
         """The pillar's features at all moments."""
         return self.path / "snapshots" / f"{pillar}.parquet"
 
+    def weeks_file(self, pillar: str) -> Path:
+        """The pillar's features of each of the last weeks, one row group a week; absent for tables and young logs."""
+        return self.path / "weeks" / f"{pillar}.parquet"
+
     @staticmethod
     def project_name(business: str, generation_id: str) -> str:
         """Feast's name for a generation's project, which no other generation of any business shares."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import ibis
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.business import Business, TableData
@@ -200,23 +202,32 @@ def pillar_features(log: EventLog, people: Any, pillar: Pillar) -> Any:
 def build_snapshots(
     log: EventLog, schema: FeatureSchema, moments: Moments, path: Path, left_by: str, progress: Progress
 ) -> int:
-    """Write snapshots/<pillar>.parquet for all moments.
+    """Write snapshots/<pillar>.parquet for all moments, and weeks/<pillar>.parquet for the weeks that trends are of.
 
     Returns:
         How many customers the current snapshot has.
     """
-    folder = path / "snapshots"
-    folder.mkdir(exist_ok=True)
+    kept = set(moments.all)
+    weeks = set(moments.weeks)
+    described = tuple(sorted(kept | weeks))
     stored_as = schema.stored_as
-    people = log.connection.create_table("people", population(log, moments.all, left_by))
-    done, total = 0, len(schema.pillars) * len(moments.all)
+    people = log.connection.create_table("people", population(log, described, left_by))
+    done, total = 0, len(schema.pillars) * len(described)
     progress(TASK, 0.0)
     for pillar in schema.pillars:
-        with _Writer(folder / f"{pillar.name}.parquet", pillar, stored_as) as writer:
-            for chunk in _chunks(moments.all, log.rows):
+        with contextlib.ExitStack() as stack:
+            writers = {
+                folder: stack.enter_context(_Writer(_file(path, folder, pillar), pillar, stored_as))
+                for folder, wanted in (("snapshots", kept), ("weeks", weeks))
+                if wanted
+            }
+            for chunk in _chunks(described, log.rows):
                 theirs = people.filter(people.cutoff.isin([_epoch_us(cutoff) for cutoff in chunk]))
                 table = pillar_features(log, theirs, pillar).order_by("cutoff", "customer_id").to_pyarrow()
-                writer.write(table)
+                if kept.intersection(chunk):
+                    writers["snapshots"].write(_of(table, kept.intersection(chunk)))
+                for week in sorted(weeks.intersection(chunk)):
+                    writers["weeks"].write(_of(table, {week}))
                 done += len(chunk)
                 progress(TASK, done / total)
     return int(people.filter(people.cutoff == _epoch_us(moments.as_of)).count().execute())
@@ -232,6 +243,17 @@ def build_table_snapshot(schema: FeatureSchema, as_of: datetime, path: Path) -> 
         with _Writer(folder / f"{pillar.name}.parquet", pillar, schema.stored_as) as writer:
             writer.write(table)
     return int(table.num_rows)
+
+
+def _file(path: Path, folder: str, pillar: Pillar) -> Path:
+    (path / folder).mkdir(exist_ok=True)
+    return path / folder / f"{pillar.name}.parquet"
+
+
+def _of(table: pa.Table, moments: Collection[datetime]) -> pa.Table:
+    """The rows of some moments."""
+    wanted = pa.array([_epoch_us(moment) for moment in sorted(moments)], pa.int64())
+    return table.filter(pc.is_in(table.column("cutoff").cast(pa.int64()), wanted))
 
 
 class _Writer:

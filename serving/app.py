@@ -19,7 +19,7 @@ from starlette.routing import Match
 from features.errors import FeaturesError
 from models.errors import ModelsError
 from serving import openapi
-from serving.auth import RateLimiter
+from serving.auth import RateLimiter, is_page
 from serving.champion import Follower, ReleaseSource
 from serving.current import CurrentScores
 from serving.database import Database
@@ -34,6 +34,7 @@ from serving.routes import decisions, models, operations, scores
 from serving.settings import Settings
 from serving.shedding import Shedder
 from serving.state import State
+from serving.web import assets, customer_pages, pages, rendering, team_pages
 
 _log = structlog.get_logger(__name__)
 _PATIENCE = 2.0
@@ -53,6 +54,8 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[Middleware(Gate), Middleware(DirectScore, route=scores.ONE)],
     )
     for router in (scores.router, decisions.router, models.router, operations.router):
+        app.include_router(router)
+    for router in (assets.router, pages.router, customer_pages.router, team_pages.router):
         app.include_router(router)
     for kind in (ServingError, FeaturesError, ModelsError, SQLAlchemyError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer_problem)
@@ -105,6 +108,8 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
         _log.error("request failed", exc_info=error)
     elif detail.problem.status >= 500:
         _log.warning("request refused", problem=detail.problem.slug, reason=str(error))
+    if is_page(request.url.path) and rendering.wants_page(request):
+        return rendering.error_page(request, error, detail)
     return ProblemResponse(detail)
 
 
