@@ -153,11 +153,12 @@ accounts = Table(
     Column("reason_feature", Text),
     Column("action", String(200), nullable=False),
     Column("searched", Text, nullable=False),
-    Index(None, "edition", "value_at_risk"),
-    Index(None, "edition", "owner", "value_at_risk"),
-    Index(None, "edition", "score"),
-    Index(None, "edition", "name"),
-    # Covers counting and summing by any filter, so that neither reads the wide rows.
+    # Each holds all of an order, so that a page deep in it is found without reading the wide rows before it.
+    Index(None, "edition", "value_at_risk", "customer_id"),
+    Index(None, "edition", "owner", "value_at_risk", "customer_id"),
+    Index(None, "edition", "score", "customer_id"),
+    Index(None, "edition", "name", "customer_id"),
+    # Covers counting, summing and searching by any filter.
     Index(
         "ix_accounts_filters",
         "edition",
@@ -167,6 +168,7 @@ accounts = Table(
         "reason_feature",
         "band_before",
         "value_at_risk",
+        "customer_id",
         "searched",
     ),
 )

@@ -94,7 +94,7 @@ def portfolio(look: LookDep, request: Request) -> HTMLResponse:
         filters=filters,
         overview=look.portfolio.overview(look.connection, look.edition, look.viewer),
         found=look.portfolio.page(look.connection, look.edition, look.viewer, filters),
-        sorts={name: label for name, (label, _) in SORTS.items()},
+        sorts={name: sort.label for name, sort in SORTS.items()},
         subjects=look.edition.figures["subjects"],
         nobody=NOBODY,
     )

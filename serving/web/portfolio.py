@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, literal, or_, select
 
 from models.health import Band
 from serving.database import Database
@@ -20,13 +20,36 @@ from serving.web.sessions import Viewer
 PAGE_ROWS = 50
 NOBODY = "(none)"
 """How a filter says "without an owner" or "without a segment"."""
-SORTS: Mapping[str, tuple[str, ColumnElement[Any]]] = {
-    "risk": ("Value at risk", accounts.c.value_at_risk.desc()),
-    "health": ("Lowest health", accounts.c.score.asc()),
-    "change": ("Fell most since last week", accounts.c.change.asc().nulls_last()),
-    "value": ("Largest value", accounts.c.value_at_stake.desc().nulls_last()),
-    "name": ("Name", accounts.c.name.asc()),
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """An order of accounts; ties are broken in the same direction, as an index that is read backwards has them."""
+
+    label: str
+    column: Column[Any]
+    falling: bool = False
+    has_index: bool = False
+
+    def order(self, *, by_index: bool) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+        """The order; with `by_index` false, one that no index offers, so that the filters choose the way."""
+        # A sum is no column of an index, in SQLite as in PostgreSQL.
+        first = self.column if by_index or not self.has_index else self.column + literal(0.0)
+        ordered = first.desc() if self.falling else first.asc()
+        # Where there are no nulls, a word about them would keep PostgreSQL from reading its index backwards.
+        ordered = ordered.nulls_last() if self.column.nullable else ordered
+        return ordered, accounts.c.customer_id.desc() if self.falling else accounts.c.customer_id.asc()
+
+
+SORTS: Mapping[str, Sort] = {
+    "risk": Sort("Value at risk", accounts.c.value_at_risk, falling=True, has_index=True),
+    "health": Sort("Lowest health", accounts.c.score, has_index=True),
+    "change": Sort("Fell most since last week", accounts.c.change),
+    "value": Sort("Largest value", accounts.c.value_at_stake, falling=True),
+    "name": Sort("Name", accounts.c.name),
 }
+_SPARSE = 0.05
+"""A search that finds less than this share reads what it finds, and not the list from the top."""
 _LONGEST_SEARCH = 200
 _REMEMBERED = 256
 
@@ -161,14 +184,21 @@ class Portfolio:
             total = self.overview(connection, edition, viewer).total
         pages = max(1, -(-total // PAGE_ROWS))
         number = min(filters.page, pages)
-        rows = connection.execute(
-            select(accounts)
+        everybody = self.overview(connection, edition, viewer).total
+        order = SORTS[filters.sort].order(by_index=total >= _SPARSE * everybody)
+        ids = connection.scalars(
+            select(accounts.c.customer_id)
             .where(condition)
-            .order_by(SORTS[filters.sort][1], accounts.c.customer_id)
+            .order_by(*order)
             .limit(PAGE_ROWS)
             .offset((number - 1) * PAGE_ROWS)
         ).all()
-        return AccountsPage(rows, marks(connection, [row.customer_id for row in rows]), total, pages, number)
+        found = connection.execute(
+            select(accounts).where(accounts.c.edition == edition.number, accounts.c.customer_id.in_(ids))
+        )
+        by_id = {row.customer_id: row for row in found}
+        rows = [by_id[customer_id] for customer_id in ids]
+        return AccountsPage(rows, marks(connection, ids), total, pages, number)
 
     def everything(
         self, connection: Connection, edition: Edition, viewer: Viewer, filters: Filters
@@ -178,7 +208,7 @@ class Portfolio:
             connection.execution_options(yield_per=1000).execute(
                 select(accounts)
                 .where(_with(filters, edition, viewer))
-                .order_by(SORTS[filters.sort][1], accounts.c.customer_id)
+                .order_by(*SORTS[filters.sort].order(by_index=True))
             )
         )
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.schema import DType, Feature
+from models.calibration import expit
 from serving.release import Release, shortest
 from serving.scorer import CustomerScore
-from serving.web.edition import QUANTILES
 
 PILLARS = ("adoption", "engagement", "sentiment", "support", "commercial")
 """Whose figures people can act on; how long a customer has been one, they can't."""
@@ -74,7 +74,7 @@ def path_to_green(
 
     Args:
         row: (d,) the customer's features as the model reads them.
-        quantiles: of the numeric features, at `QUANTILES`.
+        quantiles: of the numeric features, at `edition.QUANTILES`.
     """
     moves = _moves(release, row, quantiles)
     columns = {feature.name: column for column, feature in enumerate(release.schema)}
@@ -102,7 +102,7 @@ def path_to_green(
         if beam[0].score < best.score + _LEAST_GAIN:
             break
         best = beam[0]
-    return _told(release, score, row, best) if best.moves else None
+    return _told(release, row, best) if best.moves else None
 
 
 def _moves(release: Release, row: NDArray[np.float32], quantiles: Mapping[str, Sequence[float]]) -> list[_Move]:
@@ -181,7 +181,7 @@ def _scores(release: Release, rows: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.clip(release.base + points.sum(axis=1), 0.0, 100.0))
 
 
-def _told(release: Release, score: CustomerScore, row: NDArray[np.float32], plan: _Plan) -> Path:
+def _told(release: Release, row: NDArray[np.float32], plan: _Plan) -> Path:
     steps = []
     for move in plan.moves:
         feature = release.schema.features[move.column]
@@ -193,10 +193,6 @@ def _told(release: Release, score: CustomerScore, row: NDArray[np.float32], plan
                 text=feature.say(shortest(float(np.float32(move.value)))),
             )
         )
-    odds = np.exp((score.score - plan.score) / release.scorecard.scale)
-    before = score.probability / max(1e-12, 1.0 - score.probability)
-    probability = float(before * odds / (1.0 + before * odds))
+    contributions = release.explainer.contributions(plan.row[np.newaxis, :])
+    probability = float(expit(release.bundle.calibration.log_odds(contributions.sum(axis=1)))[0])
     return Path(tuple(steps), plan.score, probability, plan.score >= release.scorecard.green)
-
-
-__all__ = ["MOST_CHANGES", "QUANTILES", "Path", "Step", "path_to_green"]

@@ -98,10 +98,21 @@ def _editions() -> None:
         sa.Column("searched", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("edition", "customer_id", name="pk_accounts"),
     )
-    for columns in (("value_at_risk",), ("owner", "value_at_risk"), ("score",), ("name",)):
-        op.create_index(f"ix_accounts_edition_{'_'.join(columns)}", "accounts", ["edition", *columns])
+    for columns in (["value_at_risk"], ["owner", "value_at_risk"], ["score"], ["name"]):
+        order = ["edition", *columns, "customer_id"]
+        op.create_index(f"ix_accounts_{'_'.join(order)}", "accounts", order)
     op.create_index(
         "ix_accounts_filters",
         "accounts",
-        ["edition", "owner", "band", "segment", "reason_feature", "band_before", "value_at_risk", "searched"],
+        [
+            "edition",
+            "owner",
+            "band",
+            "segment",
+            "reason_feature",
+            "band_before",
+            "value_at_risk",
+            "customer_id",
+            "searched",
+        ],
     )

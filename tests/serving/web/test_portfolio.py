@@ -77,7 +77,7 @@ def test_an_edition_says_of_everybody_what_the_scorer_says(written: Accounts, of
 
 def test_the_list_is_filtered_sorted_and_counted(sign_in: SignIn, written: Accounts) -> None:
     client = sign_in("admin")
-    rows = sorted(written.values(), key=lambda row: (-row.value_at_risk, row.customer_id))
+    rows = sorted(written.values(), key=lambda row: (row.value_at_risk, row.customer_id), reverse=True)
     assert [name.replace("&lt;", "<").replace("&gt;", ">") for name in shown(client.get("/portfolio").text)] == [
         row.name for row in rows[:50]
     ]
