@@ -35,6 +35,7 @@ from serving.settings import Settings
 from serving.shedding import Shedder
 from serving.state import State
 from serving.web import assets, customer_pages, pages, rendering, team_pages
+from serving.web.keeper import Keeper
 
 _log = structlog.get_logger(__name__)
 _PATIENCE = 2.0
@@ -80,6 +81,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     metrics = Metrics()
     source = ReleaseSource(settings)
     follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
+    keeper = Keeper(database, follower, settings.poll_seconds)
     app.state.keepwell = State(
         settings=settings,
         database=database,
@@ -92,9 +94,11 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
+    keeper.start()
     try:
         yield
     finally:
+        keeper.stop()
         follower.stop()
         database.close()
 

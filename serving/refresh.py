@@ -20,7 +20,7 @@ from serving.release import Release
 from serving.rows import BatchRow
 from serving.score_table import ScoreTable
 from serving.settings import Settings
-from serving.web.edition import Editions
+from serving.web.keeper import keep
 
 _CHUNK = 4096
 
@@ -33,7 +33,7 @@ class Superseded(NoRelease):
 
 
 def bring_up_to_date(current: CurrentScores, source: ReleaseSource, release: Release) -> Release:
-    """Make the table of current scores, and what the pages show, that of `release`; give the release with its population.
+    """Make the table of current scores that of `release` if it is not; give the release with its population.
 
     One process of a home does it at a time; the others wait, and find it done.
 
@@ -48,9 +48,6 @@ def bring_up_to_date(current: CurrentScores, source: ReleaseSource, release: Rel
             total = sum(len(ids) for ids in population(release.generation))
             with progress("Scoring customers", total) as bar:
                 current.rewrite(release.key, scored_population(current.database, release, bar.advance))
-        editions = Editions(current.database)
-        if not editions.is_current(release.key):
-            editions.write(release)
         probabilities = current.probabilities(release.key)
     if probabilities is None:
         raise Superseded
@@ -78,6 +75,7 @@ def refresh(settings: Settings) -> str:
             except Superseded:
                 candidate = source.newest()
                 continue
+            keep(database, release)
             return f"{release.population.size:,} current scores, by model version {release.model_version}."
         return "The current scores are up to date."
     finally:

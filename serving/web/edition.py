@@ -51,6 +51,11 @@ class Edition:
     completed_at: datetime
     figures: Mapping[str, Any]
 
+    @property
+    def generation(self) -> str:
+        """The id of its build, which sorts by time."""
+        return self.release.partition("/")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class _Person:
@@ -152,10 +157,14 @@ class Editions:
         for start in range(0, len(found), _CHUNK):
             chunk = found[start : start + _CHUNK]
             read = release.store.read([row.customer_id for row in chunk])
+            unknown = set(read.unknown)
             points, probability = _explained(release, read.matrix(release.schema, release.bundle.categories))
             score = np.clip(release.base + points.sum(axis=1), 0.0, 100.0)
             rows = []
             for position, (customer_id, action) in enumerate(chunk):
+                if customer_id in unknown:
+                    # The scores have gone on to the next build, which gets an edition of its own.
+                    continue
                 band = release.scorecard.band(float(score[position]))
                 column = top_reason(points[position], band)
                 feature = release.schema.features[column]

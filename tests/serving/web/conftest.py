@@ -24,8 +24,9 @@ from features.home import Home
 from features.schema import DType
 from serving.database import Database
 from serving.keys import ApiKeys, Role
+from serving.web.edition import Editions
 
-from ..conftest import NEWCOMER, SCHEMA, Running, Shop, customer_ids, make_columns, serving, settings_of
+from ..conftest import NEWCOMER, SCHEMA, Running, Shop, customer_ids, make_columns, serving, settings_of, wait_for
 
 SCRIPT = "<script>alert(1)</script>"
 SCRIPTED = "C00002"
@@ -169,8 +170,9 @@ def office(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Office:
 
 @pytest.fixture(scope="session")
 def pages(office: Office) -> Iterator[Running]:
-    """The office being served."""
+    """The office being served, pages and all."""
     with serving(office.shop.settings) as running:
+        wait_for_pages(office.shop.settings.database)
         yield running
 
 
@@ -179,6 +181,18 @@ def database(office: Office) -> Iterator[Database]:
     opened = Database(office.shop.settings.database)
     yield opened
     opened.close()
+
+
+def wait_for_pages(url: str) -> None:
+    """Wait until an edition stands, which the server writes aside."""
+    database = Database(url)
+
+    def stands() -> bool:
+        with database.read() as connection:
+            return Editions(database).newest(connection) is not None
+
+    wait_for(stands)
+    database.close()
 
 
 SignIn = Callable[[str], httpx.Client]

@@ -23,7 +23,7 @@ from serving.web.portfolio import Filters
 from serving.web.snapshots import population_at, trend_moments
 
 from ..conftest import NEWCOMER, Shop, customer_ids, serving, settings_of
-from .conftest import FORMULA, FORMULAIC, Office, SignIn, owner_of
+from .conftest import FORMULA, FORMULAIC, Office, SignIn, owner_of, wait_for_pages
 
 Accounts = dict[str, "Row[tuple[object, ...]]"]
 
@@ -185,6 +185,7 @@ def crowd(office: Office, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     key = ApiKeys(database).add("team-3", Role.MANAGER)
     admin = ApiKeys(database).add("admin", Role.ADMIN)
     with serving(settings) as running:
+        wait_for_pages(settings.database)
         _fill(database, 100_000)
         database.close()
         yield running.url, f"{admin} {key}"
