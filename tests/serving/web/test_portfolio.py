@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import httpx
 import numpy as np
 import pytest
-from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from serving.champion import ReleaseSource
 from serving.database import Database
@@ -19,6 +19,7 @@ from serving.keys import ApiKeys, Role
 from serving.scorer import CustomerScore, Scorer
 from serving.tables import accounts, editions
 from serving.web.edition import FORMAT, Editions
+from serving.web.keeper import keep
 from serving.web.portfolio import Filters
 from serving.web.snapshots import population_at, trend_moments
 
@@ -172,6 +173,10 @@ def test_a_new_edition_replaces_the_old_and_what_a_kill_left(office: Office, sho
         newest = made.newest(connection)
     assert newest is not None
     assert newest.release == f"{release.key} {FORMAT}"
+    assert not keep(database, release), "it stands"
+    with database.begin() as connection:
+        connection.execute(update(editions).values(release=f"29990101T000000000000Z/1/1 {FORMAT}"))
+    assert not keep(Database(shop.settings.database), release), "an older build never replaces a newer one"
     database.close()
 
 
