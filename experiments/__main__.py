@@ -76,8 +76,31 @@ def demo() -> None:
     except (FeaturesError, ModelsError, ServingError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"\nAPI key: {secret}\nOnce it serves: {call}\n")
+    pages = f"http://{settings.host}:{settings.port}/"
+    typer.echo(f"\nAPI key: {secret}\nOnce it serves: {call}\nThe pages: {pages} (sign in with the API key)\n")
     walk.serve()
+
+
+@app.command()
+def screenshots(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("serving/web/screenshots"),
+) -> None:
+    """Picture the pages of the demo's business, which must be built, for the README."""
+    from experiments import demo as walk
+    from experiments.screenshots import take
+    from features.errors import FeaturesError
+    from features.generation import Generation
+    from serving.errors import ServingError
+    from serving.settings import Settings
+
+    try:
+        settings = Settings.from_environment()
+        Generation.current(settings.state)
+        for path in take(settings, walk.api_key(settings), out):
+            typer.echo(f"{path.stat().st_size / 1000:6.0f} kB  {path}")
+    except (FeaturesError, ServingError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
 
 
 benchmark = typer.Typer(no_args_is_help=True, help="Speed, side by side with what a user would pick instead.")

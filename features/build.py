@@ -184,7 +184,8 @@ def _kept(schema: FeatureSchema, path: Path, base: Generation | None) -> dict[da
         else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=ledger.added_from)
     )
     moments = {*base.cutoffs, base.as_of, *([base.before] if base.before else [])}
-    return {moment: base.path / "snapshots" for moment in moments if until is None or moment <= until}
+    stood = dict.fromkeys(base.weeks, base.path / "weeks") | dict.fromkeys(moments, base.path / "snapshots")
+    return {moment: folder for moment, folder in stood.items() if until is None or moment <= until}
 
 
 def _materialize(offline: OfflineStore, progress: Progress) -> None:
