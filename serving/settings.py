@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     """The age from which features make an answer `degraded` with `stale_features`."""
     rate_limit: float = Field(default=10000.0, ge=0)
     """Requests per second that one key may make on one worker, in bursts of up to a minute's worth; 0 is no limit."""
-    max_wait_ms: float = Field(default=25.0, ge=0)
-    """How long a request may wait for its turn on one worker before it is refused with a 503; 0 lets all wait."""
+    max_wait_ms: float = Field(default=50.0, ge=0)
+    """Under a load that stays, how long a request may wait for its turn on one worker before a 503; 0 lets all wait."""
     max_waiting: int = Field(default=200, ge=1)
     """Requests that one worker answers at a time, those that wait for a thread among them; more are refused with a 503."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)

@@ -6,13 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable
 
+PATIENCE_SECONDS = 1.0
+"""How long all requests must have waited too long: a new champion that is being loaded is no reason to refuse anybody."""
+
 
 class Shedder:
     """Admits requests as long as they do not wait; it is used from the event loop only.
 
-    The event loop takes all requests that have come, and answers them in turn. Those whose turn comes after `max_wait`
-    seconds have queued for longer than they should, and behind them more have come: they are refused, which costs a
-    fraction of an answer. Of those that wait for a thread, no more than `max_waiting` are let in.
+    The event loop takes all requests that have come, and answers them in turn. Once every such turn has lasted longer than
+    `max_wait` for a second, a queue stands that will not go away: from then on, those whose turn would come after
+    `max_wait` are refused, which costs a fraction of an answer, until a turn is short again. Of those that wait for a
+    thread, no more than `max_waiting` are let in. Source: Nichols and Jacobson (2012), Controlling queue delay.
 
     Args:
         max_wait: seconds; 0 never refuses for it.
@@ -24,6 +28,7 @@ class Shedder:
         self._max_waiting = max_waiting
         self._clock = clock
         self._turn: float | None = None
+        self._late_since: float | None = None
         self._waiting = 0
 
     def enter(self) -> bool:
@@ -33,7 +38,8 @@ class Shedder:
             self._turn = now
             # Runs after all requests that are ready by now.
             asyncio.get_running_loop().call_soon(self._next_turn)
-        if now - self._turn > self._max_wait or self._waiting >= self._max_waiting:
+        is_late = self._late_since is not None and now - self._late_since > PATIENCE_SECONDS
+        if (is_late and now - self._turn > self._max_wait) or self._waiting >= self._max_waiting:
             return False
         self._waiting += 1
         return True
@@ -43,4 +49,9 @@ class Shedder:
         self._waiting -= 1
 
     def _next_turn(self) -> None:
+        assert self._turn is not None
+        if self._clock() - self._turn <= self._max_wait:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = self._turn
         self._turn = None

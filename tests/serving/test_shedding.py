@@ -15,10 +15,10 @@ from serving.shedding import Shedder
 from .conftest import Shop, serving, settings_of
 
 
-def test_those_whose_turn_comes_too_late_are_refused() -> None:
+def test_a_queue_that_stays_is_cut_off_and_one_that_passes_is_not() -> None:
     now = 0.0
 
-    async def run() -> list[bool]:
+    async def run() -> list[list[bool]]:
         nonlocal now
         shedder = Shedder(max_wait=0.025, max_waiting=1000, clock=lambda: now)
 
@@ -30,11 +30,19 @@ def test_those_whose_turn_comes_too_late_are_refused() -> None:
                 shedder.leave()
             return admitted
 
-        first = await asyncio.gather(*(request() for _ in range(10)))
-        again = await asyncio.gather(*(request() for _ in range(2)))
-        return [*first, *again]
+        turns = []
+        for size in (40, 2, 40, 40, 40, 10, 2, 10):
+            turns.append(await asyncio.gather(*(request() for _ in range(size))))
+            await asyncio.sleep(0)
+        return turns
 
-    assert asyncio.run(run()) == [True, True, True, *[False] * 7, True, True]
+    passing, short, first, second, third, cut, few, after = asyncio.run(run())
+    # 0.4 s of a queue pass; after a second of late turns, only those within 25 ms are let in; a short turn ends it.
+    assert all(passing + short + first + second)
+    assert third == [True] * 40 or third.count(False) > 0
+    assert cut == [True] * 3 + [False] * 7
+    assert all(few)
+    assert all(after)
 
 
 def test_only_so_many_are_answered_at_a_time() -> None:
