@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from features import event_files
 from features.answers import write_answers
 from features.business import Business, TableData
 from features.cutoffs import Moments, moments_of_events, moments_of_table
@@ -15,6 +16,7 @@ from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavail
 from features.generation import ANSWERS_FILE, PURCHASES_FILE, Generation, SourceSummary
 from features.home import Home
 from features.ingest import IngestSummary, ingest
+from features.ledger import Ledger
 from features.purchases import write_purchases
 from features.schema import FeatureSchema
 from features.snapshot import EventLog, Progress, build_snapshots, build_table_snapshot, declared_schema, table_schema
@@ -63,7 +65,7 @@ def build(business: Business, home: Home, now: datetime, progress: Progress) -> 
         path.mkdir(parents=True)
         try:
             replaced = _live(home)
-            generation = _describe(business, path, now, online_store, progress)
+            generation = describe(business, path, now, online_store, progress, replaced)
             offline = OfflineStore(generation)
             progress(REGISTERING, 0.0)
             offline.apply()
@@ -90,17 +92,28 @@ def _live(home: Home) -> Generation | None:
         return None
 
 
-def _describe(business: Business, path: Path, now: datetime, online_store: str, progress: Progress) -> Generation:
+def describe(
+    business: Business,
+    path: Path,
+    now: datetime,
+    online_store: str,
+    progress: Progress,
+    base: Generation | None = None,
+) -> Generation:
+    """Ingest and describe into the directory `path`; what a `base` has already is taken over, and the result is the same.
+
+    The generation is not registered, materialized or written yet.
+    """
     assert business.data is not None
     assert business.churn is not None
-    summary = ingest(business, path, now, progress)
+    summary = ingest(business, path, now, progress, base.path if base else None)
     shutil.copyfile(business.path, path / "business.toml")
     if isinstance(business.data, TableData):
         schema = table_schema(business, path)
         moments = moments_of_table(now)
         customers = build_table_snapshot(schema, moments.as_of, path)
     else:
-        schema, moments, customers = _describe_events(business, summary, path, now, progress)
+        schema, moments, customers = _describe_events(business, summary, path, now, progress, base)
     if not customers:
         raise IngestError(f"{business.path}: nobody is a customer any more at {moments.as_of:%Y-%m-%d}.")
     return Generation(
@@ -130,7 +143,12 @@ def _describe(business: Business, path: Path, now: datetime, online_store: str, 
 
 
 def _describe_events(
-    business: Business, summary: IngestSummary, path: Path, now: datetime, progress: Progress
+    business: Business,
+    summary: IngestSummary,
+    path: Path,
+    now: datetime,
+    progress: Progress,
+    base: Generation | None,
 ) -> tuple[FeatureSchema, Moments, int]:
     assert business.churn is not None
     assert summary.first_event is not None
@@ -139,12 +157,33 @@ def _describe_events(
     with contextlib.closing(EventLog.open(business, path)) as log:
         schema = declared_schema(log)
         left_by = business.churn.event or CANCELLED
-        customers = build_snapshots(log, schema, moments, path, left_by, progress)
+        kept = _kept(schema, path, base)
+        customers = build_snapshots(log, schema, moments, path, left_by, progress, kept)
         if log.evidence.says("purchase", "item"):
-            write_purchases(path / "events.parquet", moments.as_of, path / PURCHASES_FILE)
+            write_purchases(event_files.files(path), moments.as_of, path / PURCHASES_FILE)
         if log.evidence.seen("touch"):
-            write_answers(path / "events.parquet", moments.as_of, business.timezone, path / ANSWERS_FILE)
+            write_answers(event_files.files(path), moments.as_of, business.timezone, path / ANSWERS_FILE)
         return schema, moments, customers
+
+
+def _kept(schema: FeatureSchema, path: Path, base: Generation | None) -> dict[datetime, Path]:
+    """The moments that an earlier generation described as this one would, and where.
+
+    Nothing was added to its log that is visible at them, its features are the same, of the same customers' file.
+    """
+    ledger = Ledger.load(path)
+    former = None if base is None else Ledger.load(base.path)
+    if base is None or ledger is None or former is None or ledger.base != base.id:
+        return {}
+    if former.customers != ledger.customers or schema.to_json() != base.schema.to_json():
+        return {}
+    until = (
+        None
+        if ledger.added_from is None
+        else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=ledger.added_from)
+    )
+    moments = {*base.cutoffs, base.as_of, *([base.before] if base.before else [])}
+    return {moment: base.path / "snapshots" for moment in moments if until is None or moment <= until}
 
 
 def _materialize(offline: OfflineStore, progress: Progress) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import duckdb
 
+from features import event_files
 from features.business import Column, CustomersSource, EventsData, EventSource
 from features.cells import Cell, literal, quoted
 from features.columns import number_reasons, profiled, refuse_reserved
 from features.errors import ConfigError
+from features.event_files import CANONICAL
 from features.expression import Expression, Kind
-from features.intake import Intake
+from features.intake import Intake, SourceCount
+from features.ledger import Ledger
 from features.quarantine import Reason
 from features.source import FILE, LINE, Relation
 
@@ -27,17 +33,6 @@ CREATE TABLE duplicates AS SELECT source, {FILE}, {LINE} FROM (
     WHERE {_GOOD}
 ) WHERE occurrence > 1
 """
-_EVENT: Final = (
-    "event_id",
-    "customer_id",
-    "occurred_at",
-    "received_at",
-    "type",
-    "channel",
-    "value",
-    "text",
-    "properties",
-)
 _CUSTOMER: Final = {
     "created_at": "TIMESTAMPTZ",
     "name": "VARCHAR",
@@ -48,36 +43,120 @@ _CUSTOMER: Final = {
 _RESERVED: Final = ("customer_id", *_CUSTOMER, "event_timestamp", "created_timestamp")
 
 
-def read_events(intake: Intake, data: EventsData) -> tuple[datetime, datetime]:
-    """Write events.parquet, sorted by customer and time; the times of the first and the last event, in UTC."""
+class Unlike(Exception):
+    """What was added cannot be put to the log that there is; the whole must be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The log that was built last, at `path`, and the files that each source has beside those that it was made of."""
+
+    path: Path
+    ledger: Ledger
+    added: tuple[tuple[Path, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What became of the events: the first and the last in UTC, and what the ledger keeps of them."""
+
+    first: datetime
+    last: datetime
+    columns: tuple[tuple[tuple[str, str], ...], ...]
+    due: int | None
+    added_from: int | None
+
+
+def read_events(intake: Intake, data: EventsData, base: Base | None = None) -> Read:
+    """Write the event files (see `event_files`); with a `base`, only what was added is read, and the rest taken over.
+
+    Raises:
+        Unlike: the log of `base` is no part of what a reading of everything would write.
+    """
+    columns, opened = _stage(intake, data, base)
+    due = added_from = None
+    months: list[str] = []
+    if opened:
+        due, added_from = _accept(intake, base, opened)
+        months = [month for month, _ in sorted(intake.connection.execute(event_files.months_of("accepted")).fetchall())]
+    intake.refuse_if_useless(range(len(data.events)), "events")
+    whole = sum(count.accepted for count in intake.counts) <= event_files.ONE_FILE
+    touched = [event_files.WHOLE] if whole and months else months
+    if base is not None:
+        former = event_files.names(base.path)
+        if whole != (former == [event_files.WHOLE]):
+            raise Unlike
+        event_files.take_over(base.path, [month for month in former if month not in touched], intake.result)
+        due = min((moment for moment in (due, base.ledger.due) if moment is not None), default=None)
+        kept = literal(str(base.path / "quarantine" / "rejected.parquet"))
+        intake.execute(
+            "Setting bad rows aside",
+            f"INSERT INTO rejected SELECT * FROM read_parquet({kept}) WHERE source < {len(data.events)}",
+        )
+    event_files.write(intake.execute, "accepted", touched, intake.result, None if base is None else base.path)
+    first, last = intake.connection.execute(
+        f"SELECT min(first), max(last) FROM read_parquet({literal(event_files.evidence_files(intake.result))})"
+    ).fetchall()[0]
+    return Read(_from_microseconds(first), _from_microseconds(last), columns, due, added_from)
+
+
+def _stage(
+    intake: Intake, data: EventsData, base: Base | None
+) -> tuple[tuple[tuple[tuple[str, str], ...], ...], dict[int, SourceCount | None]]:
+    """Read what is to be read into the table `staged`; each source's columns, and the earlier books of those read."""
+    columns: list[tuple[tuple[str, str], ...]] = []
+    opened: dict[int, SourceCount | None] = {}
     for position, one in enumerate(data.events):
-        number, relation = intake.open(one.path, one.delimiter)
+        before = None
+        if base is not None:
+            known = base.ledger.sources[position]
+            before = SourceCount(one.path, known.read, known.accepted, known.filtered, known.rejected)
+            if not base.added[position]:
+                intake.skip(before)
+                columns.append(known.columns)
+                continue
+        number, relation = intake.open(one.path, one.delimiter, None if base is None else base.added[position])
+        columns.append(tuple((cell.name, cell.type) for cell in relation.cells))
+        if base is not None and columns[-1] != base.ledger.sources[position].columns:
+            raise Unlike
         key = "[data.events]" if len(data.events) == 1 else f"[[data.events]] number {position + 1},"
         rows = f"SELECT {number} AS source, * FROM ({_canonical(intake, one, relation, key)})"
-        intake.execute("Reading events", f"{'INSERT INTO staged' if position else 'CREATE TABLE staged AS'} {rows}")
+        intake.execute("Reading events", f"{'INSERT INTO staged' if opened else 'CREATE TABLE staged AS'} {rows}")
+        opened[number] = before
+    return tuple(columns), opened
+
+
+def _accept(
+    intake: Intake, base: Base | None, opened: Mapping[int, SourceCount | None]
+) -> tuple[int | None, int | None]:
+    """Part good rows from bad; when a future row is due, and from when on an accepted one is visible (microseconds)."""
     intake.execute("Looking for duplicates", _DUPLICATES)
+    if base is not None:
+        former = literal(event_files.files(base.path))
+        intake.execute(
+            "Looking for duplicates",
+            f"INSERT INTO duplicates SELECT source, {FILE}, {LINE} FROM staged SEMI JOIN "
+            f"(SELECT event_id FROM read_parquet({former}) WHERE event_id IS NOT NULL) AS former USING (event_id) "
+            f"WHERE {_GOOD} AND event_id IS NOT NULL AND (source, {FILE}, {LINE}) NOT IN (SELECT * FROM duplicates)",
+        )
+        # Of equal ids the first in order of sources, files and lines stands: which came first, one source alone tells.
+        if len(base.ledger.sources) > 1 and intake.scalar("SELECT count(*) FROM duplicates"):
+            raise Unlike
     intake.connection.execute(
         f"CREATE VIEW accepted AS SELECT * FROM staged ANTI JOIN duplicates USING (source, {FILE}, {LINE}) WHERE {_GOOD}"
     )
-    numbers = range(len(data.events))
-    for number in numbers:
+    for number, before in opened.items():
         own = f"source = {number}"
         intake.reject_bad_lines(number)
         intake.reject(number, f"SELECT * FROM staged WHERE {own} AND NOT filtered AND reason IS NOT NULL")
         repeated = f"SELECT {FILE}, {LINE}, {literal(Reason.DUPLICATE_EVENT)} AS reason FROM duplicates WHERE {own}"
         intake.reject_by_position(number, repeated)
         filtered = intake.scalar(f"SELECT count(*) FROM staged WHERE {own} AND filtered")
-        intake.count(number, intake.scalar(f"SELECT count(*) FROM accepted WHERE {own}"), filtered)
-    intake.refuse_if_useless(numbers, "events")
-    intake.copy(
-        "Writing events",
-        f"SELECT {', '.join(map(quoted, _EVENT))} FROM accepted ORDER BY customer_id, occurred_at, source, {FILE}, {LINE}",
-        "events.parquet",
-    )
-    first, last = intake.connection.execute(
-        "SELECT epoch_us(min(occurred_at)), epoch_us(max(occurred_at)) FROM accepted"
-    ).fetchall()[0]
-    return _from_microseconds(first), _from_microseconds(last)
+        intake.count(number, intake.scalar(f"SELECT count(*) FROM accepted WHERE {own}"), filtered, before)
+    moment = "min(epoch_us(greatest(occurred_at, received_at)))"
+    future = ", ".join(map(literal, (Reason.FUTURE_TIME, Reason.FUTURE_RECEIVED)))
+    due = intake.scalar(f"SELECT {moment} FROM staged WHERE NOT filtered AND reason IN ({future})")
+    return due, intake.scalar(f"SELECT {moment} FROM accepted")
 
 
 def _from_microseconds(count: int) -> datetime:
@@ -135,7 +214,7 @@ def _canonical(intake: Intake, one: EventSource, relation: Relation, key: str) -
     parsed_sql = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in parsed.items())
     event = ", ".join(
         "coalesce(received_at, occurred_at) AS received_at" if name == "received_at" else quoted(name)
-        for name in _EVENT
+        for name in CANONICAL
     )
     return (
         f"SELECT {FILE}, {LINE}, filtered, reason, CASE WHEN reason IS NOT NULL THEN {relation.raw} END AS raw, {event} FROM ("
@@ -201,7 +280,7 @@ def read_customers(intake: Intake, customers: CustomersSource | None) -> None:
         known = _staged_customers(intake, customers)
     intake.copy(
         "Writing customers",
-        f"WITH known AS ({known}), seen AS (SELECT DISTINCT customer_id FROM accepted) "
+        f"WITH known AS ({known}), seen AS (SELECT DISTINCT customer_id FROM read_parquet({literal(event_files.files(intake.result))})) "
         f"SELECT * FROM (SELECT * FROM known UNION ALL BY NAME SELECT * FROM seen ANTI JOIN known USING (customer_id)) "
         f"ORDER BY customer_id",
         "customers.parquet",

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from features import event_files
 from features.errors import HomeError, NoGeneration
 from features.home import Home, write_atomically
 from features.schema import FeatureSchema
@@ -71,9 +72,10 @@ class Generation:
         return self.path / "customers.parquet"
 
     @property
-    def events_file(self) -> Path:
-        """Canonical events; absent for tables."""
-        return self.path / "events.parquet"
+    def events_files(self) -> str:
+        """Canonical events, as the pattern of their Parquet files; there are none for tables."""
+        former = self.path / "events.parquet"  # one file, until the log came to be kept by the month
+        return str(former) if former.exists() else event_files.files(self.path)
 
     @property
     def purchases_file(self) -> Path:

@@ -1,9 +1,10 @@
 """A business's files -> canonical customers and events; bad rows -> quarantine, with file, line and reason.
 
 Events: event_id, customer_id, occurred_at and received_at (UTC), type, channel, value (double), text, properties (a JSON
-object as text), sorted by customer and time. Customers: customer_id, created_at, name, owner, plan, mrr (double), then
-attributes, each double or string; who is known only from events is a row too. A table: customer_id, its features under
-their own names, each double or string, then `__outcome` (1: churned), `__order` (rank in time, from 1) and `__group`.
+object as text), and what features read most (see `event_files`), sorted by type, customer and time. Customers:
+customer_id, created_at, name, owner, plan, mrr (double), then attributes, each double or string; who is known only from
+events is a row too. A table: customer_id, its features under their own names, each double or string, then `__outcome`
+(1: churned), `__order` (rank in time, from 1) and `__group`.
 
 Everything happens in DuckDB, on disk beside the result, in bounded memory.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +25,9 @@ from features import source
 from features.business import Business, EventsData, TableData
 from features.customer_table import read_table
 from features.errors import ConfigError, IngestError
-from features.event_log import read_customers, read_events
+from features.event_log import Base, Unlike, read_customers, read_events
 from features.intake import Intake
+from features.ledger import File, Ledger, Source, added, code, configuration
 from features.source import Progress
 
 __all__ = ["IngestSummary", "Progress", "ingest"]
@@ -49,10 +51,14 @@ class IngestSummary:
     customers: int
 
 
-def ingest(business: Business, out: Path, now: datetime, progress: Progress | None = None) -> IngestSummary:
-    """Read a business's files into `out`: customers.parquet, events.parquet (events only) and quarantine/.
+def ingest(
+    business: Business, out: Path, now: datetime, progress: Progress | None = None, base: Path | None = None
+) -> IngestSummary:
+    """Read a business's files into `out`: customers.parquet, events/ and evidence/ (events only) and quarantine/.
 
     `now` is aware; what claims to be later is quarantined. `progress` hears what is being done, and the share of it done.
+    `base` is the directory of an earlier generation: if files were only added since, only those are read, and the result
+    is the same.
 
     Raises:
         ConfigError: the TOML has no data, or a format in it is none.
@@ -64,7 +70,9 @@ def ingest(business: Business, out: Path, now: datetime, progress: Progress | No
     work = out / f".ingest-{os.getpid()}"
     try:
         try:
-            summary = _run(business, work, now, progress or _silent, check_text=False)
+            summary = _with_base(business, work, now, progress or _silent, base)
+            if summary is None:
+                summary = _run(business, work, now, progress or _silent, check_text=False)
         except duckdb.InvalidInputException as error:
             if "Invalid string encoding" not in str(error):
                 raise
@@ -88,23 +96,66 @@ def _silent(task: str, share: float) -> None:
     """Nobody listens."""
 
 
-def _run(business: Business, work: Path, now: datetime, progress: Progress, check_text: bool) -> IngestSummary:
+def _with_base(
+    business: Business, work: Path, now: datetime, progress: Progress, base: Path | None
+) -> IngestSummary | None:
+    """Read what was added to the log at `base`; None where everything has to be read."""
+    ledger = None if base is None else Ledger.load(base)
+    if base is None or ledger is None or not isinstance(business.data, EventsData):
+        return None
+    if not ledger.fits(business, int(now.timestamp() * 1e6)):
+        return None
+    try:
+        return _run(business, work, now, progress, False, base, ledger)
+    except (Unlike, IngestError, duckdb.Error):
+        # What is wrong with the files is for a whole reading to say.
+        shutil.rmtree(work)
+        return None
+
+
+def _run(
+    business: Business,
+    work: Path,
+    now: datetime,
+    progress: Progress,
+    check_text: bool,
+    base: Path | None = None,
+    ledger: Ledger | None = None,
+) -> IngestSummary:
     data = business.data
     paths: list[Path] = []
     if isinstance(data, TableData):
         paths = [data.path]
     elif isinstance(data, EventsData):
         paths = [one.path for one in data.events] + ([data.customers.path] if data.customers else [])
-    files = [file for path in paths for file in source.find(path)]
+    found = [source.find(path) for path in paths]
+    files = [file for part in found for file in part]
     stamps = [_stamp(file) for file in files]
-    fingerprint = source.fingerprint(files, progress)
+    known = {} if ledger is None else ledger.known
+    unchanged = {file: known[str(file)].digest for file in files if _is_unchanged(file, known)}
+    digests = source.digests(files, progress, unchanged)
+    fingerprint = source.fingerprint(files, digests)
     first = last = None
     with Intake.begun(business, work, now, progress, check_text) as intake:
         if isinstance(data, TableData):
             read_table(intake, data)
         elif isinstance(data, EventsData):
-            first, last = read_events(intake, data)
+            since = None if base is None or ledger is None else _base(base, ledger, found, digests)
+            read = read_events(intake, data, since)
+            first, last = read.first, read.last
             read_customers(intake, data.customers)
+            books = [
+                Source(tuple(_file(file, digests) for file in part), columns, count.read, count.accepted, count.filtered,
+                       count.rejected)
+                for part, columns, count in zip(found, read.columns, intake.counts, strict=False)
+            ]  # fmt: skip
+            told = ""
+            if data.customers:
+                told = f"{[digests[file] for file in found[-1]]} {dict(intake.counts[-1].rejected)}"
+            Ledger(
+                code(), configuration(business), tuple(books), told, read.due, base.name if base and since else None,
+                read.added_from,
+            ).write(intake.result)  # fmt: skip
         for file, stamp in zip(files, stamps, strict=True):
             if _stamp(file) != stamp:
                 raise IngestError(f"{file}: the file changed while it was being read; build again.")
@@ -120,6 +171,22 @@ def _run(business: Business, work: Path, now: datetime, progress: Progress, chec
             fingerprint=fingerprint,
             customers=customers,
         )
+
+
+def _base(path: Path, ledger: Ledger, found: Sequence[tuple[Path, ...]], digests: Mapping[Path, str]) -> Base:
+    new = [added(known, part, digests) for known, part in zip(ledger.sources, found, strict=False)]
+    if any(part is None for part in new):
+        raise Unlike
+    return Base(path, ledger, tuple(part for part in new if part is not None))
+
+
+def _is_unchanged(file: Path, known: Mapping[str, File]) -> bool:
+    return str(file) in known and known[str(file)].is_unchanged(file)
+
+
+def _file(file: Path, digests: Mapping[Path, str]) -> File:
+    status = file.stat()
+    return File(str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns, digests[file])
 
 
 def _stamp(file: Path) -> tuple[int, int]:

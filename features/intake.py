@@ -35,6 +35,13 @@ class SourceCount:
     filtered: int
     rejected: Mapping[str, int]
 
+    def plus(self, more: SourceCount) -> SourceCount:
+        """The books of both together."""
+        reasons = sorted({*self.rejected, *more.rejected})
+        rejected = {reason: self.rejected.get(reason, 0) + more.rejected.get(reason, 0) for reason in reasons}
+        read, accepted = self.read + more.read, self.accepted + more.accepted
+        return SourceCount(self.path, read, accepted, self.filtered + more.filtered, rejected)
+
 
 @dataclass(slots=True)
 class Intake:
@@ -48,7 +55,7 @@ class Intake:
     connection: duckdb.DuckDBPyConnection
     counts: list[SourceCount] = field(default_factory=list)
     _relations: dict[tuple[Path, str | None], Relation] = field(default_factory=dict)
-    _sources: list[Relation] = field(default_factory=list)
+    _sources: list[Relation | None] = field(default_factory=list)
 
     @classmethod
     @contextmanager
@@ -79,23 +86,30 @@ class Intake:
         """SQL: the moment of this build; what is later has not happened yet."""
         return f"TIMESTAMPTZ {literal(self.now.astimezone(UTC).isoformat())}"
 
-    def open(self, path: Path, delimiter: str | None) -> tuple[int, Relation]:
+    def skip(self, count: SourceCount) -> int:
+        """The number of a source that has nothing to be read; its books are those of an earlier run."""
+        self._sources.append(None)
+        self.counts.append(count)
+        return len(self._sources) - 1
+
+    def open(self, path: Path, delimiter: str | None, only: tuple[Path, ...] | None = None) -> tuple[int, Relation]:
         """A new source's number, and its relation; two sources that name the same files share one."""
         key = (path, delimiter)
         if key not in self._relations:
             self._relations[key] = source.read(
-                self.connection, path, delimiter, self.work, self.progress, check_text=self.check_text
+                self.connection, path, delimiter, self.work, self.progress, self.check_text, only
             )
         self._sources.append(self._relations[key])
         return len(self._sources) - 1, self._relations[key]
 
-    def execute(self, task: str, sql: str) -> Any:
-        """Run one statement, telling how far it is while it runs."""
+    def execute(self, task: str, sql: str, part: tuple[int, int] = (0, 1)) -> Any:
+        """Run one statement, telling how far it is while it runs; `part` is its number, from 0, of so many of the task."""
         done = threading.Event()
+        before, parts = part
 
         def watch() -> None:
             while not done.wait(_HEARTBEAT):
-                self.progress(task, max(0.0, self.connection.query_progress()) / 100)
+                self.progress(task, (before + max(0.0, self.connection.query_progress()) / 100) / parts)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -104,7 +118,7 @@ class Intake:
         finally:
             done.set()
             watcher.join()
-            self.progress(task, 1.0)
+            self.progress(task, (before + 1) / parts)
 
     def copy(self, task: str, rows: str, name: str) -> None:
         """Write rows to the result's file `name`."""
@@ -112,7 +126,7 @@ class Intake:
 
     def reject(self, number: int, rows: str) -> None:
         """Put rows of a source into quarantine; `rows` is SQL with columns file_position, line_number, reason, raw."""
-        names = self._sources[number].file_names
+        names = self._relation(number).file_names
         self.execute(
             "Setting bad rows aside",
             f"INSERT INTO rejected SELECT {number}, {names}, {LINE}, reason, raw FROM ({rows})",
@@ -120,12 +134,12 @@ class Intake:
 
     def reject_bad_lines(self, number: int) -> None:
         """Put a source's lines that are no rows into quarantine."""
-        if self._sources[number].bad is not None:
-            self.reject(number, f"SELECT * FROM {self._sources[number].bad}")
+        if self._relation(number).bad is not None:
+            self.reject(number, f"SELECT * FROM {self._relation(number).bad}")
 
     def reject_by_position(self, number: int, positions: str) -> None:
         """Put rows of a source into quarantine; `positions` is SQL with columns file_position, line_number, reason."""
-        relation = self._sources[number]
+        relation = self._relation(number)
         self.reject(
             number,
             f"SELECT {FILE}, {LINE}, refused.reason AS reason, {relation.raw} AS raw "
@@ -137,7 +151,7 @@ class Intake:
 
         Of several good rows with one id, the first is kept. `reasons` are the arms of a CASE.
         """
-        relation = self._sources[number]
+        relation = self._relation(number)
         position = f"{FILE}, {LINE}, {ROW}"
         if len(columns) > _WIDE:
             self.connection.execute("SET disabled_optimizers = 'common_subexpressions'")
@@ -157,20 +171,25 @@ class Intake:
         self.reject_by_position(number, f"SELECT {FILE}, {LINE}, reason FROM {table} WHERE reason IS NOT NULL")
         self.count(number, self.scalar(f"SELECT count(*) FROM {table} WHERE reason IS NULL"), 0)
 
+    def _relation(self, number: int) -> Relation:
+        relation = self._sources[number]
+        assert relation is not None, "nothing is read of this source"
+        return relation
+
     def scalar(self, sql: str) -> Any:
         """The only value of a query."""
         return self.connection.execute(sql).fetchall()[0][0]
 
-    def count(self, number: int, accepted: int, filtered: int) -> None:
-        """Close the books of a source, whose bad rows are in quarantine by now."""
-        relation = self._sources[number]
+    def count(self, number: int, accepted: int, filtered: int, before: SourceCount | None = None) -> None:
+        """Close the books of a source, whose bad rows are in quarantine by now; those of an earlier run are added."""
+        relation = self._relation(number)
         rows = self.connection.execute(
             f"SELECT reason, count(*) FROM rejected WHERE source = {number} GROUP BY 1 ORDER BY 1"
         )
         count = SourceCount(relation.path, relation.rows, accepted, filtered, dict(rows.fetchall()))
         if accepted + filtered + sum(count.rejected.values()) != relation.rows:
             raise AssertionError(f"rows are missing from the books: {count}")
-        self.counts.append(count)
+        self.counts.append(count if before is None else before.plus(count))
 
     def refuse_if_useless(self, numbers: Sequence[int], what: str) -> None:
         """Sources without a single usable row are not what the TOML says: tell what is wrong with the first.
@@ -200,7 +219,7 @@ class Intake:
         """Write every rejected row, and the counts, to the result's quarantine."""
         self.copy(
             "Writing the quarantine",
-            "SELECT file, line, reason, raw FROM rejected ORDER BY source, file, line",
+            "SELECT source, file, line, reason, raw FROM rejected ORDER BY source, file, line",
             "quarantine/rejected.parquet",
         )
         summary = {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features import event_files
 from features.business import Business, TableData
+from features.cells import literal
 from features.cutoffs import Moments
 from features.errors import IngestError
 from features.pillars import adoption, commercial, engagement, other, relationship, sentiment, support
@@ -21,14 +26,20 @@ from features.pillars.evidence import PROPERTIES, SUBSCRIPTION, Cap, Evidence
 from features.schema import ALL_PILLARS, OTHER, DType, Feature, FeatureSchema, Pillar
 
 DAY_US = 86_400_000_000
-JOINED_ROWS = 8_000_000
+JOINED_ROWS = 32_000_000
 """How many (event, cutoff) pairs are aggregated at once, at most, cutoffs being whole."""
+HELD_ROWS = 300_000
+"""A log of at most so many events is held in memory."""
+MEMORY = "3GB"
+"""What DuckDB may take; beyond it, aggregates spill to disk."""
+SPILL = ".spill"
 
 CUSTOMER_COLUMNS = ("customer_id", "created_at", "name", "owner", "plan", "mrr")
 TABLE_COLUMNS = ("customer_id", "__outcome", "__order", "__group")
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
 TASK = "Describing customers"
+HERE = "__here"
 
 _LARGEST = float(np.finfo(np.float32).max)
 _PREPARED = {"support": support.with_resolutions}
@@ -38,8 +49,8 @@ _PREPARED = {"support": support.with_resolutions}
 class EventLog:
     """Canonical events and customers in DuckDB, and what they hold.
 
-    `events` has one row per event: customer_id, type, value, `occurred` and `received` in microseconds since 1970, and
-    one column for each of `PROPERTIES`.
+    `events` has one row per event: customer_id, type, value, `occurred` and `received` in microseconds since 1970,
+    `new_day`, and one column for each of `PROPERTIES`; see `event_files`.
     """
 
     connection: Any
@@ -47,40 +58,38 @@ class EventLog:
     customers: Any | None
     evidence: Evidence
     rows: int
+    path: Path
 
     @classmethod
     def open(cls, business: Business, path: Path) -> EventLog:
-        """The log of the generation directory `path`.
+        """The log of the generation directory `path`; a long one stays on disk and is read as it is needed.
 
         Raises:
             IngestError: no event was accepted.
         """
         connection = ibis.duckdb.connect()
-        raw = connection.read_parquet(path / "events.parquet")
-        flat = raw.select(
-            raw.customer_id,
-            raw.type,
-            raw.value,
-            occurred=_microseconds(raw.occurred_at),
-            received=_microseconds(raw.received_at),
-            **{name: _property(raw, name, types) for name, types in PROPERTIES.items()},
-        )
-        events = connection.create_table("events", flat.order_by("type", "customer_id", "occurred"))
+        connection.raw_sql(f"SET memory_limit = '{MEMORY}'")
+        connection.raw_sql(f"SET temp_directory = {literal(str(path / SPILL))}")
+        events = connection.read_parquet(event_files.files(path), table_name="event_files")
         customers = None
         if (path / "customers.parquet").exists():
             table = connection.read_parquet(path / "customers.parquet")
             created = _microseconds(table.created_at) if "created_at" in table.columns else ibis.null("int64")
             customers = connection.create_table("customers", table.mutate(created=created))
-        evidence, rows = _observe(business, events, customers)
+        said = connection.read_parquet(event_files.evidence_files(path), table_name="evidence")
+        evidence, rows = _observe(business, said, customers)
         if not rows:
             raise IngestError(
                 f"{business.path}: no row of the sources could be used; the reasons are in the quarantine."
             )
-        return cls(connection, events, customers, evidence, rows)
+        if rows <= HELD_ROWS:
+            events = connection.create_table("events", events)
+        return cls(connection, events, customers, evidence, rows, path)
 
     def close(self) -> None:
-        """Let go of DuckDB and its memory."""
+        """Let go of DuckDB, its memory and what it spilled."""
         self.connection.disconnect()
+        shutil.rmtree(self.path / SPILL, ignore_errors=True)
 
 
 def declared_schema(log: EventLog) -> FeatureSchema:
@@ -122,13 +131,17 @@ def population(log: EventLog, cutoffs: Sequence[datetime], left_by: str = "subsc
     """
     moments = _moments_table(cutoffs)
     seen = _visible(log.events, moments)
-    lives = seen.group_by("cutoff", "customer_id").aggregate(
-        first_seen=seen.occurred.min(),
-        left=seen.occurred.max(where=seen.type == left_by),
-        started=seen.occurred.max(where=seen.type == "subscription_started"),
-        said_plan=_last_said(seen, "plan"),
-        said_mrr=_last_said(seen, "mrr"),
+    lives = seen.group_by("cutoff", "customer_id").aggregate(first_seen=seen.occurred.min())
+    # Few events, if any, say that somebody left, or on which terms he stays.
+    telling = [kind for kind in (*SUBSCRIPTION, left_by) if kind in log.evidence.types]
+    told = _visible(log.events.filter(log.events.type.isin(telling or [left_by])), moments)
+    told = told.group_by("cutoff", "customer_id").aggregate(
+        left=told.occurred.max(where=told.type == left_by),
+        started=told.occurred.max(where=told.type == "subscription_started"),
+        said_plan=_last_said(told, "plan"),
+        said_mrr=_last_said(told, "mrr"),
     )
+    lives = lives.left_join(told, ["cutoff", "customer_id"]).drop("cutoff_right", "customer_id_right")
     lives = lives.mutate(gone=(lives.left.notnull() & ~(lives.started > lives.left).fill_null(False)))
     if log.customers is None:
         here = lives.filter(~lives.gone)
@@ -162,64 +175,84 @@ def population(log: EventLog, cutoffs: Sequence[datetime], left_by: str = "subsc
     )
 
 
-def pillar_features(log: EventLog, people: Any, pillar: Pillar) -> Any:
-    """The pillar's features of `people` (see `population`): one row per cutoff and customer, columns by feature name."""
+def pillar_features(log: EventLog, people: Any, pillar: Pillar, cutoffs: Sequence[datetime]) -> Any:
+    """The pillar's features of `people` (see `population`) at `cutoffs`: one row per cutoff and customer, by feature name.
+
+    Expressions see the visible events of everybody and one row of each of the people, which has no event: who has no
+    row of his own is none of the people, and nothing needs to be joined.
+    """
     types = log.evidence.feeding(pillar.name)
     events = log.events.filter(log.events.type.isin(types)) if types else log.events.filter(ibis.literal(False))
+    if not all(_epoch_us(cutoff) % DAY_US == 0 for cutoff in cutoffs):
+        events = events.drop("new_day")  # the days counted back from these moments are none of the calendar's
+    seen = _visible(events, _moments_table(cutoffs))
+    seen = seen.mutate(age=(seen.cutoff - seen.occurred).cast("float64") / DAY_US)
     prepare = _PREPARED.get(pillar.name)
-    if prepare is None:
-        joined = people.left_join(
-            events,
-            [
-                people.customer_id == events.customer_id,
-                events.occurred < people.cutoff,
-                events.received < people.cutoff,
-            ],
-        )
-        joined = joined.mutate(age=(joined.cutoff - joined.occurred).cast("float64") / DAY_US)
-    else:
-        theirs = people.select("cutoff", "customer_id").join(
-            events,
-            [
-                people.customer_id == events.customer_id,
-                events.occurred < people.cutoff,
-                events.received < people.cutoff,
-            ],
-        )
-        theirs = theirs.drop("customer_id_right") if "customer_id_right" in theirs.columns else theirs
-        theirs = prepare(theirs.mutate(age=(theirs.cutoff - theirs.occurred).cast("float64") / DAY_US))
-        joined = people.left_join(theirs, ["cutoff", "customer_id"])
+    if prepare is not None:
+        seen = prepare(seen)
+    known = [name for name in people.columns if name not in seen.columns]
+    theirs = people.select(
+        "cutoff",
+        "customer_id",
+        *(ibis.null(seen[name].type()).name(name) for name in seen.columns if name not in ("cutoff", "customer_id")),
+        *known,
+        here=ibis.literal(True),
+    )
+    table = seen.mutate(**{name: ibis.null(people[name].type()) for name in known}, here=ibis.literal(False)).select(
+        *theirs.columns
+    )
+    table = table.union(theirs)
     figures = {}
     for feature in pillar.features:
         assert feature.expression is not None
         kind = "string" if feature.dtype is DType.STRING else "float64"
-        figures[feature.name] = feature.expression(joined).cast(kind)
-    return joined.group_by("cutoff", "customer_id").aggregate(**figures)
+        figures[feature.name] = feature.expression(table).cast(kind)
+    described = table.group_by("cutoff", "customer_id").aggregate(**figures, **{HERE: table.here.any()})
+    return described.filter(described[HERE]).drop(HERE)
 
 
 def build_snapshots(
-    log: EventLog, schema: FeatureSchema, moments: Moments, path: Path, left_by: str, progress: Progress
+    log: EventLog,
+    schema: FeatureSchema,
+    moments: Moments,
+    path: Path,
+    left_by: str,
+    progress: Progress,
+    kept: Mapping[datetime, Path] | None = None,
 ) -> int:
-    """Write snapshots/<pillar>.parquet for all moments.
+    """Write snapshots/<pillar>.parquet for all moments; those that are `kept` are taken from that snapshots folder.
 
     Returns:
         How many customers the current snapshot has.
     """
     folder = path / "snapshots"
     folder.mkdir(exist_ok=True)
-    stored_as = schema.stored_as
-    people = log.connection.create_table("people", population(log, moments.all, left_by))
-    done, total = 0, len(schema.pillars) * len(moments.all)
+    done, total, customers = 0, (1 + len(schema.pillars)) * len(moments.all), 0
     progress(TASK, 0.0)
-    for pillar in schema.pillars:
-        with _Writer(folder / f"{pillar.name}.parquet", pillar, stored_as) as writer:
-            for chunk in _chunks(moments.all, log.rows):
-                theirs = people.filter(people.cutoff.isin([_epoch_us(cutoff) for cutoff in chunk]))
-                table = pillar_features(log, theirs, pillar).order_by("cutoff", "customer_id").to_pyarrow()
-                writer.write(table)
+    with contextlib.ExitStack() as stack:
+        writers = {
+            pillar.name: stack.enter_context(_Writer(folder / f"{pillar.name}.parquet", pillar, schema.stored_as))
+            for pillar in schema.pillars
+        }
+        for former, chunk in _parts(moments.all, log.rows, kept or {}):
+            if former is not None:
+                for pillar in schema.pillars:
+                    customers = writers[pillar.name].take_over(former / f"{pillar.name}.parquet", chunk[0])
+                done += 1 + len(schema.pillars)
+                progress(TASK, done / total)
+                continue
+            people = log.connection.create_table("people", population(log, chunk, left_by))
+            done += len(chunk)
+            progress(TASK, done / total)
+            for pillar in schema.pillars:
+                table = pillar_features(log, people, pillar, chunk).order_by("cutoff", "customer_id").to_pyarrow()
+                writers[pillar.name].write(table)
                 done += len(chunk)
                 progress(TASK, done / total)
-    return int(people.filter(people.cutoff == _epoch_us(moments.as_of)).count().execute())
+            customers = int(people.filter(people.cutoff == _epoch_us(chunk[-1])).count().execute())
+            log.connection.raw_sql("DROP TABLE people")
+    # The current snapshot is the last: nothing is described that is still to come.
+    return customers
 
 
 def build_table_snapshot(schema: FeatureSchema, as_of: datetime, path: Path) -> int:
@@ -255,6 +288,12 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         self._writer.close()
 
+    def take_over(self, former: Path, cutoff: datetime) -> int:
+        """Write the rows that another file has of one cutoff; returns how many."""
+        table = pq.read_table(former, filters=[("event_timestamp", "==", cutoff)], schema=self._schema)
+        self._writer.write_table(table)
+        return int(table.num_rows)
+
     def write(self, table: pa.Table) -> None:
         # What a snapshot says was known at its cutoff, so that is when it was created, whenever it was computed.
         moment = table.column("cutoff").cast(pa.int64()).cast(pa.timestamp("us", "UTC"))
@@ -271,18 +310,11 @@ def _float32(column: pa.ChunkedArray) -> pa.Array:
     return pa.array(values, mask=np.isnan(values))
 
 
-def _observe(business: Business, events: Any, customers: Any | None) -> tuple[Evidence, int]:
-    found = (
-        events.group_by("type")
-        .aggregate(
-            rows=events.count(),
-            valued=events.value.count(),
-            **{f"has_{name}": events[name].count() for name in PROPERTIES},
-        )
-        .to_pyarrow()
-        .to_pylist()
-    )
-    surveys = events.filter(events.type == "survey_answered").survey.lower()
+def _observe(business: Business, said: Any, customers: Any | None) -> tuple[Evidence, int]:
+    """What the log and the customers hold; `said` is what the event files say of themselves."""
+    counts = ("rows", "valued", *(f"has_{name}" for name in PROPERTIES))
+    found = said.group_by("type").aggregate(**{name: said[name].sum() for name in counts}).to_pyarrow().to_pylist()
+    surveys = said.select(survey=said.surveys.unnest())
     attributes: dict[str, DType] = {}
     filled: set[str] = set()
     if customers is not None:
@@ -300,7 +332,7 @@ def _observe(business: Business, events: Any, customers: Any | None) -> tuple[Ev
         types=frozenset(row["type"] for row in found),
         valued=frozenset(row["type"] for row in found if row["valued"]),
         properties=says,
-        surveys=frozenset(word for word in surveys.as_table().distinct().to_pyarrow().column(0).to_pylist() if word),
+        surveys=frozenset(word for word in surveys.distinct().to_pyarrow().column(0).to_pylist() if word),
         attributes=attributes,
         has_plan="plan" in filled or any((kind, "plan") in says for kind in SUBSCRIPTION),
         has_mrr="mrr" in filled or any((kind, "mrr") in says for kind in SUBSCRIPTION),
@@ -326,17 +358,6 @@ def _microseconds(moment: Any) -> Any:
     return whole * 1_000_000 + moment.microsecond().cast("int64")
 
 
-def _property(raw: Any, name: str, types: tuple[str, ...]) -> Any:
-    properties = raw.properties
-    if properties.type().is_map():
-        word = properties.get(name)
-    else:
-        document = properties if properties.type().is_json() else properties.cast("json")
-        # A JSON figure (4) and a JSON word ("4") are the same property.
-        word = ibis.coalesce(document[name].str, document[name].cast("string").nullif("null"))
-    return raw.type.isin(types).ifelse(word, ibis.null("string"))
-
-
 def _moments_table(cutoffs: Sequence[datetime]) -> Any:
     return ibis.array([_epoch_us(cutoff) for cutoff in cutoffs]).cast("array<int64>").unnest().name("cutoff").as_table()
 
@@ -354,10 +375,24 @@ def _epoch_us(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+def _parts(
+    cutoffs: Sequence[datetime], rows: int, kept: Mapping[datetime, Path]
+) -> Iterator[tuple[Path | None, Sequence[datetime]]]:
+    """Cutoffs in order: one that is kept with where it is, others in chunks."""
+    for former, together in itertools.groupby(cutoffs, key=kept.get):
+        if former is None:
+            yield from ((None, chunk) for chunk in _chunks(list(together), rows))
+        else:
+            yield from ((former, (cutoff,)) for cutoff in together)
+
+
 def _chunks(cutoffs: Sequence[datetime], rows: int) -> Iterator[Sequence[datetime]]:
+    """Cutoffs in order, as many together as may be; those at midnight, whose days are the calendar's, apart from others."""
     size = max(1, JOINED_ROWS // max(rows, 1))
-    for start in range(0, len(cutoffs), size):
-        yield cutoffs[start : start + size]
+    for _, alike in itertools.groupby(cutoffs, key=lambda cutoff: _epoch_us(cutoff) % DAY_US == 0):
+        together = list(alike)
+        for start in range(0, len(together), size):
+            yield together[start : start + size]
 
 
 def _is_text(kind: pa.DataType) -> bool:

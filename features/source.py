@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -122,21 +122,25 @@ def find(path: Path) -> tuple[Path, ...]:
     raise IngestError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
 
 
-def fingerprint(files: Sequence[Path], progress: Progress) -> str:
+def digests(files: Sequence[Path], progress: Progress, known: Mapping[Path, str]) -> dict[Path, str]:
+    """The SHA-256 of each file's content; what is `known` is not read again."""
+    wanted = [file for file in dict.fromkeys(files) if file not in known]
+    total = sum(file.stat().st_size for file in wanted) or 1
+    done, found = 0, {file: known[file] for file in files if file in known}
+    for file in wanted:
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+                done += len(chunk)
+                progress("Checking files", done / total)
+        found[file] = digest.hexdigest()
+    return found
+
+
+def fingerprint(files: Sequence[Path], digests: Mapping[Path, str]) -> str:
     """The SHA-256 over the files' content, in order; names and dates play no part."""
-    total = sum(file.stat().st_size for file in files) or 1
-    whole, done, digests = hashlib.sha256(), 0, dict[Path, bytes]()
-    for file in files:
-        if file not in digests:
-            digest = hashlib.sha256()
-            with file.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-                    done += len(chunk)
-                    progress("Checking files", done / total)
-            digests[file] = digest.digest()
-        whole.update(digests[file])
-    return whole.hexdigest()
+    return hashlib.sha256(b"".join(bytes.fromhex(digests[file]) for file in files)).hexdigest()
 
 
 def read(
@@ -146,15 +150,16 @@ def read(
     work: Path,
     progress: Progress,
     check_text: bool = False,
+    only: tuple[Path, ...] | None = None,
 ) -> Relation:
-    """Make the files at `path` a relation; CSV is taken apart into Parquet under `work`, Parquet is read where it is.
+    """Make the files at `path`, or `only` these of them, a relation; CSV is taken apart into Parquet under `work`, Parquet is read where it is.
 
     `check_text` takes Parquet apart too, so that text which is not UTF-8 becomes bad rows instead of an error.
 
     Raises:
         IngestError: a file is missing, empty, damaged, or not in a format that is known.
     """
-    files = find(path)
+    files = find(path) if only is None else only
     try:
         formats = {file: _format(file) for file in files}
     except OSError as error:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float32, String
@@ -19,6 +20,7 @@ from features.online import Moment, OnlineRows, OnlineStore
 from features.packed_rows import open_rows, read_catalog
 from features.packed_snapshot import CREATED_TIMESTAMP, EVENT_TIMESTAMP, JOIN_KEY, packed_snapshot, rows_at
 from features.packed_store import CLASS_PATH
+from features.point_in_time import known_at
 from features.schema import DType
 
 if TYPE_CHECKING:
@@ -179,33 +181,28 @@ class OfflineStore:
         return frame.sort_values([EVENT_TIMESTAMP, JOIN_KEY], ignore_index=True)
 
     def training_frame(self, entities: pd.DataFrame, features: Sequence[str] | None = None) -> pd.DataFrame:
-        """What was known of each row's customer at its moment, by Feast's point-in-time join.
+        """What was known of each row's customer at its moment: the same as Feast's point-in-time join answers, sooner.
 
         `entities` has columns customer_id (string) and event_timestamp (UTC). The answer has those two and one column
         per feature (float32 or object, null as NaN or None), in the order of `entities`; no value that was created
         after the row's moment is used.
         """
-        names = list(self.generation.schema.names if features is None else features)
-        schema = self.generation.schema.select(names)
+        schema = self.generation.schema
+        names = list(schema.names if features is None else features)
+        wanted = schema.select(names)
+        asked = pa.Table.from_pandas(entities[[JOIN_KEY, EVENT_TIMESTAMP]], preserve_index=False)
+        ids = asked.column(JOIN_KEY).cast(pa.string())
+        moments = asked.column(EVENT_TIMESTAMP).cast(pa.timestamp("us", "UTC"), safe=False)
+        columns: dict[str, Any] = {}
+        for pillar in wanted.pillars:
+            stored = [self._stored_as[feature.name] for feature in pillar.features]
+            known = known_at(self.generation.snapshot_file(pillar.name), ids, moments, stored)
+            for feature, column in zip(pillar.features, known.columns, strict=True):
+                words = feature.dtype is DType.STRING
+                values = column.to_pandas() if words else column.to_pandas().astype("float32")
+                columns[feature.name] = values.astype(object).where(values.notna(), None) if words else values
         frame = entities[[JOIN_KEY, EVENT_TIMESTAMP]].reset_index(drop=True)
-        frame["row_position"] = range(len(frame))
-        answer: pd.DataFrame = (
-            _store(self.generation, self.generation.project)
-            .get_historical_features(
-                entity_df=frame,
-                features=[f"{feature.pillar}:{self._stored_as[feature.name]}" for feature in schema],
-                filter_by_created_timestamp=True,
-            )
-            .to_df()
-            .sort_values("row_position", ignore_index=True)
-            .rename(columns={self._stored_as[name]: name for name in names})
-        )
-        for feature in schema:
-            words = feature.dtype is DType.STRING
-            answer[feature.name] = answer[feature.name].astype(object if words else "float32")
-            if words:
-                answer[feature.name] = answer[feature.name].where(answer[feature.name].notna(), None)
-        return answer[[JOIN_KEY, EVENT_TIMESTAMP, *names]]
+        return frame.assign(**{name: columns[name] for name in names})
 
     def _moments(self) -> dict[str, datetime]:
         moments = (self.generation.as_of, self.generation.before)

@@ -42,11 +42,13 @@ def listen(settings: Settings) -> socket.socket:
 def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
     """Answer on `listener` until the process is told to stop; to be called before Feast is imported."""
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
+
+    from serving.draining import DrainingProtocol, DrainingSupervisor
 
     config = uvicorn.Config(
         "serving.app:from_environment",
         factory=True,
+        http=DrainingProtocol,
         workers=workers,
         access_log=False,
         log_config=None,
@@ -65,4 +67,4 @@ def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="keepwell-metrics-") as folder:
         os.environ.update(dict.fromkeys((*_CLIENTS, SHARED_FIGURES), folder))
-        Multiprocess(config, sockets=[listener]).run()
+        DrainingSupervisor(config, sockets=[listener]).run()

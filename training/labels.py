@@ -111,7 +111,7 @@ def label_events(generation: Generation, business: Business) -> tuple[Labels, Cu
     by_event = churn.definition == "event"
     connection = ibis.duckdb.connect()
     connection.raw_sql("SET TimeZone = 'UTC'")
-    events = connection.read_parquet(str(generation.events_file))
+    events = connection.read_parquet(generation.events_files)
     relevant = events.filter(events.type.isin(types))
     customer_id = people["customer_id"].to_numpy(dtype=object)
     timestamp = people["event_timestamp"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[us]")

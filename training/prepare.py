@@ -85,7 +85,8 @@ def _data_changed(business: Business, generation: Generation) -> bool:
         paths = [one.path for one in data.events] + ([data.customers.path] if data.customers else [])
     try:
         files = [file for path in paths for file in source.find(path)]
-        return source.fingerprint(files, lambda *_: None) != generation.fingerprint
+        digests = source.digests(files, lambda *_: None, {})
+        return source.fingerprint(files, digests) != generation.fingerprint
     except (IngestError, OSError):
         return False
 

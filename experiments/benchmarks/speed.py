@@ -21,9 +21,14 @@ from experiments.benchmarks.errors import BenchmarkError
 from experiments.benchmarks.figures import Row
 from features.home import Home, write_atomically
 
-ROWS = ("1", "2", "3", "4", "5", "6", "7", "8", "9")
+ROWS = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12")
 """What can be measured, by the numbers of the table in the README."""
-_PACKAGES = ("keepwell", "lightgbm", "feast", "fastapi", "uvicorn", "shap", "mlflow", "woodelf-explainer", "numpy")
+GROWN_EVENTS, GROWN_CUSTOMERS = 10_000, 400
+"""What row 12 starts from."""
+_PACKAGES = (
+    "keepwell", "lightgbm", "feast", "fastapi", "uvicorn", "shap", "mlflow", "woodelf-explainer", "numpy",
+    "duckdb", "polars", "pandas",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class Scale:
     """Rows of row 7."""
     materialized: int
     """Customers of row 9."""
+    events: int
+    """Of row 10; a tenth of them beside pandas."""
 
 
 def measure(rows: Sequence[str], scale: Scale, say: Callable[[str], None]) -> tuple[list[Row], dict[str, object]]:
@@ -92,6 +99,23 @@ def _rows(
         yield from whole_base.scoring(home, model, scratch, scale.rounds, scale.customers)
     if "9" in wanted:
         yield whole_base.materializing(Home(scratch / "materialized"), scale.rounds, scale.materialized)
+    yield from _building(wanted, scale, model, scratch, say)
+
+
+def _building(
+    wanted: frozenset[str], scale: Scale, model: reference.Reference, scratch: Path, say: Callable[[str], None]
+) -> Iterator[Row]:
+    from experiments.benchmarks import building, growth, training_set
+
+    if "10" in wanted:
+        say("writing a log of events")
+        yield from building.features(scratch, scale.rounds, scale.events)
+    if "11" in wanted:
+        say("joining a training set")
+        yield training_set.joining(Home(scratch / "training"), scale.rounds)
+    if "12" in wanted:
+        say("growing a hundredfold")
+        yield from growth.growing(model, scratch, scale.rounds, GROWN_EVENTS, GROWN_CUSTOMERS)
 
 
 def _reading(embedded: object, rounds: int, customers: int, scratch: Path) -> Iterator[Row]:

@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import gc
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import redis
 import uvicorn
 
 from features.generation import Generation
@@ -51,7 +54,7 @@ cutoffs = "monthly"
 class ForkServer:
     """Commands in children of one process that has imported everything."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, **environment: str) -> None:
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
@@ -60,6 +63,7 @@ class ForkServer:
                 stderr=errors,
                 text=True,
                 bufsize=1,
+                env={**os.environ, **environment},
             )
         self.log = log
 
@@ -186,7 +190,8 @@ class Reader:
     def _files(self) -> None:
         generation = Generation.current(self.home)
         self.generations.add(generation.id)
-        rows = OnlineStore(generation).read(["C0", "C7", "C31"])
+        with contextlib.closing(OnlineStore(generation)) as store:
+            rows = store.read(["C0", "C7", "C31"])
         moments = {moment for pillar in rows.feature_timestamps.values() for moment in pillar}
         if moments != {generation.as_of}:
             self.failures.append(f"generation {generation.id}: features of {moments}, not {generation.as_of}")
@@ -251,6 +256,110 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     assert len(reader.versions) >= 2, "the reader saw no new champion"
     mixed = {release: len(answers) for release, answers in reader.answers.items() if len(answers) > 1}
     assert mixed == {}, "one release gave several answers"
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    """A Redis of this test's own."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("redis-server is not installed: apt install redis-server")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.mark.redis
+def test_killed_while_redis_is_filled(tmp_path: Path, redis_url: str) -> None:
+    home = Home(tmp_path / "home")
+    write_events(tmp_path / "events1.csv", seed=1, last=datetime(2025, 12, 1, tzinfo=UTC))
+    config = tmp_path / "business1.toml"
+    config.write_text(TOML.format(events="events1.csv"))
+    server = ForkServer(tmp_path / "log", KEEPWELL_ONLINE_STORE=redis_url)
+    try:
+        server.finish("build", str(config), str(home.path))
+        assert Generation.current(home).online_store == redis_url
+        server.finish("train", str(config), str(home.path))
+        began = time.monotonic()
+        server.finish("promote", str(home.path))
+        promotion_seconds = time.monotonic() - began
+        with serving(home) as (url, key):
+            reader = Reader(home, url, key)
+            reader.start()
+            try:
+                inside = _kill_fillings(server, str(config), home)
+                facts = server.finish("build", str(config), str(home.path))
+                assert Generation.current(home).id == facts[-1]["built"]
+                promotions = _kill_redis_promotions(server, str(config), home, promotion_seconds)
+                time.sleep(2)
+            finally:
+                reader.stop()
+    finally:
+        server.close()
+    assert inside >= 5
+    assert promotions >= 5
+    assert reader.failures == []
+    assert len(reader.generations) >= 2, "the reader saw no new generation"
+    assert len(reader.versions) >= 2, "the reader saw no new champion"
+    mixed = {release: len(answers) for release, answers in reader.answers.items() if len(answers) > 1}
+    assert mixed == {}, "one release gave several answers"
+    # What the killed builds had written to Redis went with their folders.
+    kept = {generation.project for generation in Generation.complete(home)}
+    kept |= {f"{project}_before" for project in kept}
+    with redis.Redis.from_url(redis_url) as client:
+        named = [key.decode(errors="replace") for key in client.scan_iter("*")]
+    assert named
+    assert [name for name in named if not any(project in name for project in kept)] == []
+    gc.collect()  # the server's connections to a Redis that is about to end
+
+
+def _kill_fillings(server: ForkServer, config: str, home: Home) -> int:
+    """Kill builds while they fill Redis until five had not switched yet; the live generation stays."""
+    rng = random.Random(7)
+    inside = 0
+    for _ in range(12):
+        live = Generation.current(home).id
+        killed = server.kill(
+            "build", config, str(home.path), phase="Filling the online store", after=rng.uniform(0.0, 0.01)
+        )
+        inside += killed and Generation.current(home).id == live
+        if inside == 5:
+            break
+    return inside
+
+
+def _kill_redis_promotions(server: ForkServer, config: str, home: Home, seconds: float) -> int:
+    """Kill promotions at moments spread over one; the champion is the old one or the challenger."""
+    registry = Registry(home.tracking_uri, "killed")
+    killed = 0
+    server.finish("train", config, str(home.path))
+    for turn in range(8):
+        before, challenger = registry.champion(), registry.challenger()
+        assert before is not None
+        assert challenger is not None
+        killed += server.kill("promote", str(home.path), phase=None, after=seconds * (turn + 0.5) / 12)
+        after = registry.champion()
+        assert after is not None
+        assert after.version in (before.version, challenger.version)
+        if killed == 5:
+            break
+        if after.version == challenger.version:
+            server.finish("train", config, str(home.path))
+    if registry.challenger() is not None:
+        server.finish("promote", str(home.path))
+    return killed
 
 
 def _kill_builds(server: ForkServer, configs: list[str], home: Home) -> int:

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from features import event_files
 from features.business import Business
 from features.generation import Generation, SourceSummary
 from features.schema import DType, Feature, FeatureSchema
@@ -69,7 +71,9 @@ def write_log(tmp_path: Path) -> WriteLog:
             }
             for event in events
         ]
-        pq.write_table(pa.Table.from_pylist(rows, schema=EVENTS), path / "events.parquet")
+        with duckdb.connect() as connection:
+            connection.register("written", pa.Table.from_pylist(rows, schema=EVENTS))
+            event_files.write(lambda _, sql, __: connection.execute(sql), "written", [event_files.WHOLE], path)
         known = list(customers or [])
         seen = {customer["customer_id"] for customer in known}
         known += [{"customer_id": name} for name in sorted({event["customer_id"] for event in events} - seen)]

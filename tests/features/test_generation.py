@@ -254,6 +254,9 @@ def test_a_killed_build_leaves_the_old_generation_or_the_new(tmp_path: Path, mom
         with pytest.raises(NoGeneration):
             Generation.current(builder.home)
         assert builder.build() == "exit 0"
+        check_live(builder.home, 1)
+        # The next ones take over what stands, and have fewer signs to give.
+        assert builder.build() == "exit 0"
         live = check_live(builder.home, 1)
         signs = builder.signs()
         inside = [n for n, task in enumerate(signs, start=1) if task == "Filling the online store"]

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from features.business import Business
 from features.errors import ConfigError, FeaturesError, IngestError
+from features.event_files import CANONICAL
 from features.ingest import IngestSummary, ingest
 from features.quarantine import Reason
 
@@ -47,7 +48,9 @@ class Result:
 
     @property
     def events(self) -> list[Row]:
-        return self.rows("events")
+        """By customer and time, in the canonical columns."""
+        rows: list[Row] = pq.read_table(self.folder / "events", columns=list(CANONICAL)).to_pylist()
+        return sorted(rows, key=lambda row: (row["customer_id"], row["occurred_at"]))
 
     @property
     def rejected(self) -> list[Row]:
@@ -148,7 +151,9 @@ def test_canonical_columns_are_found_by_name(tmp_path: Path) -> None:
     assert result.summary.first_event == datetime(2023, 12, 31, 22, 0, 0, 500_000, tzinfo=UTC)
     assert result.summary.last_event == datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert result.summary.customers == 2
-    assert pq.read_schema(result.folder / "events.parquet").field("occurred_at").type == pa.timestamp("us", "UTC")
+    assert pq.read_schema(result.folder / "events" / "all.parquet").field("occurred_at").type == pa.timestamp(
+        "us", "UTC"
+    )
 
 
 def test_every_bad_event_is_in_quarantine_with_its_line_and_reason(tmp_path: Path) -> None:
@@ -852,5 +857,5 @@ def test_online_retail(tmp_path: Path) -> None:
     assert summary.rejected == {Reason.NO_CUSTOMER: 135_080}
     assert (summary.rows_accepted, summary.customers) == (541_909 - 135_080, 4372)
     assert summary.last_event == datetime(2011, 12, 9, 12, 50, tzinfo=UTC)
-    purchases = pq.read_table(result.folder / "events.parquet", columns=["type"]).column("type").to_pylist()
+    purchases = pq.read_table(result.folder / "events", columns=["type"]).column("type").to_pylist()
     assert Counter(purchases) == {"purchase": 397_924, "refund": 8_905}

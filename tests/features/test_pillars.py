@@ -404,12 +404,13 @@ def expected_population(events: Sequence[Row], customers: Sequence[Row], cutoff:
 
 def computed(log: EventLog, schema: FeatureSchema) -> dict[tuple[datetime, str], dict[str, Any]]:
     """All features by cutoff and customer."""
-    people = log.connection.create_table("people", population(log, CUTOFFS))
     rows: dict[tuple[datetime, str], dict[str, Any]] = {}
-    for pillar in schema.pillars:
-        for row in pillar_features(log, people, pillar).to_pyarrow().to_pylist():
-            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row.pop("cutoff"))
-            rows.setdefault((moment, row.pop("customer_id")), {}).update(row)
+    for cutoffs in (CUTOFFS[:3], CUTOFFS[3:]):  # midnights, whose days are the calendar's, and another moment
+        people = log.connection.create_table(f"people_{len(cutoffs)}", population(log, cutoffs))
+        for pillar in schema.pillars:
+            for row in pillar_features(log, people, pillar, cutoffs).to_pyarrow().to_pylist():
+                moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row.pop("cutoff"))
+                rows.setdefault((moment, row.pop("customer_id")), {}).update(row)
     return rows
 
 

@@ -124,6 +124,18 @@ def test_rows_created_after_the_moment_do_not_leak(make_generation: Any) -> None
         {"customer_id": rng.choice([*customers, "nobody"], 60), "event_timestamp": pd.DatetimeIndex(moments)}
     )
     frame = offline.training_frame(entities, ["z", "x", "y"])
+    theirs = (
+        offline.feast()
+        .get_historical_features(
+            entity_df=entities.assign(place=range(60)),
+            features=["other:x", "other:y", "support:z"],
+            filter_by_created_timestamp=True,
+        )
+        .to_df()
+        .sort_values("place", ignore_index=True)
+    )
+    for name in ("x", "y", "z"):
+        np.testing.assert_array_equal(frame[name].to_numpy(), theirs[name].to_numpy(dtype=np.float32))
     leaked = 0
     for row, (_, asked) in zip(frame.to_dict("records"), entities.iterrows(), strict=True):
         mine = [r for r in rows if r[0] == asked["customer_id"] and r[1] <= asked["event_timestamp"]]
