@@ -76,8 +76,31 @@ def demo() -> None:
     except (FeaturesError, ModelsError, ServingError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"\nAPI key: {secret}\nOnce it serves: {call}\n")
+    pages = f"http://{settings.host}:{settings.port}/"
+    typer.echo(f"\nAPI key: {secret}\nOnce it serves: {call}\nThe pages: {pages} (sign in with the API key)\n")
     walk.serve()
+
+
+@app.command()
+def screenshots(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("serving/web/screenshots"),
+) -> None:
+    """Picture the pages of the demo's business, which must be built, for the README."""
+    from experiments import demo as walk
+    from experiments.screenshots import take
+    from features.errors import FeaturesError
+    from features.generation import Generation
+    from serving.errors import ServingError
+    from serving.settings import Settings
+
+    try:
+        settings = Settings.from_environment()
+        Generation.current(settings.state)
+        for path in take(settings, walk.api_key(settings), out):
+            typer.echo(f"{path.stat().st_size / 1000:6.0f} kB  {path}")
+    except (FeaturesError, ServingError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
 
 
 benchmark = typer.Typer(no_args_is_help=True, help="Speed, side by side with what a user would pick instead.")
@@ -114,6 +137,51 @@ def speed(
         raise typer.Exit(2) from None
     table.write(json, measured, conditions)
     table.show(Console(), measured, conditions)
+
+
+@benchmark.command()
+def decisions(
+    trial: Annotated[str, typer.Option(help="TOML of a trial; empty for none.")] = "experiments/hillstrom.toml",
+    peers: Annotated[bool, typer.Option(help="Beside econml and causalml, where they are installed.")] = True,
+    seeds: Annotated[int, typer.Option(min=0, help="Simulated businesses at each spread; about two minutes each.")] = 3,
+    spreads: Annotated[str, typer.Option(help="How much effects differ between customers.")] = "0.5,1,2",
+    customers: Annotated[int, typer.Option(min=1000, help="Of a simulated business.")] = 8_500,
+    few: Annotated[int, typer.Option(min=500, help="So many decisions, to learn from little.")] = 2_000,
+    json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("decisions.json"),
+) -> None:
+    """How good decisions are: effects and policies on a public trial, and in simulated businesses whose truth is known."""
+    import warnings
+
+    from experiments.benchmarks import decisions as table
+    from experiments.benchmarks.errors import BenchmarkError
+    from experiments.benchmarks.simulated_decisions import Earned, measure
+    from features.errors import FeaturesError
+    from training.errors import TrainingError
+
+    errors, console = Console(stderr=True), Console()
+    try:
+        with warnings.catch_warnings():
+            # Libraries' notes to programmers.
+            warnings.showwarning = lambda *_, **__: None
+            result = None
+            if trial:
+                result = table.trial(Path(trial), peers=peers, told=lambda what: errors.print(what, style="dim"))
+                table.show_trial(result, console)
+
+            def told(one: Earned) -> None:
+                errors.print(
+                    f"seed {one.seed}, spread {one.spread:g}, {one.decisions:,} decisions: {one.of_oracle:.3f}",
+                    style="dim",
+                )
+
+            chosen = tuple(float(spread) for spread in spreads.split(",") if spread.strip())
+            found = measure(seeds, chosen, customers, few, told)
+    except (BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    if found:
+        table.show_earned(found, console)
+    table.write(json, result, found)
 
 
 @benchmark.command()

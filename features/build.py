@@ -159,10 +159,11 @@ def _describe_events(
         left_by = business.churn.event or CANCELLED
         kept = _kept(schema, path, base)
         customers = build_snapshots(log, schema, moments, path, left_by, progress, kept)
+        events = Path(event_files.files(path))
         if log.evidence.says("purchase", "item"):
-            write_purchases(event_files.files(path), moments.as_of, path / PURCHASES_FILE)
+            write_purchases(events, moments.as_of, path / PURCHASES_FILE)
         if log.evidence.seen("touch"):
-            write_answers(event_files.files(path), moments.as_of, business.timezone, path / ANSWERS_FILE)
+            write_answers(events, moments.as_of, business.timezone, path / ANSWERS_FILE)
         return schema, moments, customers
 
 
@@ -183,7 +184,8 @@ def _kept(schema: FeatureSchema, path: Path, base: Generation | None) -> dict[da
         else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=ledger.added_from)
     )
     moments = {*base.cutoffs, base.as_of, *([base.before] if base.before else [])}
-    return {moment: base.path / "snapshots" for moment in moments if until is None or moment <= until}
+    stood = dict.fromkeys(base.weeks, base.path / "weeks") | dict.fromkeys(moments, base.path / "snapshots")
+    return {moment: folder for moment, folder in stood.items() if until is None or moment <= until}
 
 
 def _materialize(offline: OfflineStore, progress: Progress) -> None:

@@ -11,27 +11,43 @@ from features.errors import ConfigError, IngestError
 
 DAY = timedelta(days=1)
 COMPARISON = timedelta(days=30)
+WEEK = timedelta(days=7)
+WEEKS = 12
+"""How many weeks before now are described beside now, for trends."""
 HISTORY = timedelta(days=60)
 """A regular cutoff has at least this much history behind it, where the data is long enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """When customers are described: `cutoffs` for training, `as_of` for now, `before` for comparison; all UTC."""
+    """When customers are described: `cutoffs` for training, `as_of` for now, `before` for comparison, `weeks` for trends.
+
+    All are UTC; `weeks` are kept in files of their own, which neither training nor Feast reads.
+    """
 
     as_of: datetime
     before: datetime | None
     cutoffs: tuple[datetime, ...]
+    weeks: tuple[datetime, ...] = ()
 
     @property
     def all(self) -> tuple[datetime, ...]:
-        """Each moment once, oldest first."""
+        """Each moment but those of `weeks`, once, oldest first."""
         return tuple(sorted({*self.cutoffs, self.as_of, *([self.before] if self.before else [])}))
 
 
 def moments_of_table(now: datetime) -> Moments:
     """A table knows one moment, the build's, to the second."""
     return Moments(as_of=now.astimezone(UTC).replace(microsecond=0), before=None, cutoffs=())
+
+
+def _weeks_before(as_of: datetime) -> list[datetime]:
+    """The last Mondays before `as_of`, oldest first: the same ones all week, so that a day that is added moves none."""
+    midnight = as_of.replace(hour=0, minute=0, second=0, microsecond=0)
+    last = midnight - midnight.weekday() * DAY
+    if last == as_of:
+        last -= WEEK
+    return [last - ago * WEEK for ago in range(WEEKS - 1, -1, -1)]
 
 
 def moments_of_events(business: Business, first_event: datetime, last_event: datetime, now: datetime) -> Moments:
@@ -68,6 +84,7 @@ def moments_of_events(business: Business, first_event: datetime, last_event: dat
         as_of=as_of,
         before=before if before > first_event else None,
         cutoffs=tuple(sorted({*cutoffs, *tests})),
+        weeks=tuple(week for week in _weeks_before(as_of) if week > first_event),
     )
 
 

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from features import event_files
 from features.errors import HomeError, NoGeneration
 from features.home import Home, write_atomically
@@ -78,6 +80,12 @@ class Generation:
         return str(former) if former.exists() else event_files.files(self.path)
 
     @property
+    def event_parts(self) -> tuple[Path, ...]:
+        """The files of `events_files`."""
+        pattern = Path(self.events_files)
+        return tuple(sorted(pattern.parent.glob(pattern.name)))
+
+    @property
     def purchases_file(self) -> Path:
         """Who bought what on which day; absent where no purchase names an item."""
         return self.path / PURCHASES_FILE
@@ -128,6 +136,19 @@ class Generation:
     def snapshot_file(self, pillar: str) -> Path:
         """The pillar's features at all moments."""
         return self.path / "snapshots" / f"{pillar}.parquet"
+
+    def weeks_file(self, pillar: str) -> Path:
+        """The pillar's features of each of the last weeks, one row group a week; absent for tables and young logs."""
+        return self.path / "weeks" / f"{pillar}.parquet"
+
+    @property
+    def weeks(self) -> tuple[datetime, ...]:
+        """The moments that the weeks' files describe."""
+        file = self.weeks_file(self.schema.pillars[0].name)
+        if not file.exists():
+            return ()
+        moments = pq.read_table(file, columns=["event_timestamp"]).column(0).unique().to_pylist()
+        return tuple(sorted(moments))
 
     @staticmethod
     def project_name(business: str, generation_id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import ibis
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import event_files
@@ -220,24 +221,31 @@ def build_snapshots(
     progress: Progress,
     kept: Mapping[datetime, Path] | None = None,
 ) -> int:
-    """Write snapshots/<pillar>.parquet for all moments; those that are `kept` are taken from that snapshots folder.
+    """Write snapshots/<pillar>.parquet for all moments, and weeks/<pillar>.parquet for the weeks that trends are of.
+
+    Moments that are `kept` are taken from the files of that folder.
 
     Returns:
         How many customers the current snapshot has.
     """
-    folder = path / "snapshots"
-    folder.mkdir(exist_ok=True)
-    done, total, customers = 0, (1 + len(schema.pillars)) * len(moments.all), 0
+    folders = {"snapshots": set(moments.all), "weeks": set(moments.weeks)}
+    described = sorted(folders["snapshots"] | folders["weeks"])
+    done, total, customers = 0, (1 + len(schema.pillars)) * len(described), 0
     progress(TASK, 0.0)
     with contextlib.ExitStack() as stack:
         writers = {
-            pillar.name: stack.enter_context(_Writer(folder / f"{pillar.name}.parquet", pillar, schema.stored_as))
+            (folder, pillar.name): stack.enter_context(_Writer(_file(path, folder, pillar), pillar, schema.stored_as))
+            for folder, wanted in folders.items()
+            if wanted
             for pillar in schema.pillars
         }
-        for former, chunk in _parts(moments.all, log.rows, kept or {}):
+        for former, chunk in _parts(described, log.rows, kept or {}):
             if former is not None:
                 for pillar in schema.pillars:
-                    customers = writers[pillar.name].take_over(former / f"{pillar.name}.parquet", chunk[0])
+                    for folder, wanted in folders.items():
+                        if chunk[0] in wanted:
+                            file = former / f"{pillar.name}.parquet"
+                            customers = writers[folder, pillar.name].take_over(file, chunk[0])
                 done += 1 + len(schema.pillars)
                 progress(TASK, done / total)
                 continue
@@ -246,7 +254,11 @@ def build_snapshots(
             progress(TASK, done / total)
             for pillar in schema.pillars:
                 table = pillar_features(log, people, pillar, chunk).order_by("cutoff", "customer_id").to_pyarrow()
-                writers[pillar.name].write(table)
+                for folder, wanted in folders.items():
+                    # A week is a row group of its own, which whoever draws its trend reads alone.
+                    parts = [wanted.intersection(chunk)] if folder == "snapshots" else [{m} & wanted for m in chunk]
+                    for part in filter(None, parts):
+                        writers[folder, pillar.name].write(_of(table, part))
                 done += len(chunk)
                 progress(TASK, done / total)
             customers = int(people.filter(people.cutoff == _epoch_us(chunk[-1])).count().execute())
@@ -265,6 +277,17 @@ def build_table_snapshot(schema: FeatureSchema, as_of: datetime, path: Path) -> 
         with _Writer(folder / f"{pillar.name}.parquet", pillar, schema.stored_as) as writer:
             writer.write(table)
     return int(table.num_rows)
+
+
+def _file(path: Path, folder: str, pillar: Pillar) -> Path:
+    (path / folder).mkdir(exist_ok=True)
+    return path / folder / f"{pillar.name}.parquet"
+
+
+def _of(table: pa.Table, moments: Collection[datetime]) -> pa.Table:
+    """The rows of some moments."""
+    wanted = pa.array([_epoch_us(moment) for moment in sorted(moments)], pa.int64())
+    return table.filter(pc.is_in(table.column("cutoff").cast(pa.int64()), wanted))
 
 
 class _Writer:

@@ -90,7 +90,8 @@ class Design:
 
 def _raw(values: NDArray[Any], kind: str, code: int) -> FloatArray:
     if kind == MISSING:
-        return np.isnan(values).astype(np.float64)
+        missing: FloatArray = np.isnan(values).astype(np.float64)
+        return missing
     if kind == CATEGORY:
         return np.asarray(np.nan_to_num(values, nan=-1.0) == code, dtype=np.float64)
     numbers: FloatArray = values.astype(np.float64)

@@ -5,7 +5,8 @@ reward, the rise of its mean. An effect is `average + slope · (score − centre
 fitted for it, and the line was fitted to doubly robust scores of rows that the members had not seen, its slope shrunk
 towards 0 by its noise. So thin data give every customer the average effect.
 
-The interval is the line's: that of the mean effect among customers with such a score, not of one customer's own.
+The interval is the line's: that of the mean effect among customers with such a score, not of one customer's own; how
+the score itself would differ had another log taught it, it does not know, so small logs cover less than they say.
 Source of the line: Chernozhukov, Demirer, Duflo and Fernández-Val (2018), "Generic machine learning inference on
 heterogeneous treatment effects", section 3.
 """
@@ -32,8 +33,9 @@ CHURN_PROBABILITY: Final = "churn_probability"
 REWARD: Final = "reward"
 
 LINEAR: Final = "linear"
-LOGIT: Final = "logit"
 TREES: Final = "trees"
+MEANS: Final = "means"
+RESPONSE: Final = "response"
 DEFAULT_CONFIDENCE = 0.95
 
 
@@ -58,18 +60,71 @@ class ActionEffect:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One fitted part of the score of every learned action.
+    """One fitted part of the score of the k learned actions.
 
-    `linear`: coefficients (k, p), intercepts (k,): the effect is their line over the design. `logit`: rows for doing
-    nothing and each action, (1 + k, p) and (1 + k,): the effect is the difference of their probabilities.
-    `trees`: one ONNX graph an action, whose sum with the intercept is the effect.
+    By `kind`, with Z the design (n, p) and X the features:
+
+    - `linear`: effects are `Z · coefficients (k, p) + intercepts (k,)`.
+    - `trees`: effects are the sums of one ONNX graph an action, plus `intercepts` (k,).
+    - `means`: mean rewards of doing nothing and of each action are `Z · coefficients (1 + k, p) + intercepts (1 + k,)`,
+      plus the sums of 1 + k graphs if there are any, through the logistic function if `binary`; effects are differences.
+    - `response`: the first of two lines, `coefficients` (1, p) and `intercepts` (1,), is the log-odds of a reward of 1
+      when nothing is done, so that 1 minus it is a risk; one graph an action gives the log-odds r of a response to it, as
+      a click; effects are `risk · (levels[a, 0] + levels[a, 1] · r)` with r as a probability, `levels` (k, 2).
     """
 
-    kind: Literal["linear", "logit", "trees"]
+    kind: Literal["linear", "trees", "means", "response"]
     weight: float
     intercepts: FloatArray
     coefficients: FloatArray | None = None
     graphs: tuple[bytes, ...] = ()
+    levels: FloatArray | None = None
+    binary: bool = False
+
+    def check(self, k: int, p: int) -> None:
+        """Refuse what does not fit k learned actions and a design of p columns.
+
+        Raises:
+            EffectError: a part is missing, or has another shape.
+        """
+        rows = {LINEAR: k, TREES: k, MEANS: k + 1, RESPONSE: 1}[self.kind]
+        graphs = {LINEAR: (0,), TREES: (k,), MEANS: (0, k + 1), RESPONSE: (k,)}[self.kind]
+        coefficients = None if self.kind == TREES else (rows, p)
+        levels = (k, 2) if self.kind == RESPONSE else None
+        fits = (
+            self.intercepts.shape == (rows,)
+            and (None if self.coefficients is None else self.coefficients.shape) == coefficients
+            and (None if self.levels is None else self.levels.shape) == levels
+            and len(self.graphs) in graphs
+        )
+        if not fits:
+            raise EffectError(f"A member of kind '{self.kind}' does not fit {k} learned actions.")
+
+    def open(self) -> tuple[ChurnPredictor, ...]:
+        """A session for each graph."""
+        return tuple(ChurnPredictor(graph, Calibration(1.0, 0.0)) for graph in self.graphs)
+
+    def means(self, Z: FloatArray, X: Matrix, sessions: tuple[ChurnPredictor, ...]) -> FloatArray:
+        """The mean rewards (n, 1 + k), of kind `means`."""
+        assert self.coefficients is not None
+        margins = Z @ self.coefficients.T + self.intercepts + self._sums(X, sessions)
+        return expit(margins) if self.binary else np.asarray(margins)
+
+    def effects(self, Z: FloatArray, X: Matrix, sessions: tuple[ChurnPredictor, ...]) -> FloatArray:
+        """The effects (n, k) of the learned actions, before weight and line."""
+        if self.kind == MEANS:
+            means = self.means(Z, X, sessions)
+            return np.asarray(means[:, 1:] - means[:, :1])
+        if self.coefficients is None:
+            return np.asarray(self._sums(X, sessions) + self.intercepts)
+        lines = Z @ self.coefficients.T + self.intercepts
+        if self.levels is None:
+            return np.asarray(lines)
+        response = expit(self._sums(X, sessions))
+        return np.asarray((1.0 - expit(lines)) * (self.levels[:, 0] + self.levels[:, 1] * response))
+
+    def _sums(self, X: Matrix, sessions: tuple[ChurnPredictor, ...]) -> FloatArray:
+        return np.column_stack([trees.margins(X) for trees in sessions]) if sessions else np.zeros((len(X), 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +166,8 @@ class EffectModel:
         names = [action.name for action in self.actions]
         if len(set(names)) != len(names):
             raise EffectError("An effect model has every action once.")
-        learned = len(self.learned)
         for member in self.members:
-            rows = learned + (member.kind == LOGIT)
-            shape = None if member.coefficients is None else member.coefficients.shape
-            expected = None if member.kind == TREES else (rows, len(self.design))
-            graphs = learned if member.kind == TREES else 0
-            if member.intercepts.shape != (rows,) or shape != expected or len(member.graphs) != graphs:
-                raise EffectError(f"A member of kind '{member.kind}' does not fit {learned} learned actions.")
+            member.check(len(self.learned), len(self.design))
 
     @property
     def learned(self) -> tuple[ActionEffect, ...]:
@@ -129,8 +178,8 @@ class EffectModel:
         """The members' weighted sum (n, learned actions): what the lines of the actions are over."""
         total = np.zeros((X.shape[0], len(self.learned)))
         Z = self.design.transform(X)
-        for member, predictors in zip(self.members, self._predictors, strict=True):
-            total += member.weight * _effects(member, Z, X, predictors)
+        for member, sessions in zip(self.members, self._sessions, strict=True):
+            total += member.weight * member.effects(Z, X, sessions)
         return total
 
     def predict(
@@ -190,6 +239,8 @@ class EffectModel:
                     "intercepts": member.intercepts.tolist(),
                     "coefficients": None if member.coefficients is None else member.coefficients.tolist(),
                     "graphs": [base64.b64encode(graph).decode() for graph in member.graphs],
+                    "levels": None if member.levels is None else member.levels.tolist(),
+                    "binary": member.binary,
                 }
                 for member in self.members
             ],
@@ -204,45 +255,40 @@ class EffectModel:
             EffectError: it lacks or mangles something.
         """
         try:
-            learned = sum(action["source"] == LEARNED for action in data["actions"])
+            design = Design.from_json(data["design"])
             return cls(
                 unit=data["unit"],
                 schema=data["schema"],
                 feature_names=tuple(data["feature_names"]),
                 categories={name: tuple(words) for name, words in data["categories"].items()},
                 actions=tuple(ActionEffect(**action) for action in data["actions"]),
-                design=Design.from_json(data["design"]),
-                members=tuple(_member(member, learned) for member in data["members"]),
+                design=design,
+                members=tuple(_member(member, len(design)) for member in data["members"]),
                 learners=tuple(data["learners"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise EffectError(f"The effect model lacks or mangles {error}.") from error
 
     @cached_property
-    def _predictors(self) -> tuple[tuple[ChurnPredictor, ...], ...]:
-        """Sessions of the members' graphs, opened at the first use."""
-        plain = Calibration(1.0, 0.0)
-        return tuple(tuple(ChurnPredictor(graph, plain) for graph in member.graphs) for member in self.members)
+    def _sessions(self) -> tuple[tuple[ChurnPredictor, ...], ...]:
+        """Opened at the first use."""
+        return tuple(member.open() for member in self.members)
 
 
-def _effects(member: Member, Z: FloatArray, X: Matrix, predictors: tuple[ChurnPredictor, ...]) -> FloatArray:
-    if member.kind == TREES:
-        return np.column_stack([trees.margins(X) for trees in predictors]) + member.intercepts
-    assert member.coefficients is not None
-    lines = Z @ member.coefficients.T + member.intercepts
-    if member.kind == LINEAR:
-        return np.asarray(lines)
-    p = expit(lines)
-    return np.asarray(p[:, 1:] - p[:, :1])
+def _array(data: Any, columns: int | None = None) -> FloatArray | None:
+    if data is None:
+        return None
+    array = np.asarray(data, dtype=np.float64)
+    return array if columns is None else array.reshape(len(data), columns)
 
 
-def _member(data: Mapping[str, Any], learned: int) -> Member:
-    coefficients = data["coefficients"]
-    rows = learned + (data["kind"] == LOGIT)
+def _member(data: Mapping[str, Any], p: int) -> Member:
     return Member(
         kind=data["kind"],
         weight=float(data["weight"]),
         intercepts=np.asarray(data["intercepts"], dtype=np.float64),
-        coefficients=None if coefficients is None else np.asarray(coefficients, dtype=np.float64).reshape(rows, -1),
+        coefficients=_array(data["coefficients"], p),
         graphs=tuple(base64.b64decode(graph, validate=True) for graph in data["graphs"]),
+        levels=_array(data["levels"], 2),
+        binary=bool(data["binary"]),
     )

@@ -10,10 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.bundle import GateResult
+from models.design import Matrix
 from models.effects import EffectModel
 from models.errors import BundleError, EffectError
 from models.folder import canonical, write_folder
+from models.off_policy import constant, greedy
+from models.trials import Rows
 
 FORMAT_VERSION = 1
 
@@ -39,6 +45,18 @@ class PolicyBundle:
     def __post_init__(self) -> None:
         if self.trained_at.tzinfo is None:
             raise BundleError("A policy's trained_at needs a time zone.")
+
+    def choose(self, X: Matrix, eligible: NDArray[np.bool_]) -> Rows:
+        """What the policy does without costs and exploration: 0 for nothing, else the action's place from 1.
+
+        Args:
+            X: encoded features (n, d).
+            eligible: what may be done, (n, 1 + actions), doing nothing first.
+        """
+        names = [action.name for action in self.effects.actions]
+        if self.constant_action is not None:
+            return constant(names.index(self.constant_action) + 1 if self.constant_action in names else 0, eligible)
+        return greedy(np.nan_to_num(self.effects.predict(X).effect, nan=-np.inf), eligible)
 
     @property
     def hash(self) -> str:

@@ -1,4 +1,4 @@
-"""The command: `python -m serving run|batch|plan|key|refresh`."""
+"""The command: `python -m serving run|batch|plan|key|refresh|digest`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import typer
 from serving import commands
 from serving.errors import ServingError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Answer: the API, batch files, and API keys.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Answer: the API, the pages, batch files, digests, and API keys."
+)
 app.add_typer(commands.key, name="key")
 app.command()(commands.batch)
 app.command()(commands.plan)
 app.command()(commands.refresh)
+app.command()(commands.digest)
 
 
 @app.command()
 def run(
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer; each loads the model for itself.")] = 1,
 ) -> None:
-    """Serve the API on HOST and PORT, in the foreground."""
+    """Serve the API and the pages on HOST and PORT, in the foreground."""
     from features.generation import Generation
     from serving import logs
     from serving.database import Database
@@ -37,7 +40,7 @@ def run(
     logs.configure(settings)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"keepwell serves '{settings.state.business}' on http://{shown}:{port} (API: /docs)")
+    typer.echo(f"keepwell serves '{settings.state.business}' on http://{shown}:{port} (pages: /, API: /docs)")
     serve(listener, settings, workers)
 
 

@@ -19,7 +19,7 @@ from starlette.routing import Match
 from features.errors import FeaturesError
 from models.errors import ModelsError
 from serving import openapi
-from serving.auth import RateLimiter
+from serving.auth import RateLimiter, is_page
 from serving.champion import Follower, ReleaseSource
 from serving.current import CurrentScores
 from serving.database import Database
@@ -34,6 +34,8 @@ from serving.routes import customers, decisions, experiments, models, operations
 from serving.settings import Settings
 from serving.shedding import Shedder
 from serving.state import State
+from serving.web import assets, customer_pages, pages, rendering, team_pages
+from serving.web.keeper import Keeper
 
 _log = structlog.get_logger(__name__)
 _PATIENCE = 2.0
@@ -61,6 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
         operations.router,
     ):
         app.include_router(router)
+    for router in (assets.router, pages.router, customer_pages.router, team_pages.router):
+        app.include_router(router)
     for kind in (ServingError, FeaturesError, ModelsError, SQLAlchemyError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer_problem)
     openapi.install(app)
@@ -84,6 +88,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     metrics = Metrics()
     source = ReleaseSource(settings)
     follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
+    keeper = Keeper(database, follower, settings.poll_seconds)
     app.state.keepwell = State(
         settings=settings,
         database=database,
@@ -96,9 +101,11 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
+    keeper.start()
     try:
         yield
     finally:
+        keeper.stop()
         follower.stop()
         database.close()
 
@@ -112,6 +119,8 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
         _log.error("request failed", exc_info=error)
     elif detail.problem.status >= 500:
         _log.warning("request refused", problem=detail.problem.slug, reason=str(error))
+    if is_page(request.url.path) and rendering.wants_page(request):
+        return rendering.error_page(request, error, detail)
     return ProblemResponse(detail)
 
 

@@ -17,6 +17,9 @@ from serving.keys import Principal, Role
 EXEMPT = ("/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/static", "/login")
 """What answers without a key: these paths, and what lies below them."""
 
+PAGES = ("/portfolio", "/portfolio.csv", "/customers", "/team", "/logout")
+"""What people see: these paths, "/", and what lies below them, for a session cookie instead of a key."""
+
 _BURST_SECONDS = 60.0
 
 # Only for the OpenAPI document: the middleware in serving/gate.py asks for the key, before anything is read of a body.
@@ -27,6 +30,11 @@ def is_exempt(path: str) -> bool:
     """Whether `path` answers without a key."""
     # The first question is quick, and for most requests the last.
     return path.startswith(EXEMPT) and any(path == exempt or path.startswith(f"{exempt}/") for exempt in EXEMPT)
+
+
+def is_page(path: str) -> bool:
+    """Whether `path` is a page, which asks for a session by itself."""
+    return path == "/" or any(path == page or path.startswith(f"{page}/") for page in PAGES)
 
 
 def presented_secret(headers: Headers) -> str:
@@ -71,11 +79,11 @@ def require(*roles: Role) -> Callable[[Request], Coroutine[Any, Any, Principal]]
     return check
 
 
-AnyRole = Annotated[Principal, Depends(require(Role.SCORER, Role.MANAGER))]
+AnyRole = Annotated[Principal, Depends(require(Role.SCORER, Role.MANAGER, Role.LEAD))]
 """The caller, in any role: scores and the model may be read by all."""
 DecidingRole = Annotated[Principal, Depends(require(Role.SCORER))]
-"""The caller, who may decide and report outcomes; a manager may not."""
-ManagingRole = Annotated[Principal, Depends(require(Role.MANAGER))]
+"""The caller, who may decide and report outcomes; managers and leads do so on the pages."""
+ManagingRole = Annotated[Principal, Depends(require(Role.MANAGER, Role.LEAD))]
 """The caller, who may see what experiments and the programme brought; a scorer may not."""
 AdminRole = Annotated[Principal, Depends(require(Role.ADMIN))]
 """The caller, who may do everything."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from serving.keys import ApiKeys
     from serving.settings import Settings
 
-ROLES = ("scorer", "manager", "admin")
+ROLES = ("scorer", "manager", "lead", "admin")
 
 key = typer.Typer(no_args_is_help=True, help="API keys: add, list, revoke.")
 
@@ -24,6 +24,10 @@ _Name = Annotated[str, typer.Option("--name", help="Who holds the key.")]
 def add(
     name: _Name,
     role: Annotated[str, typer.Option("--role", help=f"What the key may do: {', '.join(ROLES)}.")],
+    owner: Annotated[
+        list[str] | None,
+        typer.Option("--owner", help="Whose accounts the pages show; may be repeated. By default, those of NAME."),
+    ] = None,
 ) -> None:
     """Make a key and show it, once."""
     from serving.errors import CommandError
@@ -33,8 +37,12 @@ def add(
         raise CommandError(f"There is no role '{role}': it is one of {', '.join(ROLES)}.")
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise CommandError("--name must be 1 to 200 printable characters.")
+    if role == "lead" and not owner:
+        raise CommandError("A lead sees the accounts of a team: name its owners with --owner, once each.")
+    if owner and role not in ("manager", "lead"):
+        raise CommandError(f"--owner is for managers and leads: the role '{role}' has no accounts of its own.")
     with _keys() as keys:
-        typer.echo(keys.add(name, Role(role)))
+        typer.echo(keys.add(name, Role(role), owner or ()))
 
 
 @key.command(name="list")
@@ -45,7 +53,8 @@ def show() -> None:
     width = max((len(held.name) for held in found), default=0)
     for held in found:
         until = "" if held.revoked_at is None else f"  revoked {held.revoked_at:%Y-%m-%d %H:%M}"
-        typer.echo(f"{held.name:<{width}}  {held.role.value:<7}  {held.created_at:%Y-%m-%d %H:%M}{until}")
+        sees = f"  sees {', '.join(held.owners)}" if held.owners else ""
+        typer.echo(f"{held.name:<{width}}  {held.role.value:<7}  {held.created_at:%Y-%m-%d %H:%M}{sees}{until}")
 
 
 @key.command()
@@ -140,3 +149,25 @@ def _count(text: str) -> tuple[str, int]:
     if not name or not count.isdecimal():
         raise CommandError(f"--capacity is {text!r}, but reads ACTION=COUNT, such as success_call=40.")
     return name, int(count)
+
+
+def digest(
+    output: Annotated[Path, typer.Option("--output", help="The folder to write to.")] = Path("digest"),
+    owner: Annotated[
+        list[str] | None, typer.Option("--owner", help="Only this owner; may be repeated. By default, all.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Where the pages are; by default, HOST and PORT.")] = None,
+) -> None:
+    """Write the Monday list of each owner, as HTML and as plain text, ready for mail."""
+    from serving.database import Database
+    from serving.settings import Settings
+    from serving.web.digest import write_digests
+
+    settings = Settings.from_environment()
+    database = Database(settings.database)
+    try:
+        database.migrate()
+        written = write_digests(database, output, url or f"http://{settings.host}:{settings.port}", owner or ())
+    finally:
+        database.close()
+    typer.echo(f"{len(written)} files in {output}, two for each owner.")

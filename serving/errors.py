@@ -17,6 +17,8 @@ ServingError
 ├── ExperimentConflict       the name is taken, or two experiments would bear on the same decisions
 ├── ExperimentOutcomeConflict  the customer has another outcome in the experiment; carries `name` and `customer_id`
 ├── InvalidCursor           the cursor is not ours, or older than seven days
+├── FormForged               a page's form came from elsewhere, or from a session that has ended
+├── FormInvalid              a field of a page's form is missing or wrong; says which
 ├── DatabaseUnavailable      the service's database does not answer
 └── CommandError             what a command was asked for cannot be done
     ├── PortTaken            another process listens there
@@ -160,6 +162,17 @@ class InvalidCursor(ServingError):
     """The cursor is not one of ours, or older than seven days; start again with `changed_since`."""
 
 
+class FormForged(ServingError):
+    """A form did not come from a page of this session."""
+
+    def __init__(self) -> None:
+        super().__init__("This form does not belong to your session: load the page again, and repeat.")
+
+
+class FormInvalid(ServingError):
+    """A field of a form is missing or wrong; the message is for the person who filled it in."""
+
+
 class DatabaseUnavailable(ServingError):
     """The service's database does not answer."""
 
@@ -244,6 +257,7 @@ NOT_AUTHENTICATED = _problem(
     "not-authenticated", 401, "No valid API key", "Send a key that stands; do not retry without."
 )
 NOT_PERMITTED = _problem("not-permitted", 403, "Not permitted for this role", "Use a key whose role may do this.")
+FORM_FORGED = _problem("form-forged", 403, "Not a form of this session", "Load the page again, and repeat.")
 UNKNOWN_CUSTOMER = _problem(
     "unknown-customer", 404, "Unknown customer", "Check the id; a new customer is known after the next build."
 )
@@ -303,6 +317,7 @@ DATABASE_UNAVAILABLE = _problem(
 PROBLEMS: tuple[Problem, ...] = (
     NOT_AUTHENTICATED,
     NOT_PERMITTED,
+    FORM_FORGED,
     UNKNOWN_CUSTOMER,
     UNKNOWN_DECISION,
     UNKNOWN_EXPERIMENT,
@@ -328,6 +343,8 @@ PROBLEM_OF: Mapping[type[Exception], Problem] = {
     NotAuthenticated: NOT_AUTHENTICATED,
     NotPermitted: NOT_PERMITTED,
     TooManyRequests: TOO_MANY_REQUESTS,
+    FormForged: FORM_FORGED,
+    FormInvalid: INVALID_REQUEST,
     UnknownCustomer: UNKNOWN_CUSTOMER,
     UnknownDecision: UNKNOWN_DECISION,
     OutcomeConflict: OUTCOME_CONFLICT,

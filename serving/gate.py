@@ -10,12 +10,15 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.auth import is_exempt, presented_secret
+from serving.auth import is_exempt, is_page, presented_secret
 from serving.errors import INTERNAL_ERROR, NotAuthenticated, Overloaded, describe
 from serving.responses import ProblemResponse
 from serving.state import State
+from serving.web import rendering
 
 _log = structlog.get_logger("serving.requests")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}\Z")
@@ -57,7 +60,8 @@ class Gate:
         structlog.contextvars.bind_contextvars(request_id=request_id, caller=...)
         begun = time.perf_counter()
         try:
-            if not exempt:
+            # A page asks for its session by itself.
+            if not exempt and not is_page(scope["path"]):
                 await self._admit(scope, headers, state)
             await self._app(scope, _limited(scope, receive, headers, state.settings.max_body_bytes), send_with_id)
         except Exception as error:
@@ -66,7 +70,10 @@ class Gate:
             detail = describe(error, request_id)
             if detail.problem is INTERNAL_ERROR:
                 _log.exception("request failed")
-            await ProblemResponse(detail)(scope, receive, send_with_id)
+            answer: Response = ProblemResponse(detail)
+            if is_page(scope["path"]) and rendering.wants_page(Request(scope)):
+                answer = rendering.error_page(Request(scope), error, detail)
+            await answer(scope, receive, send_with_id)
         finally:
             if not exempt:
                 state.shedder.leave()

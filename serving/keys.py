@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,10 +24,11 @@ _CACHE_SIZE = 10_000
 
 
 class Role(StrEnum):
-    """What a key may do; each role may do what the ones before it may."""
+    """What a key may do; a lead may do what a manager may, for the accounts of a team, and an admin everything."""
 
     SCORER = "scorer"
     MANAGER = "manager"
+    LEAD = "lead"
     ADMIN = "admin"
 
 
@@ -47,6 +48,8 @@ class ApiKey:
     role: Role
     created_at: datetime
     revoked_at: datetime | None
+    owners: tuple[str, ...]
+    """Whose accounts the pages show to it; empty is the key's own name, and everybody's for an admin."""
 
 
 class ApiKeys:
@@ -62,8 +65,8 @@ class ApiKeys:
         self._cache: dict[str, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
 
-    def add(self, name: str, role: Role) -> str:
-        """A new key's secret, which no one can show again.
+    def add(self, name: str, role: Role, owners: Sequence[str] = ()) -> str:
+        """A new key's secret, which no one can show again; on the pages it sees the accounts of `owners`.
 
         Raises:
             KeyNameTaken: a live key has that name.
@@ -73,7 +76,11 @@ class ApiKeys:
             with self._database.begin() as connection:
                 connection.execute(
                     insert(api_keys).values(
-                        digest=_digest(secret), name=name, role=role.value, created_at=datetime.now(UTC)
+                        digest=digest_of(secret),
+                        name=name,
+                        role=role.value,
+                        created_at=datetime.now(UTC),
+                        owners=list(owners) or None,
                     )
                 )
         except IntegrityError:
@@ -89,7 +96,7 @@ class ApiKeys:
         remembered = self.remembered(secret)
         if remembered is not None:
             return remembered
-        digest = _digest(secret)
+        digest = digest_of(secret)
         now = self._clock()
         with self._database.read() as connection:
             row = connection.execute(
@@ -109,18 +116,24 @@ class ApiKeys:
 
     def remembered(self, secret: str) -> Principal | None:
         """Whose key this is if that was read within the last 3 seconds; it never waits, so that it may be asked anywhere."""
-        known = self._cache.get(_digest(secret))
+        known = self._cache.get(digest_of(secret))
         return known[1] if known is not None and known[0] > self._clock() else None
 
     def list(self) -> tuple[ApiKey, ...]:
         """All keys, revoked ones too, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(
-                select(api_keys.c.name, api_keys.c.role, api_keys.c.created_at, api_keys.c.revoked_at).order_by(
-                    api_keys.c.created_at, api_keys.c.name
-                )
+                select(
+                    api_keys.c.name,
+                    api_keys.c.role,
+                    api_keys.c.created_at,
+                    api_keys.c.revoked_at,
+                    api_keys.c.owners,
+                ).order_by(api_keys.c.created_at, api_keys.c.name)
             ).all()
-        return tuple(ApiKey(row.name, Role(row.role), row.created_at, row.revoked_at) for row in rows)
+        return tuple(
+            ApiKey(row.name, Role(row.role), row.created_at, row.revoked_at, tuple(row.owners or ())) for row in rows
+        )
 
     def revoke(self, name: str) -> None:
         """Refuse the key `name` from now on.
@@ -140,5 +153,6 @@ class ApiKeys:
             self._cache.clear()
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
+    """What a secret is kept by, and found by."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -20,6 +20,7 @@ from serving.release import Release
 from serving.rows import BatchRow
 from serving.score_table import ScoreTable
 from serving.settings import Settings
+from serving.web.keeper import keep
 
 _CHUNK = 4096
 
@@ -74,6 +75,7 @@ def refresh(settings: Settings) -> str:
             except Superseded:
                 candidate = source.newest()
                 continue
+            keep(database, release)
             return f"{release.population.size:,} current scores, by model version {release.model_version}."
         return "The current scores are up to date."
     finally:

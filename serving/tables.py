@@ -1,4 +1,4 @@
-"""The tables of the service's own database: keys, current scores, decisions, experiments."""
+"""The tables of the service's own database: keys, scores, decisions, experiments, and what the pages show and keep."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ api_keys = Table(
     Column("role", String(20), nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
-    CheckConstraint("role IN ('scorer', 'manager', 'admin')", name="role"),
+    # Whose accounts the pages show; null is the key's own name, and everybody's for an admin.
+    Column("owners", JSON(none_as_null=True)),
+    CheckConstraint("role IN ('scorer', 'manager', 'lead', 'admin')", name="role"),
 )
 # A name is one live key; a revoked name may be used again.
 Index(
@@ -120,6 +122,104 @@ current_scores = Table(
     Column("scorecard_version", String(40)),
     Column("feature_timestamp", UtcTime),
     Column("scored_at", UtcTime),
+)
+
+# What the pages show of everybody is written once per release, as an edition; readers stay with the newest complete one.
+editions = Table(
+    "editions",
+    metadata,
+    Column("edition", Integer, primary_key=True),
+    Column("release", String(500), nullable=False),
+    Column("begun_at", UtcTime, nullable=False),
+    Column("completed_at", UtcTime),
+    Column("as_of", UtcTime, nullable=False),
+    Column("figures", JSON, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("edition", Integer, primary_key=True, autoincrement=False),
+    Column("customer_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text),
+    Column("segment", Text),
+    Column("probability", Float(53), nullable=False),
+    Column("score", Float(53), nullable=False),
+    Column("band", String(20), nullable=False),
+    Column("band_before", String(20)),
+    Column("change", Float(53)),
+    Column("trend", JSON, nullable=False),
+    Column("value_at_stake", Float(53)),
+    Column("value_at_risk", Float(53), nullable=False),
+    Column("reason", Text),
+    Column("reason_feature", Text),
+    Column("action", String(200), nullable=False),
+    Column("searched", Text, nullable=False),
+    # Each holds all of an order, so that a page deep in it is found without reading the wide rows before it.
+    Index(None, "edition", "value_at_risk", "customer_id"),
+    Index(None, "edition", "owner", "value_at_risk", "customer_id"),
+    Index(None, "edition", "score", "customer_id"),
+    Index(None, "edition", "name", "customer_id"),
+    # Covers counting, summing and searching by any filter.
+    Index(
+        "ix_accounts_filters",
+        "edition",
+        "owner",
+        "band",
+        "segment",
+        "reason_feature",
+        "band_before",
+        "value_at_risk",
+        "customer_id",
+        "searched",
+    ),
+)
+
+# What people did about an account: a decision they took on, put off, or called wrong.
+plays = Table(
+    "plays",
+    metadata,
+    Column("play_id", String(32), primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("owner", Text),
+    Column("action", String(200), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("decision_id", String(40)),
+    Column("reason", Text),
+    Column("until", UtcTime),
+    Column("author", String(200), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("outcome", String(20)),
+    Column("closed_by", String(200)),
+    Column("closed_at", UtcTime),
+    Index(None, "customer_id", "created_at"),
+    Index(None, "status", "created_at"),
+)
+
+notes = Table(
+    "notes",
+    metadata,
+    Column("note_id", String(32), primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("band", String(20)),
+    Column("text", Text, nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("withdrawn_at", UtcTime),
+    Column("withdrawn_by", String(200)),
+    Index(None, "customer_id", "created_at"),
+)
+
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("key_digest", String(64), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
 )
 
 decisions = Table(
@@ -196,14 +296,19 @@ exposures = Table(
 
 __all__ = [
     "UtcTime",
+    "accounts",
     "api_keys",
     "current_scores",
     "database_secrets",
     "decisions",
+    "editions",
     "experiments",
     "exposures",
     "idempotency_keys",
     "metadata",
+    "notes",
+    "plays",
     "score_release",
     "score_rewrites",
+    "web_sessions",
 ]

@@ -1,4 +1,4 @@
-"""The command `python -m training`: run, promote, rollback."""
+"""The command `python -m training`: run, policy, promote, rollback."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from models.errors import ModelsError
 from training.errors import GateRefused, TrainingError
 
 if TYPE_CHECKING:
+    from training.policy_report import PolicyReport
     from training.promote import Promotion
     from training.report import RunReport
 
@@ -52,15 +53,43 @@ def run_command(
         _show(result, Console())
 
 
+@app.command("policy")
+def policy_command(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The business's TOML.")],
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the report as JSON.")] = None,
+    choices: Annotated[
+        Path | None,
+        typer.Option("--choices", metavar="FILE", help="Write what it would do for each logged row: CSV or Parquet."),
+    ] = None,
+) -> None:
+    """Learn each action's effects from a trial or the decision log, and register the policy as challenger."""
+    with _mistakes():
+        from features.business import Business
+        from training.policy import train_policy
+
+        business = Business.load(config)
+        with _Bars() as bars:
+            result = train_policy(business, Home.from_environment(), bars, report, choices)
+        _show_policy(result, Console())
+
+
 @app.command("promote")
 def promote_command(
     version: Annotated[int | None, typer.Option("--version", help="By default the newest challenger.", min=1)] = None,
     new_scorecard: Annotated[
         bool, typer.Option("--new-scorecard", help="Freeze the meaning of health anew, from this model's proposal.")
     ] = False,
+    policy: Annotated[bool, typer.Option("--policy", help="A version of the policy, not of the churn model.")] = False,
 ) -> None:
     """Make a version the champion if its gates are passed; a running server takes it up by itself."""
     with _mistakes():
+        if policy:
+            from training.promote_policy import promote_policy
+
+            with _Bars() as bars, bars.step("Promoting"):
+                said = promote_policy(Home.from_environment(), None if version is None else str(version))
+            Console().print(said, highlight=False)
+            return
         from training.promote import promote
 
         with _Bars() as bars, bars.step("Promoting"):
@@ -71,9 +100,18 @@ def promote_command(
 
 
 @app.command("rollback")
-def rollback_command() -> None:
+def rollback_command(
+    policy: Annotated[bool, typer.Option("--policy", help="The policy, not the churn model.")] = False,
+) -> None:
     """Make the version that served before the champion serve again."""
     with _mistakes():
+        if policy:
+            from training.promote_policy import rollback_policy
+
+            with _Bars() as bars, bars.step("Rolling back"):
+                said = rollback_policy(Home.from_environment())
+            Console().print(said, highlight=False)
+            return
         from training.promote import rollback
 
         with _Bars() as bars, bars.step("Rolling back"):
@@ -153,6 +191,39 @@ def _show(report: RunReport, console: Console) -> None:
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     console.print("Next: python -m training promote", highlight=False)
+
+
+def _show_policy(report: PolicyReport, console: Console) -> None:
+    table = Table(title=f"policy of {report.business}, version {report.policy_version}", title_justify="left")
+    for name in ("policy", "reward a decision (doubly robust)", "95 %", "effective sample size"):
+        table.add_column(name, justify="left" if name == "policy" else "right")
+    for name, value in report.policies.items():
+        mark = " (served)" if name == report.served else ""
+        table.add_row(
+            f"{name}{mark}",
+            f"{value.dr.value:.5f}",
+            f"{value.dr.lower:.5f} – {value.dr.upper:.5f}",
+            f"{value.effective_sample_size:,.0f}",
+        )
+    console.print(table)
+    for name, action in report.actions.items():
+        if action.average is None or action.curve is None:
+            console.print(f"{name}: {action.trials:,} trials, too few; its stated prior is used.", highlight=False)
+            continue
+        console.print(
+            f"{name}: {action.trials:,} trials, on average {action.average.value:+.5f} "
+            f"({action.average.lower:+.5f} to {action.average.upper:+.5f}); Qini {action.curve.qini.value:.5f} "
+            f"({action.curve.qini.lower:.5f} to {action.curve.qini.upper:.5f})",
+            highlight=False,
+        )
+    weights = ", ".join(f"{name} {figures.weight:.2f}" for name, figures in report.learners.items() if figures.weight)
+    console.print(
+        f"{report.n_trials:,} trials, {report.n_features} features; weights: {weights or 'none'}.", highlight=False
+    )
+    console.print(report.verdict, highlight=False, markup=False)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    console.print("Next: python -m training promote --policy", highlight=False)
 
 
 def _say(promotion: Promotion, console: Console) -> None:

@@ -3,6 +3,7 @@
 TrainingError                 base; its message is one sentence for the user
 ├── LabelError                no labelled window, or an outcome that cannot be learned
 ├── StaleGeneration           the current generation was not built from this TOML
+├── DecisionLogError          a trial or a log of decisions from which no effect can be learned
 ├── ExportError               the booster has something that the ONNX graph cannot express
 └── GateRefused               a gate says no: carries the gate, its figure and its limit
 """
@@ -20,6 +21,10 @@ class LabelError(TrainingError):
 
 class StaleGeneration(TrainingError):
     """The feature generation that stands does not belong to the TOML that was given."""
+
+
+class DecisionLogError(TrainingError):
+    """A trial or a log of decisions is not what the TOML says, or has nothing to learn from."""
 
 
 class ExportError(TrainingError):

@@ -130,7 +130,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         tracked.finish()
         advance()
     if report_file is not None:
-        _write_report(report_file, report)
+        write_json(report_file, report.to_json())
     for name in refused(gates):
         if name in TECHNICAL:
             raise GateRefused("The model of this run", name, gates[name].figure, gates[name].limit, MEANING[name])
@@ -261,8 +261,13 @@ def _refusals(gates: Mapping[str, GateResult]) -> list[str]:
     ]
 
 
-def _write_report(path: Path, report: RunReport) -> None:
+def write_json(path: Path, content: object) -> None:
+    """Write a report.
+
+    Raises:
+        TrainingError: the disk refuses.
+    """
     try:
-        write_atomically(path, json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     except OSError as error:
         raise TrainingError(f"The report cannot be written to {path}: {error.strerror}.") from error

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from features.home import Home
 from models.bundle import ModelBundle
-from models.registry import Registry, prepare_store, quiet_mlflow
+from models.policy_bundle import PolicyBundle
+from models.registry import PolicyRegistry, Registry, prepare_store, quiet_mlflow
 from training.errors import TrainingError
 
 BUNDLE = "bundle"
@@ -172,7 +173,7 @@ class TrackedRun:
         with _translated(self._uri):
             self._client.log_artifacts(self.run_id, str(folder))
 
-    def log_bundle(self, bundle: ModelBundle) -> None:
+    def log_bundle(self, bundle: ModelBundle | PolicyBundle) -> None:
         """Log a bundle as the folder that the registry loads."""
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / BUNDLE
@@ -188,7 +189,7 @@ class TrackedRun:
         """End the run as failed."""
         self._client.set_terminated(self.run_id, "FAILED")
 
-    def register(self, registry: Registry, bundle: ModelBundle) -> str:
+    def register(self, registry: Registry | PolicyRegistry, bundle: ModelBundle | PolicyBundle) -> str:
         """Make the logged bundle the business's newest version, alias `challenger`; return its number."""
         return registry.register(self.run_id, BUNDLE, bundle_hash=bundle.hash).version
 

@@ -123,6 +123,26 @@ def test_snapshots_are_float32_and_strings_with_both_moments(write_log: Any, mak
     assert plans.to_pylist() == ["", "größe"] * 3
 
 
+def test_weeks_are_snapshots_in_files_of_their_own(write_log: Any, make_business: Any) -> None:
+    events = [event(name, "session", JANUARY + day * DAY) for name in "ab" for day in range(0, 30, 3)]
+    weeks = (JANUARY + 9 * DAY, JANUARY + 16 * DAY)
+    apart = Moments(JANUARY + 30 * DAY, None, (JANUARY + 9 * DAY,), weeks)
+    asked = Moments(JANUARY + 30 * DAY, None, weeks)
+    tables = {}
+    for name, moments in (("apart", apart), ("asked", asked)):
+        path = write_log(events, folder=name)
+        log = EventLog.open(make_business(), path)
+        build_snapshots(log, declared_schema(log), moments, path, "subscription_cancelled", silent)
+        log.close()
+        tables[name] = pq.read_table(path / "snapshots" / "engagement.parquet").to_pylist()
+    kept = pq.ParquetFile(
+        write_log([event("a", "session", JANUARY)], folder="x").parent / "apart/weeks/engagement.parquet"
+    )
+    assert kept.num_row_groups == len(weeks)
+    assert kept.read().to_pylist() == [row for row in tables["asked"] if row["event_timestamp"] in weeks]
+    assert {row["event_timestamp"] for row in tables["apart"]} == set(apart.all)
+
+
 def test_one_chunk_or_many_give_the_same(write_log: Any, make_business: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     kinds = ("session", "purchase", "ticket_opened", "ticket_resolved", "other thing")

@@ -20,7 +20,7 @@ from models.effects import (
     CHURN_PROBABILITY,
     LEARNED,
     LINEAR,
-    LOGIT,
+    MEANS,
     PRIOR,
     REWARD,
     TREES,
@@ -60,9 +60,9 @@ def linear(weight: float = 1.0) -> Member:
     return Member(LINEAR, weight, np.array([0.01, 0.02]), coefficients)
 
 
-def logit() -> Member:
+def means() -> Member:
     coefficients = np.linspace(-0.5, 0.5, 3 * len(DESIGN)).reshape(3, -1)
-    return Member(LOGIT, 0.5, np.array([-2.0, -2.2, -1.9]), coefficients)
+    return Member(MEANS, 0.5, np.array([-2.0, -2.2, -1.9]), coefficients, binary=True)
 
 
 def test_the_design_has_no_null_and_one_scale() -> None:
@@ -92,9 +92,9 @@ def test_an_effect_is_the_average_and_the_slope_times_the_score() -> None:
 
 
 def test_the_members_add_up_by_weight() -> None:
-    both = model(linear(0.5), logit())
+    both = model(linear(0.5), means())
     Z = DESIGN.transform(X)
-    margins = Z @ logit().coefficients.T + logit().intercepts  # type: ignore[union-attr]
+    margins = Z @ means().coefficients.T + means().intercepts  # type: ignore[union-attr]
     p = 1 / (1 + np.exp(-margins))
     expected = 0.5 * (model(linear()).score(X)) + 0.5 * (p[:, 1:] - p[:, :1])
     np.testing.assert_allclose(both.score(X), expected, atol=1e-12)
@@ -130,7 +130,7 @@ def test_only_a_probability_is_bounded() -> None:
 
 
 def test_json_and_back_is_the_same_model() -> None:
-    before = model(linear(0.5), logit())
+    before = model(linear(0.5), means())
     after = EffectModel.from_json(json.loads(json.dumps(before.to_json())))
     np.testing.assert_array_equal(after.predict(X).effect, before.predict(X).effect)
     assert after.to_json() == before.to_json()
@@ -161,7 +161,7 @@ def test_other_features_are_refused() -> None:
 
 def policy() -> PolicyBundle:
     return PolicyBundle(
-        "shop", model(linear(), logit()), "call", {"value": 0.1}, {}, "abc", datetime(2026, 1, 1, tzinfo=UTC)
+        "shop", model(linear(), means()), "call", {"value": 0.1}, {}, "abc", datetime(2026, 1, 1, tzinfo=UTC)
     )
 
 

@@ -30,11 +30,17 @@ from serving.errors import DatabaseUnavailable, IdempotencyConflict, KeyNameTake
 from serving.experiment_report import programme, report
 from serving.experiments import ArmSpec, Experiment, Experiments
 from serving.keys import ApiKeys, Principal, Role
+from serving.playbook import Playbook
 from serving.rows import BatchRow
 from serving.scorer import Scorer
 from serving.tables import decisions, exposures, metadata
+from serving.web import team
+from serving.web.edition import Editions
+from serving.web.plays import Notes, Plays, Status
+from serving.web.portfolio import SORTS, Filters, Portfolio, marks
+from serving.web.sessions import Sessions, Viewer
 
-from .conftest import Shop
+from .conftest import Shop, customer_ids
 
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
@@ -245,6 +251,57 @@ def test_caps_and_keys_hold_at_once(database: Database, scorer: Scorer) -> None:
     assert calls
     assert max(calls.values()) == 1
     assert sum(customer_id == "C00030" for customer_id, _ in log) == 15
+
+
+def test_pages(database: Database, scorer: Scorer) -> None:
+    rows = [row(customer_id) for customer_id in customer_ids()]
+    CurrentScores(database).rewrite("1", rows)
+    editions = Editions(database)
+    assert editions.write(scorer.release) == editions.write(scorer.release) == len(rows)
+    portfolio, viewer = Portfolio(database), Viewer(Principal("boss", Role.ADMIN), None, "")
+    with database.read() as connection:
+        edition = editions.newest(connection)
+        assert edition is not None
+        assert edition.number == 2
+        assert portfolio.overview(connection, edition, viewer).total == len(rows)
+        for query in [*({"sort": sort} for sort in SORTS), {"q": "50% off"}, {"q": "c00017", "owner": "x"}]:
+            filters = Filters.of(query)
+            found = portfolio.page(connection, edition, viewer, filters)
+            everything = list(portfolio.everything(connection, edition, viewer, filters))
+            assert found.total == len(everything)
+            assert [one.customer_id for one in found.rows] == [one.customer_id for one in everything[:50]]
+        assert team.segments(connection, edition, viewer)[0].count == len(rows)
+        assert team.actions(connection, edition, viewer) == ()
+    keys, sessions, clerk = ApiKeys(database), Sessions(database), Principal("north", Role.LEAD)
+    token = sessions.open(clerk, keys.add("north", Role.LEAD, ("a", "b")))
+    known = sessions.viewer(token)
+    assert known is not None
+    assert (known.principal, known.owners) == (clerk, ("a", "b"))
+    plays, notes = Plays(database), Notes(database)
+    statuses = {
+        plays.accept(scorer, f"C{n:05d}", None, "success_call", clerk, f"f{n}") for n in _callable(database, scorer)
+    }
+    assert statuses <= {Status.ACCEPTED, Status.HELD_BACK}
+    notes.override("C00001", "red", "gone quiet", 7, clerk)
+    plays.put_off("C00001", None, "success_call", 7, clerk)
+    with database.read() as connection:
+        assert marks(connection, ["C00001"])["C00001"].override == "red"
+        assert [one.text for one in notes.of(connection, "C00001")] == ["gone quiet"]
+
+
+def _callable(database: Database, scorer: Scorer) -> list[int]:
+    """Some numbers of customers whom a success call is allowed for."""
+    playbook = Playbook.of(scorer.release.generation)
+    found = []
+    for number in range(2, 40):
+        (score,) = scorer.score([f"C{number:05d}"])
+        assert not isinstance(score, UnknownCustomer)
+        with database.read() as connection:
+            decision = Plays(database).suggest(connection, score, playbook).decision
+        if decision.action == "success_call":
+            found.append(number)
+    assert len(found) > 3
+    return found[:4]
 
 
 def test_a_server_that_went_away_is_unavailable(server: str) -> None:
