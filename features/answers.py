@@ -57,7 +57,7 @@ class Answers:
         return _read(path)
 
 
-def write_answers(events: Path, as_of: datetime, timezone: str, path: Path) -> bool:
+def write_answers(events: Path | str, as_of: datetime, timezone: str, path: Path) -> bool:
     """Write who answered which touches until `as_of`, as far as it was known then; False where no touch has a channel."""
     moment = as_of.astimezone(UTC).isoformat()
     with duckdb.connect() as connection:

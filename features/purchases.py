@@ -59,7 +59,7 @@ class Purchases:
         return _read(path)
 
 
-def write_purchases(events: Path, as_of: datetime, path: Path) -> bool:
+def write_purchases(events: Path | str, as_of: datetime, path: Path) -> bool:
     """Write who bought what until `as_of`, as far as it was known then; False where no purchase names an item."""
     moment = as_of.astimezone(UTC).isoformat()
     kinds = ", ".join(f"'{kind}'" for kind in PURCHASES)

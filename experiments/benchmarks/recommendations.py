@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.errors import BenchmarkError
+from features import event_files
 from features.business import Business
 from features.ingest import ingest
 from features.purchases import Purchases, write_purchases
@@ -110,7 +111,7 @@ def _purchases(business: Business) -> Purchases:
         now = datetime.now(UTC)
         ingest(business, folder, now)
         path = folder / "purchases.parquet"
-        if not write_purchases(folder / "events.parquet", now, path):
+        if not write_purchases(event_files.files(folder), now, path):
             raise BenchmarkError(f"{business.path}: no purchase names an item.")
         return Purchases.read(path)
 
