@@ -202,7 +202,7 @@ def customer(account: AccountDep, scorer: ScorerDep, state: StateDep, request: R
     """All that a manager needs to know of one customer."""
     look, release = account.look, scorer.release
     score = _scored(scorer, account.customer_id)
-    playbook = Playbook.of(release.generation)
+    playbook = Playbook.of_release(release)
     plays = Plays(state.database)
     suggestion = plays.suggest(look.connection, score, playbook)
     done = plays.history(look.connection, account.customer_id)

@@ -146,7 +146,7 @@ class Editions:
         self, release: Release, people: Mapping[str, _Person], past: Sequence[Mapping[str, float]], before: int | None
     ) -> Iterator[list[dict[str, Any]]]:
         """The accounts of everybody who has a current score, some at a time, as rows without their edition."""
-        at_stake = Playbook.of(release.generation).at_stake
+        at_stake = Playbook.of_release(release).at_stake
         nobody = _Person(None, None, None)
         with self._database.read() as connection:
             found = connection.execute(

@@ -14,6 +14,7 @@ from serving.release import Release
 from serving.web.edition import Editions
 
 _log = structlog.get_logger(__name__)
+_PATIENCE = 5.0
 
 
 def keep(database: Database, release: Release) -> bool:
@@ -51,10 +52,10 @@ class Keeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, after what is being written."""
+        """Stop, after what is being written if that does not take long: an edition cut short is written again."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_PATIENCE)
 
     def _keep(self) -> None:
         kept: str | None = None

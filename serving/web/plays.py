@@ -92,7 +92,7 @@ class Plays:
         Raises:
             FormInvalid: the business has no such action, or it is not allowed for this customer any more.
         """
-        actions = Playbook.of(scorer.release.generation).actions
+        actions = Playbook.of_release(scorer.release).actions
         if action not in actions:
             raise FormInvalid(f"There is no action '{action}'.")
         others = [name for name in actions if name != action]
