@@ -55,7 +55,10 @@ class ExperimentRequest(Body):
         description=f"`{REWARD}`: the reward of the decision that exposed a customer; any other is reported by name.",
     )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="One minus the confidence, over all looks and arms.")
-    planned_units: int = Field(1_000, ge=100, le=100_000_000, description="Outcomes at which intervals are tightest.")
+    # A whole number may be written 1000.0, as JSON schema has it.
+    planned_units: int = Field(
+        1_000, ge=100, le=100_000_000, strict=False, description="Outcomes at which intervals are tightest."
+    )
 
     def experiment(self) -> Experiment:
         """What is registered.

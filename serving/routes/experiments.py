@@ -94,7 +94,7 @@ def show(name: ExperimentPath, _caller: ManagingRole, state: StateDep) -> Respon
     "/{name}/stop",
     summary="End an experiment",
     response_model=ExperimentModel,
-    responses=problem_responses(401, 403, 404, 422, 429, 503),
+    responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
 )
 def stop(name: ExperimentPath, _caller: AdminRole, state: StateDep) -> Response:
     """Now, if it has not ended; outcomes may still come."""

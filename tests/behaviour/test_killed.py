@@ -367,7 +367,7 @@ def _kill_builds(server: ForkServer, configs: list[str], home: Home) -> int:
     filling = "Filling the online store"
     rng = random.Random(5)
     landed = 0
-    for turn, phase in enumerate(("Reading events", "Describing customers", "Registering features", *[filling] * 8)):
+    for turn, phase in enumerate(("Describing customers", "Registering features", *[filling] * 10)):
         before = Generation.current(home).id
         # A child that ended before its signal is no kill: a build that went through is killed again, earlier.
         for haste in (0.03, 0.01, 0.0, 0.0, 0.0):

@@ -24,6 +24,7 @@ from features.home import Home
 from features.schema import DType
 from serving.database import Database
 from serving.keys import ApiKeys, Role
+from serving.tables import accounts, editions
 from serving.web.edition import Editions
 
 from ..conftest import NEWCOMER, SCHEMA, Running, Shop, customer_ids, make_columns, serving, settings_of, wait_for
@@ -151,6 +152,11 @@ def make_office(template: Shop, path: Path) -> Office:
     furnish(home)
     shop = replace(template, settings=settings_of(home))
     database = Database(shop.settings.database)
+    database.migrate()
+    with database.begin() as connection:
+        # The template may have been served, without names, before it was copied.
+        connection.execute(accounts.delete())
+        connection.execute(editions.delete())
     keys = ApiKeys(database)
     secrets = {
         "north": keys.add("north", Role.MANAGER),

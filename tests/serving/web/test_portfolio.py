@@ -17,7 +17,7 @@ from serving.champion import ReleaseSource
 from serving.database import Database
 from serving.keys import ApiKeys, Role
 from serving.scorer import CustomerScore, Scorer
-from serving.tables import accounts, editions
+from serving.tables import accounts, current_scores, editions
 from serving.web.edition import FORMAT, Editions
 from serving.web.keeper import keep
 from serving.web.portfolio import Filters
@@ -158,6 +158,7 @@ def test_a_new_edition_replaces_the_old_and_what_a_kill_left(office: Office, sho
     with database.begin() as connection:
         connection.execute(delete(editions))
         connection.execute(delete(accounts))
+        connection.execute(delete(current_scores))
         assert made.newest(connection) is None
         left = {"edition": 7, "release": "x", "begun_at": release.generation.as_of, "as_of": release.generation.as_of}
         connection.execute(insert(editions).values(**left, figures={}))
@@ -165,7 +166,7 @@ def test_a_new_edition_replaces_the_old_and_what_a_kill_left(office: Office, sho
         connection.execute(insert(editions).values(**old, figures={}))
         assert made.newest(connection) is None
     assert not made.is_current(release.key)
-    # Nobody has a current score in this database yet.
+    # Nobody has a current score in this database.
     assert made.write(release) == 0
     assert made.is_current(release.key)
     with database.read() as connection:
