@@ -176,11 +176,15 @@ class Answering:
     def _mlflow(self) -> Iterator[tuple[int, list[bytes]]]:
         import mlflow.lightgbm
         import numpy as np
+        import pandas as pd
+        from mlflow.models import infer_signature
 
         folder = self.scratch / "pyfunc"
-        mlflow.lightgbm.save_model(self.model.booster, str(folder))
         matrix = self.model.matrix(reference.draw(CUSTOMERS, 1))
         names = [f"f{column}" for column in range(matrix.shape[1])]
+        # With a signature the server knows that a null is a missing number.
+        signature = infer_signature(pd.DataFrame(matrix.astype(np.float64), columns=names))
+        mlflow.lightgbm.save_model(self.model.booster, str(folder), signature=signature)
 
         def body(row: Any) -> bytes:
             values = [None if np.isnan(value) else float(value) for value in row]

@@ -51,12 +51,14 @@ def server(
     Raises:
         BenchmarkError: it ended, or did not answer in time; says what it wrote last.
     """
+    # MLflow starts `uvicorn` by that name.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with log.open("wb") as output, on(cores()[0]):
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **environment},
         )
     try:
         _await(process, f"http://127.0.0.1:{port}{ready}", log)
