@@ -19,7 +19,8 @@ def adding_up(parts: Sequence[float], total: float) -> list[float]:
     Parts that are 0 stay 0. The sum of `parts` is `total`, up to what floats lose.
     """
     tenths = [math.floor(part * 10) for part in parts]
-    missing = round(total * 10) - sum(tenths)
+    # Rounded as it is shown: 1.05 is a little more than that, and 10.5 is not.
+    missing = round(round(total, 1) * 10) - sum(tenths)
     remainders = [part * 10 - whole for part, whole in zip(parts, tenths, strict=True)]
     order = sorted(
         (place for place, part in enumerate(parts) if part != 0.0), key=lambda place: remainders[place], reverse=True
