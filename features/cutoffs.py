@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,13 +42,10 @@ def moments_of_table(now: datetime) -> Moments:
     return Moments(as_of=now.astimezone(UTC).replace(microsecond=0), before=None, cutoffs=())
 
 
-def _weeks_before(as_of: datetime) -> list[datetime]:
+def _weeks_before(as_of: datetime) -> Iterator[datetime]:
     """The last Mondays before `as_of`, oldest first: the same ones all week, so that a day that is added moves none."""
-    midnight = as_of.replace(hour=0, minute=0, second=0, microsecond=0)
-    last = midnight - midnight.weekday() * DAY
-    if last == as_of:
-        last -= WEEK
-    return [last - ago * WEEK for ago in range(WEEKS - 1, -1, -1)]
+    since = as_of - WEEKS * WEEK - timedelta.resolution  # a Monday that long ago counts
+    return itertools.takewhile(lambda week: week < as_of, _mondays(since))
 
 
 def moments_of_events(business: Business, first_event: datetime, last_event: datetime, now: datetime) -> Moments:

@@ -143,11 +143,15 @@ class Generation:
 
     @property
     def weeks(self) -> tuple[datetime, ...]:
-        """The moments that the weeks' files describe."""
-        file = self.weeks_file(self.schema.pillars[0].name)
-        if not file.exists():
+        """The moments that the weeks' files describe, oldest first."""
+        path = self.weeks_file(self.schema.pillars[0].name)
+        if not path.exists():
             return ()
-        moments = pq.read_table(file, columns=["event_timestamp"]).column(0).unique().to_pylist()
+        file = pq.ParquetFile(path)
+        column = file.schema_arrow.get_field_index("event_timestamp")
+        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+        # A week before the first customer has a row group without rows, one with a million customers has several.
+        moments = {group.column(column).statistics.min.astimezone(UTC) for group in groups if group.num_rows}
         return tuple(sorted(moments))
 
     @staticmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +39,7 @@ class Known:
 
 def trend_moments(generation: Generation) -> tuple[datetime, ...]:
     """The moments of the last 12 weeks, oldest first, without now: weeks where a build keeps them, or else its snapshots."""
-    weeks = _moments(generation.weeks_file(generation.schema.pillars[0].name))
-    if weeks:
+    if weeks := generation.weeks:
         return weeks
     earlier = {*generation.cutoffs, *([generation.before] if generation.before else [])}
     return tuple(sorted(moment for moment in earlier if generation.as_of - TREND <= moment < generation.as_of))
@@ -78,19 +76,7 @@ def histories(generation: Generation, customer_id: str, schema: FeatureSchema) -
     return found
 
 
-def _moments(path: Path) -> tuple[datetime, ...]:
-    """The moments of a file that has one row group each."""
-    if not path.exists():
-        return ()
-    file = pq.ParquetFile(path)
-    column = file.schema_arrow.get_field_index("event_timestamp")
-    groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
-    # A week before the first customer has a row group without rows.
-    return tuple(group.column(column).statistics.min.astimezone(UTC) for group in groups if group.num_rows)
-
-
 def _at(generation: Generation, pillar: str, moment: datetime, schema: FeatureSchema) -> pa.Table:
     names = [generation.schema.stored_as[feature.name] for feature in schema]
-    weeks = generation.weeks_file(pillar)
-    path = weeks if moment in _moments(weeks) else generation.snapshot_file(pillar)
+    path = generation.weeks_file(pillar) if moment in generation.weeks else generation.snapshot_file(pillar)
     return pq.read_table(path, columns=[*_KEYS, *names], filters=[("event_timestamp", "==", moment)])
