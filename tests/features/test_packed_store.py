@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import socket
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,25 +51,8 @@ def bits(value: object) -> object:
 
 
 @pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("redis-server is not installed: apt install redis-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/2"
-    finally:
-        server.terminate()
-        server.wait()
+def redis_url(start_redis: Callable[..., int]) -> str:
+    return f"redis://127.0.0.1:{start_redis()}/2"
 
 
 def of_feast(generation: Generation, project: str | None = None) -> FeatureStore:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
 import socket
 import struct
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -279,25 +276,8 @@ def test_another_kind_of_store_is_refused(setting: str, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("redis-server is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", "123"]
-    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"redis://:123@127.0.0.1:{port}/1"
-    finally:
-        server.terminate()
-        server.wait()
+def redis_url(start_redis: Callable[..., int]) -> str:
+    return f"redis://:123@127.0.0.1:{start_redis('--requirepass', '123')}/1"
 
 
 @pytest.mark.redis

@@ -1,0 +1,39 @@
+"""What tests of several parts share: servers that they start for themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Callable[..., int]]:
+    """Start a Redis of this test's own, with further options, and give its port on 127.0.0.1; it ends with the test."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("redis-server is not installed: apt install redis-server")
+    with contextlib.ExitStack() as stack:
+
+        def start(*options: str) -> int:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = int(free.getsockname()[1])
+            command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", *options]
+            server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+            stack.callback(server.wait, timeout=30)
+            stack.callback(server.terminate)
+            for _ in range(200):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.05)
+            return port
+
+        yield start
