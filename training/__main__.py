@@ -178,11 +178,22 @@ def _show(report: RunReport, console: Console) -> None:
     everything = {"model": report.evaluation.metrics, **report.evaluation.baselines}
     for name in everything:
         table.add_column(name.replace("_", " "), justify="right")
+        if name == "model":
+            table.add_column("95 %", justify="right")
+    around = report.examination.intervals["model"]
     rows = {name: metrics.to_json() for name, metrics in everything.items()}
     for figure in rows["model"]:
-        values = [rows[name][figure] for name in everything]
-        table.add_row(figure, *("–" if value is None else f"{value:.4f}" for value in values))
+        values = ["–" if value is None else f"{value:.4f}" for value in (rows[name][figure] for name in everything)]
+        interval = around[figure]
+        shown = "–" if interval is None else f"{interval.low:.4f} – {interval.high:.4f}"
+        table.add_row(figure, values[0], shown, *values[1:])
     console.print(table)
+    top = report.examination.top_k
+    among = "" if top.interval is None else f" ({top.interval.low:.1%} to {top.interval.high:.1%})"
+    console.print(
+        f"Of the {top.k:,} customers at the top ({top.why}), {top.precision:.1%}{among} left: {top.recall:.0%} of all who did.",
+        highlight=False,
+    )
     split = "the test window" if report.split == "time" else "out of fold"
     console.print(f"{report.n_test:,} rows, {split}; {report.n_train:,} rows trained it; {report.n_features} features.")
     for name, gate in report.gates.items():

@@ -27,10 +27,12 @@ from models.health import Scorecard, propose
 from models.registry import Registry
 from training.dataset import TrainingSet
 from training.errors import GateRefused, TrainingError
+from training.examine import examine
 from training.export import margin_graph
 from training.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
+from training.leaks import changed_values
 from training.learn import FittedModel, Tested, fit_and_test
-from training.plots import MOST_ROWS, plot_calibration, plot_shap_summary
+from training.plots import MOST_ROWS, plot_calibration, plot_gains, plot_shap_summary
 from training.prepare import Prepared, current_generation, prepare
 from training.recommend import learned_recommender
 from training.report import RunReport
@@ -71,6 +73,10 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
     with progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
         model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, advance)
     evaluation = tested.evaluate(prepared.data.y)
+    with progress.step("Examining the figures") as advance:
+        examination = examine(business, prepared, tested, evaluation)
+        leaks = (*prepared.leaks, *changed_values(generation, home, prepared.everything))
+        advance()
     booster = model.classifier.booster_
     with progress.step("Checking the exported model against the trained one") as advance:
         served = ServedModel(booster, booster.model_to_string(), margin_graph(booster), model.classifier.calibration_)
@@ -121,7 +127,14 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
                 n_features=len(prepared.data.schema),
                 evaluation=evaluation,
                 gates=gates,
-                warnings=(*prepared.warnings, *_gate_warnings(gates, time_split=prepared.split.is_time)),
+                warnings=(
+                    *prepared.warnings,
+                    *(leak.sentence for leak in leaks[len(prepared.leaks) :]),
+                    *examination.warnings,
+                    *_gate_warnings(gates, time_split=prepared.split.is_time),
+                ),
+                examination=examination,
+                leaks=leaks,
             )
             report = _track(tracked, bundle, report, prepared, model, tested, registry, generation)
         except BaseException:
@@ -196,7 +209,8 @@ def _track(
         files.write_json("features.json", list(prepared.data.schema.names))
         files.write_table(PREDICTIONS, predictions(prepared.data, tested))
         files.write_table(TEST_ROWS, raw_rows(prepared.everything, tested.rows))
-        plot_calibration(report.evaluation, folder / "calibration.png")
+        plot_calibration(report.evaluation, tested.p, folder / "calibration.png")
+        plot_gains(report.examination.gains, report.examination.top_k, report.n_test, folder / "gains.png")
         sample = tested.rows[np.linspace(0, len(tested.rows) - 1, min(MOST_ROWS, len(tested.rows))).astype(np.int64)]
         X = prepared.data.X(sample, model.categories)
         contributions = Explainer(bundle.model_text).contributions(X)
