@@ -8,12 +8,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperCommand
 
 from features.errors import FeaturesError
 from features.home import Home
@@ -73,16 +74,38 @@ def policy_command(
         _show_policy(result, Console())
 
 
-@app.command("promote")
+class _AsksWhy(TyperCommand):
+    """Lets `--force` stand without its reason, which is then asked for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for place, given in enumerate(args):
+            if given == "--force" and (place + 1 == len(args) or args[place + 1].startswith("-")):
+                args = [*args[:place], "--force=", *args[place + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@app.command("promote", cls=_AsksWhy)
 def promote_command(
     version: Annotated[int | None, typer.Option("--version", help="By default the newest challenger.", min=1)] = None,
     new_scorecard: Annotated[
         bool, typer.Option("--new-scorecard", help="Freeze the meaning of health anew, from this model's proposal.")
     ] = False,
     policy: Annotated[bool, typer.Option("--policy", help="A version of the policy, not of the churn model.")] = False,
+    force: Annotated[
+        str | None,
+        typer.Option(
+            "--force",
+            metavar="REASON",
+            help="Overrule the gates of quality; the reason is kept on the version and in the log of promotions.",
+        ),
+    ] = None,
 ) -> None:
     """Make a version the champion if its gates are passed; a running server takes it up by itself."""
     with _mistakes():
+        if force is not None:
+            if policy:
+                raise TrainingError("--force is for the churn model: a policy that is not proven is not served.")
+            force = _reason(force)
         if policy:
             from training.promote_policy import promote_policy
 
@@ -94,7 +117,10 @@ def promote_command(
 
         with _Bars() as bars, bars.step("Promoting"):
             promotion = promote(
-                Home.from_environment(), None if version is None else str(version), new_scorecard=new_scorecard
+                Home.from_environment(),
+                None if version is None else str(version),
+                new_scorecard=new_scorecard,
+                force=force,
             )
         _say(promotion, Console())
 
@@ -117,6 +143,18 @@ def rollback_command(
         with _Bars() as bars, bars.step("Rolling back"):
             promotion = rollback(Home.from_environment())
         _say(promotion, Console())
+
+
+def _reason(given: str) -> str:
+    """Why gates are overruled: as given, else asked for on a terminal."""
+    reason = given.strip()
+    if not reason and sys.stdin.isatty():
+        reason = Console(stderr=True).input("Why is this version promoted in spite of its gates? ").strip()
+    if not reason:
+        raise TrainingError(
+            "--force needs a reason: say why, such as --force 'the old one reads a column that is gone'."
+        )
+    return reason
 
 
 class _Bars:

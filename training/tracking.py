@@ -116,6 +116,35 @@ class Tracker:
         except (MlflowException, OSError):
             return None
 
+    def started(self, run_id: str) -> int:
+        """When a run began, in milliseconds since 1970; 0 where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return int(self._client().get_run(run_id).info.start_time)
+        except MlflowException:
+            return 0
+
+    def find(self, prefix: str) -> str | None:
+        """The id of the one run of this experiment whose id or name begins so; None where there is none, or several."""
+        client = self._client()
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None or not prefix:
+            return None
+        token: str | None = None
+        found: list[str] = []
+        while True:
+            page = client.search_runs([experiment.experiment_id], page_token=token)
+            found += [
+                str(run.info.run_id)
+                for run in page
+                if str(run.info.run_id).startswith(prefix) or str(run.info.run_name or "") == prefix
+            ]
+            token = page.token
+            if not token:
+                break
+        return found[0] if len(found) == 1 else None
+
     def _client(self) -> Any:
         quiet_mlflow(self._uri)
         from mlflow import MlflowClient
