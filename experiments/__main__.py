@@ -140,6 +140,28 @@ def compare(
     typer.echo(f"{html}\n{json}")
 
 
+@app.command()
+def card(
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A version, champion, challenger or run id.")
+    ] = "champion",
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
+) -> None:
+    """Write a version's model card, as its run made it: model_card.md and model_card.html."""
+    from experiments import compare as beside
+    from features.errors import FeaturesError
+    from features.home import Home
+    from models.errors import ModelsError
+    from training.errors import TrainingError
+
+    try:
+        for path in beside.fetch_card(Home.from_environment(), run, out):
+            typer.echo(path)
+    except (FeaturesError, ModelsError, TrainingError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
 benchmark = typer.Typer(no_args_is_help=True, help="Speed, side by side with what a user would pick instead.")
 app.add_typer(benchmark, name="benchmark")
 

@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 from features.home import Home, write_atomically
 from models.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
 from training.bootstrap import Difference
+from training.card import CARD, PICTURES
 from training.comparison import SideBySide, side_by_side
 from training.document import Document, Section, Table, figure
 from training.errors import NotComparable, TrainingError
@@ -64,11 +65,7 @@ def compare_runs(home: Home, runs: Sequence[str], share: float | None = None) ->
         TrainingError: a run is not known, or there are fewer than two.
         ModelsError: the registry refused.
     """
-    name = home.business
-    if name is None:
-        raise TrainingError(f"{home.path} holds no business yet: run 'python -m features build CONFIG' first.")
-    registry = Registry(home.tracking_uri, name)
-    tracker = Tracker(home, registry.model_name)
+    registry, tracker = _stores(home)
     contestants = [_contestant(registry, tracker, run) for run in runs or (CHAMPION, CHALLENGER)]
     if len({one.run_id for one in contestants}) < 2:
         raise TrainingError(
@@ -80,6 +77,33 @@ def compare_runs(home: Home, runs: Sequence[str], share: float | None = None) ->
     except NotComparable as error:
         tested, why = None, str(error)
     return Compared(registry.model_name, tested, why, shadowed(home, contestants))
+
+
+def fetch_card(home: Home, run: str, out: Path) -> list[Path]:
+    """Copy a run's model card into `out`: Markdown and HTML, and the pictures that the Markdown shows.
+
+    Raises:
+        TrainingError: there is no such run, or it has no card.
+        ModelsError: the registry refused.
+    """
+    registry, tracker = _stores(home)
+    contestant = _contestant(registry, tracker, run)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{out} cannot be written: {error.strerror}.") from error
+    found = [tracker.artifact(contestant.run_id, name, out) for name in (f"{CARD}.md", f"{CARD}.html", *PICTURES)]
+    if found[0] is None or found[1] is None:
+        raise TrainingError(f"The {contestant.name} has no model card: train it again.")
+    return [path for path in found if path is not None]
+
+
+def _stores(home: Home) -> tuple[Registry, Tracker]:
+    name = home.business
+    if name is None:
+        raise TrainingError(f"{home.path} holds no business yet: run 'python -m features build CONFIG' first.")
+    registry = Registry(home.tracking_uri, name)
+    return registry, Tracker(home, registry.model_name)
 
 
 def _contestant(registry: Registry, tracker: Tracker, run: str) -> Contestant:

@@ -25,6 +25,7 @@ from models.calibration import logit
 from models.explain import Explainer
 from models.health import Scorecard, propose
 from models.registry import Registry
+from training.card import CARD, Lineage, model_card
 from training.dataset import TrainingSet
 from training.errors import GateRefused, TrainingError
 from training.examine import examine
@@ -220,9 +221,15 @@ def _track(
             version = tracked.register(registry, bundle)
             OfflineStore(generation).register_service(f"churn_{version}", bundle.feature_names)
             report = replace(report, model_version=version)
-    with tempfile.TemporaryDirectory() as scratch:
-        RunArtifacts(Path(scratch)).write_json(REPORT, report.to_json())
-        tracked.log_folder(Path(scratch))
+        params = _params(generation, prepared, model)
+        lineage = Lineage(generation.id, bundle.commit, environment_tags()["lock_fingerprint"], params)
+        card = model_card(report, bundle, contributions, lineage, folder)
+        with tempfile.TemporaryDirectory() as last:
+            files = RunArtifacts(Path(last))
+            files.write_json(REPORT, report.to_json())
+            files.write_text(f"{CARD}.md", card.markdown())
+            files.write_text(f"{CARD}.html", card.html())
+            tracked.log_folder(Path(last))
     return report
 
 

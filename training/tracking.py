@@ -76,6 +76,10 @@ class RunArtifacts:
         path = self.folder / name
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write one file of text."""
+        (self.folder / name).write_text(text)
+
     def write_table(self, name: str, table: Any) -> None:
         """Write one Arrow table as Parquet."""
         pq.write_table(table, self.folder / name)
