@@ -1,4 +1,4 @@
-"""The command `python -m training`: run, policy, promote, rollback."""
+"""The command `python -m training`: run, policy, promote, rollback, watch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from training.policy_report import PolicyReport
     from training.promote import Promotion
     from training.report import RunReport
+    from training.watch import Watched
 
 MISTAKE = 2
+MOST_SHOWN = 12
 REFUSED = 3
+RETRAIN = 3
 
 app = typer.Typer(
     help="Train churn models, and choose which one serves.",
@@ -72,6 +75,35 @@ def policy_command(
         with _Bars() as bars:
             result = train_policy(business, Home.from_environment(), bars, report, choices)
         _show_policy(result, Console())
+
+
+@app.command("watch")
+def watch_command(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="The TOML whose [watch] counts; default as built.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Where the page goes; default in the home.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Where the figures go as JSON; default in the home.")] = None,
+) -> None:
+    """Say whether the champion should be trained again: exit code 0 where it is fine, 3 where it should."""
+    with _mistakes():
+        from features.business import Business
+        from training.run import write_json, write_page
+        from training.watch import watch
+
+        home = Home.from_environment()
+        business = None if config is None else Business.load(config)
+        if business is not None:
+            home.claim(business.name)
+        with _Bars() as bars, bars.step("Looking at features, scores and outcomes"):
+            watched = watch(home, business)
+        page, figures = html or home.path / "watch.html", json or home.path / "watch.json"
+        write_page(page, watched.document().html())
+        write_json(figures, watched.to_json())
+        _show_watched(watched, Console())
+        print(f"{page}\n{figures}")
+    if watched.retrain:
+        raise typer.Exit(RETRAIN)
 
 
 class _AsksWhy(TyperCommand):
@@ -240,6 +272,37 @@ def _show(report: RunReport, console: Console) -> None:
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     console.print("Next: python -m training promote", highlight=False)
+
+
+def _show_watched(watched: Watched, console: Console) -> None:
+    table = Table(
+        title=f"{watched.model}, version {watched.version}: {watched.customers:,} customers", title_justify="left"
+    )
+    for name in ("column", "PSI", "chance", "missing then", "now", "importance", "moved"):
+        table.add_column(name, justify="left" if name == "column" else "right")
+    for one in (watched.score, *watched.features[:MOST_SHOWN]):
+        table.add_row(
+            one.name,
+            f"{one.psi:.3f}",
+            f"{one.chance:.3f}",
+            f"{one.missing_then:.1%}",
+            f"{one.missing_now:.1%}",
+            f"{one.importance:.1%}",
+            "yes" if one.moved(watched.limits) else "",
+        )
+    console.print(table)
+    if watched.matured is not None:
+        one_of = watched.matured
+        console.print(
+            f"Outcomes known since: {one_of.rows:,} rows, {one_of.since}; AUC {one_of.auc:.3f} ({one_of.auc_then:.3f} when "
+            f"tested), ECE {one_of.ece:.3f} (limit {one_of.ece_limit:.3f}).",
+            highlight=False,
+        )
+    for note in watched.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for reason in watched.reasons:
+        console.print(f"retrain: {reason}", style="yellow", markup=False, highlight=False)
+    console.print("Next: python -m training run CONFIG" if watched.retrain else "It is fine as it is.", highlight=False)
 
 
 def _show_policy(report: PolicyReport, console: Console) -> None:

@@ -31,6 +31,7 @@ from training.errors import GateRefused, TrainingError
 from training.examine import examine
 from training.export import margin_graph
 from training.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
+from training.histograms import Snapshot
 from training.leaks import changed_values
 from training.learn import FittedModel, Tested, fit_and_test
 from training.plots import MOST_ROWS, plot_calibration, plot_gains, plot_shap_summary
@@ -38,7 +39,16 @@ from training.prepare import Prepared, current_generation, prepare
 from training.recommend import learned_recommender
 from training.report import RunReport
 from training.split import SEED
-from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, RunArtifacts, TrackedRun, Tracker, environment_tags
+from training.tracking import (
+    PREDICTIONS,
+    REPORT,
+    SNAPSHOT,
+    TEST_ROWS,
+    RunArtifacts,
+    TrackedRun,
+    Tracker,
+    environment_tags,
+)
 from training.verdict import MEANING, TECHNICAL, refused
 
 Rows = npt.NDArray[np.int64]
@@ -216,6 +226,10 @@ def _track(
         X = prepared.data.X(sample, model.categories)
         contributions = Explainer(bundle.model_text).contributions(X)
         plot_shap_summary(contributions, X, bundle.feature_names, folder / "shap_summary.png")
+        files.write_json(
+            SNAPSHOT,
+            Snapshot.of(prepared.data.take(tested.rows), tested.p, contributions, bundle.feature_names).to_json(),
+        )
         tracked.log_folder(folder)
         if not any(name in TECHNICAL for name in refused(report.gates)):
             version = tracked.register(registry, bundle)
@@ -288,7 +302,16 @@ def write_json(path: Path, content: object) -> None:
     Raises:
         TrainingError: the disk refuses.
     """
+    write_page(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_page(path: Path, content: str) -> None:
+    """Write a report that is text already.
+
+    Raises:
+        TrainingError: the disk refuses.
+    """
     try:
-        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(path, content)
     except OSError as error:
         raise TrainingError(f"The report cannot be written to {path}: {error.strerror}.") from error

@@ -26,6 +26,7 @@ BUNDLE = "bundle"
 PREDICTIONS = "predictions.parquet"
 TEST_ROWS = "test_rows.parquet"
 REPORT = "report.json"
+SNAPSHOT = "snapshot.json"
 
 _LOCK = Path(__file__).parent.parent / "requirements.lock"
 # MLflow refuses longer parameters.

@@ -28,7 +28,10 @@ def test_a_card_is_made_from_its_run(build_table: Any, customers: Any, silent: A
     assert {path.name for path in paths} == {
         "model_card.md", "model_card.html", "calibration.png", "gains.png", "shap_summary.png",
     }  # fmt: skip
-    markdown, html = (tmp_path / "out" / "model_card.md").read_text(), (tmp_path / "out" / "model_card.html").read_text()
+    markdown, html = (
+        (tmp_path / "out" / "model_card.md").read_text(),
+        (tmp_path / "out" / "model_card.html").read_text(),
+    )
     around = report.examination.intervals["model"]["auc"]
     assert around is not None
     for shown in (
