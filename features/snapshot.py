@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import event_files
-from features.business import Business, TableData
+from features.business import Business, EventsData, TableData
 from features.cells import literal
 from features.cutoffs import Moments
 from features.errors import IngestError
@@ -363,6 +363,7 @@ def _observe(business: Business, said: Any, customers: Any | None) -> tuple[Evid
         currency=business.currency,
         scopes=consent_scopes(business),
         caps=tuple(Cap(action.name, action.cap.days) for action in business.actions if action.cap),
+        units=business.data.units if isinstance(business.data, EventsData) else {},
         overall_days=None if business.policy.cap is None else business.policy.cap.days,
     )
     return evidence, sum(row["rows"] for row in found)
