@@ -27,7 +27,7 @@ from features.pillars.evidence import PROPERTIES, SUBSCRIPTION, Cap, Evidence
 from features.schema import ALL_PILLARS, OTHER, DType, Feature, FeatureSchema, Pillar
 
 DAY_US = 86_400_000_000
-JOINED_ROWS = 32_000_000
+JOINED_ROWS = 160_000_000
 """How many (event, cutoff) pairs are aggregated at once, at most, cutoffs being whole."""
 HELD_ROWS = 300_000
 """A log of at most so many events is held in memory."""

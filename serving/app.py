@@ -52,6 +52,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         # A wrong slash is a wrong path: a redirect would lose the key on the way.
         redirect_slashes=False,
+        # What is counted of requests is counted in serving/metrics.py; FastAPI's own telemetry would look for a provider with
+        # each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         middleware=[Middleware(Gate), Middleware(DirectScore, route=scores.ONE)],
     )
     for router in (

@@ -88,7 +88,9 @@ class DirectScore:
     def _by_template(self, scope: Scope, state: State, release: Release, customer_id: str) -> bytes:
         template = self._template
         if template is None or template.release is not release:
-            template = self._template = ScoreTemplate(release)
+            template = self._template = ScoreTemplate(
+                release, state.settings.remembered_mb * 2**20, state.metrics.count_remembered
+            )
         body, degraded = template.answer(customer_id, scope["request_id"])
         self._note(scope, state, Explain.TOP, degraded)
         return body

@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     """Requests that one worker answers at a time, those that wait for a thread among them; more are refused with a 503."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""
+    remembered_mb: int = Field(default=64, ge=0)
+    """Memory of one worker for answers that are given again while a customer's features stay the same; 0 keeps none."""
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
 
     @model_validator(mode="after")
