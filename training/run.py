@@ -25,17 +25,30 @@ from models.calibration import logit
 from models.explain import Explainer
 from models.health import Scorecard, propose
 from models.registry import Registry
+from training.card import CARD, Lineage, model_card
 from training.dataset import TrainingSet
 from training.errors import GateRefused, TrainingError
+from training.examine import examine
 from training.export import margin_graph
 from training.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
+from training.histograms import Snapshot
+from training.leaks import changed_values
 from training.learn import FittedModel, Tested, fit_and_test
-from training.plots import MOST_ROWS, plot_calibration, plot_shap_summary
+from training.plots import MOST_ROWS, plot_calibration, plot_gains, plot_shap_summary
 from training.prepare import Prepared, current_generation, prepare
 from training.recommend import learned_recommender
 from training.report import RunReport
 from training.split import SEED
-from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, RunArtifacts, TrackedRun, Tracker, environment_tags
+from training.tracking import (
+    PREDICTIONS,
+    REPORT,
+    SNAPSHOT,
+    TEST_ROWS,
+    RunArtifacts,
+    TrackedRun,
+    Tracker,
+    environment_tags,
+)
 from training.verdict import MEANING, TECHNICAL, refused
 
 Rows = npt.NDArray[np.int64]
@@ -71,6 +84,10 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
     with progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
         model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, advance)
     evaluation = tested.evaluate(prepared.data.y)
+    with progress.step("Examining the figures") as advance:
+        examination = examine(business, prepared, tested, evaluation)
+        leaks = (*prepared.leaks, *changed_values(generation, home, prepared.everything))
+        advance()
     booster = model.classifier.booster_
     with progress.step("Checking the exported model against the trained one") as advance:
         served = ServedModel(booster, booster.model_to_string(), margin_graph(booster), model.classifier.calibration_)
@@ -121,7 +138,14 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
                 n_features=len(prepared.data.schema),
                 evaluation=evaluation,
                 gates=gates,
-                warnings=(*prepared.warnings, *_gate_warnings(gates, time_split=prepared.split.is_time)),
+                warnings=(
+                    *prepared.warnings,
+                    *(leak.sentence for leak in leaks[len(prepared.leaks) :]),
+                    *examination.warnings,
+                    *_gate_warnings(gates, time_split=prepared.split.is_time),
+                ),
+                examination=examination,
+                leaks=leaks,
             )
             report = _track(tracked, bundle, report, prepared, model, tested, registry, generation)
         except BaseException:
@@ -196,19 +220,30 @@ def _track(
         files.write_json("features.json", list(prepared.data.schema.names))
         files.write_table(PREDICTIONS, predictions(prepared.data, tested))
         files.write_table(TEST_ROWS, raw_rows(prepared.everything, tested.rows))
-        plot_calibration(report.evaluation, folder / "calibration.png")
+        plot_calibration(report.evaluation, tested.p, folder / "calibration.png")
+        plot_gains(report.examination.gains, report.examination.top_k, report.n_test, folder / "gains.png")
         sample = tested.rows[np.linspace(0, len(tested.rows) - 1, min(MOST_ROWS, len(tested.rows))).astype(np.int64)]
         X = prepared.data.X(sample, model.categories)
         contributions = Explainer(bundle.model_text).contributions(X)
         plot_shap_summary(contributions, X, bundle.feature_names, folder / "shap_summary.png")
+        files.write_json(
+            SNAPSHOT,
+            Snapshot.of(prepared.data.take(tested.rows), tested.p, contributions, bundle.feature_names).to_json(),
+        )
         tracked.log_folder(folder)
         if not any(name in TECHNICAL for name in refused(report.gates)):
             version = tracked.register(registry, bundle)
             OfflineStore(generation).register_service(f"churn_{version}", bundle.feature_names)
             report = replace(report, model_version=version)
-    with tempfile.TemporaryDirectory() as scratch:
-        RunArtifacts(Path(scratch)).write_json(REPORT, report.to_json())
-        tracked.log_folder(Path(scratch))
+        params = _params(generation, prepared, model)
+        lineage = Lineage(generation.id, bundle.commit, environment_tags()["lock_fingerprint"], params)
+        card = model_card(report, bundle, contributions, lineage, folder)
+        with tempfile.TemporaryDirectory() as last:
+            files = RunArtifacts(Path(last))
+            files.write_json(REPORT, report.to_json())
+            files.write_text(f"{CARD}.md", card.markdown())
+            files.write_text(f"{CARD}.html", card.html())
+            tracked.log_folder(Path(last))
     return report
 
 
@@ -267,7 +302,16 @@ def write_json(path: Path, content: object) -> None:
     Raises:
         TrainingError: the disk refuses.
     """
+    write_page(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_page(path: Path, content: str) -> None:
+    """Write a report that is text already.
+
+    Raises:
+        TrainingError: the disk refuses.
+    """
     try:
-        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(path, content)
     except OSError as error:
         raise TrainingError(f"The report cannot be written to {path}: {error.strerror}.") from error

@@ -26,6 +26,7 @@ BUNDLE = "bundle"
 PREDICTIONS = "predictions.parquet"
 TEST_ROWS = "test_rows.parquet"
 REPORT = "report.json"
+SNAPSHOT = "snapshot.json"
 
 _LOCK = Path(__file__).parent.parent / "requirements.lock"
 # MLflow refuses longer parameters.
@@ -76,6 +77,10 @@ class RunArtifacts:
         path = self.folder / name
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write one file of text."""
+        (self.folder / name).write_text(text)
+
     def write_table(self, name: str, table: Any) -> None:
         """Write one Arrow table as Parquet."""
         pq.write_table(table, self.folder / name)
@@ -115,6 +120,35 @@ class Tracker:
             return Path(client.download_artifacts(run_id, name, str(folder))) if name in listed else None
         except (MlflowException, OSError):
             return None
+
+    def started(self, run_id: str) -> int:
+        """When a run began, in milliseconds since 1970; 0 where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return int(self._client().get_run(run_id).info.start_time)
+        except MlflowException:
+            return 0
+
+    def find(self, prefix: str) -> str | None:
+        """The id of the one run of this experiment whose id or name begins so; None where there is none, or several."""
+        client = self._client()
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None or not prefix:
+            return None
+        token: str | None = None
+        found: list[str] = []
+        while True:
+            page = client.search_runs([experiment.experiment_id], page_token=token)
+            found += [
+                str(run.info.run_id)
+                for run in page
+                if str(run.info.run_id).startswith(prefix) or str(run.info.run_name or "") == prefix
+            ]
+            token = page.token
+            if not token:
+                break
+        return found[0] if len(found) == 1 else None
 
     def _client(self) -> Any:
         quiet_mlflow(self._uri)
