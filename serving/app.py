@@ -32,6 +32,7 @@ from serving.refresh import bring_up_to_date
 from serving.responses import JsonResponse, ProblemResponse
 from serving.routes import customers, decisions, experiments, models, operations, scores
 from serving.settings import Settings
+from serving.shadow import Shadow
 from serving.shedding import Shedder
 from serving.state import State
 from serving.web import assets, customer_pages, pages, rendering, team_pages
@@ -92,6 +93,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     source = ReleaseSource(settings)
     follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
     keeper = Keeper(database, follower, settings.poll_seconds)
+    shadow = Shadow(settings, follower, metrics, settings.shadow_share) if settings.shadow_share else None
     app.state.keepwell = State(
         settings=settings,
         database=database,
@@ -101,13 +103,18 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         metrics=metrics,
         limiter=RateLimiter(settings.rate_limit),
         shedder=Shedder(settings.max_wait_ms / 1000, settings.max_waiting),
+        shadow=shadow,
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
     keeper.start()
+    if shadow is not None:
+        shadow.start()
     try:
         yield
     finally:
+        if shadow is not None:
+            shadow.stop()
         keeper.stop()
         follower.stop()
         database.close()

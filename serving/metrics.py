@@ -58,6 +58,15 @@ class Metrics:
         self.shed = Counter(
             "keepwell_requests_shed", "Requests refused because they would have waited.", registry=registry
         )
+        self.shadow_scores = Counter(
+            "keepwell_shadow_scores", "Customers scored by the challenger behind an answer.", registry=registry
+        )
+        self.shadow_dropped = Counter(
+            "keepwell_shadow_dropped", "Customers noted for the challenger and not scored.", registry=registry
+        )
+        self.shadow_failures = Counter(
+            "keepwell_shadow_failures", "Batches that the challenger could not score.", registry=registry
+        )
         self.releases = Counter("keepwell_release_loads", "Releases taken up.", registry=registry)
         self.release_failures = Counter(
             "keepwell_release_failures", "Releases that could not be taken up; the old one stays.", registry=registry

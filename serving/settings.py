@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Under a load that stays, how long a request may wait for its turn on one worker before a 503; 0 lets all wait."""
     max_waiting: int = Field(default=200, ge=1)
     """Requests that one worker answers at a time, those that wait for a thread among them; more are refused with a 503."""
+    shadow_share: float = Field(default=0.0, ge=0, le=1)
+    """The share of answered customers that the challenger scores too, behind the answers; 0 is none."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""
     remembered_mb: int = Field(default=64, ge=0)

@@ -16,6 +16,7 @@ from serving.metrics import Metrics
 from serving.release import Release
 from serving.scorer import Scorer
 from serving.settings import Settings
+from serving.shadow import Shadow
 from serving.shedding import Shedder
 
 
@@ -31,6 +32,8 @@ class State:
     metrics: Metrics
     limiter: RateLimiter
     shedder: Shedder
+    shadow: Shadow | None = None
+    """None where no share of the answers is scored by the challenger too."""
 
 
 async def _state(request: Request) -> State:

@@ -13,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
-from features.business import Business
+from features.business import Business, TableData
 from features.generation import Generation
 from features.home import Home, write_atomically
 from features.schema import DType
@@ -39,6 +40,7 @@ from training.prepare import Prepared, current_generation, prepare
 from training.recommend import learned_recommender
 from training.report import RunReport
 from training.split import SEED
+from training.system_figures import SystemWatch
 from training.tracking import (
     PREDICTIONS,
     REPORT,
@@ -53,6 +55,7 @@ from training.verdict import MEANING, TECHNICAL, refused
 
 Rows = npt.NDArray[np.int64]
 FIRST_SCORECARD = "1"
+OUTCOME = "churned"
 
 
 class Progress(Protocol):
@@ -81,7 +84,8 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         prepared = prepare(generation, business)
         advance()
     folds = len(prepared.split.folds)
-    with progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
+    system = SystemWatch(home.tracking_uri)
+    with system, progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
         model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, advance)
     evaluation = tested.evaluate(prepared.data.y)
     with progress.step("Examining the figures") as advance:
@@ -147,6 +151,8 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
                 examination=examination,
                 leaks=leaks,
             )
+            tracked.log_system(system.figures)
+            _log_datasets(tracked, business, prepared, fitted_on, tested, generation)
             report = _track(tracked, bundle, report, prepared, model, tested, registry, generation)
         except BaseException:
             tracked.fail()
@@ -233,6 +239,7 @@ def _track(
         tracked.log_folder(folder)
         if not any(name in TECHNICAL for name in refused(report.gates)):
             version = tracked.register(registry, bundle)
+            registry.tag(version, _version_tags(report, bundle))
             OfflineStore(generation).register_service(f"churn_{version}", bundle.feature_names)
             report = replace(report, model_version=version)
         params = _params(generation, prepared, model)
@@ -245,6 +252,35 @@ def _track(
             files.write_text(f"{CARD}.html", card.html())
             tracked.log_folder(Path(last))
     return report
+
+
+def _log_datasets(
+    tracked: TrackedRun, business: Business, prepared: Prepared, fitted_on: Rows, tested: Tested, generation: Generation
+) -> None:
+    """What trained and what tested, as MLflow's datasets: schema, size, fingerprint and source."""
+    data = business.data
+    assert data is not None
+    path = data.path if isinstance(data, TableData) else data.events[0].path
+    for use, rows in (("training", fitted_on), ("testing", tested.rows)):
+        frame = pd.DataFrame({**prepared.data.take(rows), OUTCOME: prepared.data.y[rows].astype(np.float64)})
+        tracked.log_dataset(business.name, frame, OUTCOME, generation.fingerprint, str(path), use)
+
+
+def _version_tags(report: RunReport, bundle: ModelBundle) -> dict[str, str]:
+    """What people filter versions by."""
+    known = {
+        "business": report.business,
+        "split": report.split,
+        "horizon_days": report.horizon_days,
+        "auc": f"{report.evaluation.metrics.auc:.4f}",
+        "log_loss": f"{report.evaluation.metrics.log_loss:.4f}",
+        "ece": f"{report.evaluation.metrics.ece:.4f}",
+        "gates": "passed" if not refused(report.gates) else f"refused: {' '.join(refused(report.gates))}",
+        "leaks": " ".join(leak.feature for leak in report.leaks),
+        "data_fingerprint": bundle.data_fingerprint,
+        "git_commit": bundle.commit or "",
+    }
+    return {name: str(value) for name, value in known.items() if value != ""}
 
 
 def predictions(data: TrainingSet, tested: Tested) -> pa.Table:
