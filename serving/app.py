@@ -31,6 +31,7 @@ from serving.metrics import Metrics
 from serving.refresh import bring_up_to_date
 from serving.responses import JsonResponse, ProblemResponse
 from serving.routes import customers, decisions, experiments, models, operations, scores
+from serving.score_history import FOLDER, ScoreHistory
 from serving.settings import Settings
 from serving.shedding import Shedder
 from serving.state import State
@@ -91,6 +92,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     metrics = Metrics()
     source = ReleaseSource(settings)
     follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
+    history = ScoreHistory(settings.state.path / FOLDER, settings.score_history_days, metrics.dropped_scores.inc)
     keeper = Keeper(database, follower, settings.poll_seconds)
     app.state.keepwell = State(
         settings=settings,
@@ -101,13 +103,16 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         metrics=metrics,
         limiter=RateLimiter(settings.rate_limit),
         shedder=Shedder(settings.max_wait_ms / 1000, settings.max_waiting),
+        history=history,
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
     keeper.start()
+    history.start()
     try:
         yield
     finally:
+        await run_in_threadpool(history.stop)
         keeper.stop()
         follower.stop()
         database.close()

@@ -14,6 +14,7 @@ from serving.database import Database
 from serving.keys import ApiKeys
 from serving.metrics import Metrics
 from serving.release import Release
+from serving.score_history import ScoreHistory
 from serving.scorer import Scorer
 from serving.settings import Settings
 from serving.shedding import Shedder
@@ -31,6 +32,7 @@ class State:
     metrics: Metrics
     limiter: RateLimiter
     shedder: Shedder
+    history: ScoreHistory
 
 
 async def _state(request: Request) -> State:
