@@ -82,6 +82,7 @@ class DirectScore:
         if isinstance(score, UnknownCustomer):
             return None
         body = dump(score_json(score, scope["request_id"]))
+        state.history.note(customer_id, score.probability, score.score, score.model_version, score.scorecard_version)
         self._note(scope, state, score.explain, score.degraded, customer_id)
         return body
 
@@ -89,7 +90,7 @@ class DirectScore:
         template = self._template
         if template is None or template.release is not release:
             template = self._template = ScoreTemplate(
-                release, state.settings.remembered_mb * 2**20, state.metrics.count_remembered
+                release, state.settings.remembered_mb * 2**20, state.metrics.count_remembered, state.history.note
             )
         body, degraded = template.answer(customer_id, scope["request_id"])
         self._note(scope, state, Explain.TOP, degraded, customer_id)

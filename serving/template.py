@@ -60,12 +60,20 @@ class ScoreTemplate:
     Args:
         remembers: bytes of answers that are kept for those who are asked for again.
         count: told of each answer whether it was remembered.
+        note: told of each answer that was made: customer, probability, score, versions of model and scorecard.
     """
 
-    def __init__(self, release: Release, remembers: int = 0, count: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        release: Release,
+        remembers: int = 0,
+        count: Callable[[bool], None] = lambda _: None,
+        note: Callable[[str, float, float, str, str], None] = lambda *_: None,
+    ) -> None:
         self.release = release
         self._remembered: Remembered[_Answer] = Remembered(remembers)
         self._count = count
+        self._note = note
         schema, built = release.schema, release.generation.schema
         self._row = release.store.customer_row(schema, release.bundle.categories)
         views = [pillar.name for pillar in built.pillars]
@@ -122,6 +130,7 @@ class ScoreTemplate:
         parts = Explained.of(release, matrix)
         score, clamped = parts.score.tolist(), parts.clamped.tolist()
         percentile = int(release.population.searchsorted(parts.probability[0])) / max(1, release.population.size)
+        self._note(customer_id, float(parts.probability[0]), score[0], release.model_version, release.scorecard.version)
         columns = largest(release, parts.points[:1], TOP_REASONS)[0].tolist()
         pillars = ranked_pillars(release.pillars, parts.pillars[0])
         figures = [float(parts.probability[0]), percentile, score[0], clamped[0]]
