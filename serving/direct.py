@@ -82,13 +82,16 @@ class DirectScore:
         if isinstance(score, UnknownCustomer):
             return None
         body = dump(score_json(score, scope["request_id"]))
+        state.history.note(customer_id, score.probability, score.score, score.model_version, score.scorecard_version)
         self._note(scope, state, score.explain, score.degraded, customer_id)
         return body
 
     def _by_template(self, scope: Scope, state: State, release: Release, customer_id: str) -> bytes:
         template = self._template
         if template is None or template.release is not release:
-            template = self._template = ScoreTemplate(release)
+            template = self._template = ScoreTemplate(
+                release, state.settings.remembered_mb * 2**20, state.metrics.count_remembered, state.history.note
+            )
         body, degraded = template.answer(customer_id, scope["request_id"])
         self._note(scope, state, Explain.TOP, degraded, customer_id)
         return body

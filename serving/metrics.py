@@ -45,8 +45,18 @@ class Metrics:
         self.degraded = Counter(
             "keepwell_degraded_scores", "Scores answered as degraded.", ("code",), registry=registry
         )
+        remembered = Counter(
+            "keepwell_remembered_scores",
+            "Scores of the short way, by whether the answer was remembered from an earlier request.",
+            ("remembered",),
+            registry=registry,
+        )
+        self._remembered = {known: remembered.labels(str(known).lower()) for known in (False, True)}
         self.unknown_customers = Counter(
             "keepwell_unknown_customers", "Customers asked for whom nobody knows.", registry=registry
+        )
+        self.dropped_scores = Counter(
+            "keepwell_dropped_score_history", "Scores that were told, but could not be kept.", registry=registry
         )
         self.shed = Counter(
             "keepwell_requests_shed", "Requests refused because they would have waited.", registry=registry
@@ -117,6 +127,10 @@ class Metrics:
         of_kind.inc()
         for code in degraded:
             self.degraded.labels(code).inc()
+
+    def count_remembered(self, known: bool) -> None:
+        """A customer's score was remembered, or had to be made."""
+        self._remembered[known].inc()
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     """The share of answered customers that the challenger scores too, behind the answers; 0 is none."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""
+    remembered_mb: int = Field(default=64, ge=0)
+    """Memory of one worker for answers that are given again while a customer's features stay the same; 0 keeps none."""
+    score_history_days: int = Field(default=400, ge=0)
+    """For how many days the scores that were told over HTTP are kept in the home; 0 keeps none."""
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
 
     @model_validator(mode="after")

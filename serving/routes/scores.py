@@ -49,7 +49,7 @@ def score_one(
 ) -> Response:
     """The risk, the health and its reasons; an unknown customer is 404, never a score of nulls."""
     (result,) = scorer.score([customer_id], query.explain)
-    _count(state, [result])
+    _note(state, [result])
     if isinstance(result, UnknownCustomer):
         raise result
     return JsonResponse(score_json(result, request_id))
@@ -70,7 +70,7 @@ def score_many(
 ) -> Response:
     """In request order; who is unknown comes with an `error` in place of a score."""
     results = scorer.score(body.customer_ids, body.explain)
-    _count(state, results)
+    _note(state, results)
     return JsonResponse(
         {
             "results": [
@@ -99,11 +99,14 @@ def current_scores(query: Annotated[CurrentScoresQuery, Query()], _caller: AnyRo
     return JsonResponse({"results": [current_score_json(row) for row in page.rows], "next_cursor": page.next_cursor})
 
 
-def _count(state: State, results: list[CustomerScore | UnknownCustomer]) -> None:
+def _note(state: State, results: list[CustomerScore | UnknownCustomer]) -> None:
     for result in results:
         if isinstance(result, UnknownCustomer):
             state.metrics.unknown_customers.inc()
             continue
         state.metrics.count_score(result.explain.value, result.degraded)
+        state.history.note(
+            result.customer_id, result.probability, result.score, result.model_version, result.scorecard_version
+        )
         if state.shadow is not None:
             state.shadow.note(result.customer_id)
