@@ -244,6 +244,29 @@ def decisions(
 
 
 @benchmark.command()
+def horizons(
+    seeds: Annotated[int, typer.Option(min=1, help="Simulated businesses, with seeds from 1 on.")] = 3,
+    customers: Annotated[int, typer.Option(min=500, help="Of a simulated business.")] = 5_000,
+    json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("horizons.json"),
+) -> None:
+    """Measure intervals and churn by horizon in simulated businesses, beside the truth: about two minutes a seed."""
+    import warnings
+
+    from experiments.benchmarks import horizons as table
+
+    errors = Console(stderr=True)
+    found = []
+    with warnings.catch_warnings():
+        # Libraries' notes to programmers.
+        warnings.showwarning = lambda *_, **__: None
+        for seed in range(1, seeds + 1):
+            errors.print(f"seed {seed}", style="dim")
+            found.append(table.measure(seed, customers))
+    table.show(Console(), found)
+    table.write(json, found)
+
+
+@benchmark.command()
 def recommendations(
     configs: Annotated[
         list[Path] | None, typer.Argument(help="TOMLs of event businesses; default the two public ones.")
