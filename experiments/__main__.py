@@ -180,6 +180,7 @@ def speed(
     explained: Annotated[int, typer.Option(min=2000, help="Rows of row 7.")] = 200_000,
     materialized: Annotated[int, typer.Option(min=100, help="Customers of row 9.")] = 5_000,
     events: Annotated[int, typer.Option(min=10_000, help="Events of row 10.")] = 5_000_000,
+    joined: Annotated[int, typer.Option(min=6000, help="Rows of row 11; Feast takes minutes for many.")] = 240_000,
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("bench.json"),
 ) -> None:
     """Measure each row of the table in the README beside its peer; their answers are compared before they are timed."""
@@ -187,7 +188,7 @@ def speed(
     from experiments.benchmarks.errors import BenchmarkError
 
     errors = Console(stderr=True)
-    scale = table.Scale(rounds, seconds, customers, explained, materialized, events)
+    scale = table.Scale(rounds, seconds, customers, explained, materialized, events, joined)
     wanted = [row.strip() for row in rows.split(",") if row.strip()] or list(table.ROWS)
     try:
         measured, conditions = table.measure(wanted, scale, lambda what: errors.print(what, style="dim"))
