@@ -31,6 +31,14 @@ class BatchRow:
     scorecard_version: str
     feature_timestamp: datetime | None
     scored_at: datetime
+    churn_low: float | None = None
+    churn_high: float | None = None
+    churn_30d: float | None = None
+    churn_60d: float | None = None
+    churn_90d: float | None = None
+    churn_180d: float | None = None
+    expected_days_to_churn: float | None = None
+    coverage: float | None = None
 
     @classmethod
     def of(cls, score: CustomerScore, action: str) -> BatchRow:
@@ -50,10 +58,22 @@ class BatchRow:
             scorecard_version=score.scorecard_version,
             feature_timestamp=score.feature_timestamp,
             scored_at=score.scored_at,
+            churn_low=None if score.interval is None else score.interval.low,
+            churn_high=None if score.interval is None else score.interval.high,
+            **{within_column(horizon.days): horizon.probability for horizon in score.horizons or ()},
+            expected_days_to_churn=score.expected_days,
+            coverage=score.coverage,
         )
 
 
+def within_column(days: int) -> str:
+    """The column of the probability of churn within some days."""
+    return f"churn_{days}d"
+
+
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(BatchRow))
+FIGURES: tuple[str, ...] = COLUMNS[COLUMNS.index("churn_low") :]
+"""The columns that a model may not tell, numbers all of them."""
 
 
 def score_as_of_now(scorer: Scorer, customer_ids: Sequence[str]) -> list[CustomerScore | UnknownCustomer]:

@@ -122,6 +122,14 @@ current_scores = Table(
     Column("scorecard_version", String(40)),
     Column("feature_timestamp", UtcTime),
     Column("scored_at", UtcTime),
+    Column("churn_low", Float(53)),
+    Column("churn_high", Float(53)),
+    Column("churn_30d", Float(53)),
+    Column("churn_60d", Float(53)),
+    Column("churn_90d", Float(53)),
+    Column("churn_180d", Float(53)),
+    Column("expected_days_to_churn", Float(53)),
+    Column("coverage", Float(53)),
 )
 
 # What the pages show of everybody is written once per release, as an edition; readers stay with the newest complete one.
