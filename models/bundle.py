@@ -6,22 +6,40 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from models.calibration import Calibration
 from models.errors import BundleError, ScorecardError
 from models.folder import canonical, write_folder
 from models.health import Scorecard
+from models.segments import Segments
+from models.value import ValueModel
 
 FORMAT_VERSION = 1
+
+
+class Part(Protocol):
+    """A part of a bundle that is figures alone."""
+
+    def to_json(self) -> dict[str, Any]:
+        """This part as plain JSON."""
+        ...
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> Part:
+        """The part that `to_json` wrote; a ValueError, KeyError or TypeError if it is none."""
+        ...
+
 
 _JSON = "bundle.json"
 _MODEL = "model.txt"
 _ONNX = "model.onnx"
 _RECOMMENDER = "recommender.npz"
+_PARTS: Mapping[str, type[Part]] = {"segments": Segments, "value": ValueModel}
+"""What a bundle may have beside the model, each a field of it and a JSON file of that name; those of old have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +82,10 @@ class ModelBundle:
     commit: str | None = field(default=None)
     recommender: bytes | None = field(default=None, repr=False)
     """`Recommender.to_bytes()`; None where no purchase names an item."""
+    value: ValueModel | None = field(default=None, repr=False)
+    """What customers are worth; None where nothing says what one brings."""
+    segments: Segments | None = field(default=None, repr=False)
+    """Which customers are alike; None where too few are known."""
 
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names) or not self.feature_names:
@@ -81,7 +103,8 @@ class ModelBundle:
         """SHA-256 of what the model is and answers; run id, times and commit are left out."""
         digest = hashlib.sha256()
         recommender = () if self.recommender is None else (self.recommender,)
-        for part in (canonical(self._content()).encode(), self.model_text.encode(), self.onnx, *recommender):
+        more = [part for name, text in self._parts().items() for part in (name.encode(), text)]
+        for part in (canonical(self._content()).encode(), self.model_text.encode(), self.onnx, *recommender, *more):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.hexdigest()
@@ -103,6 +126,7 @@ class ModelBundle:
             },
         }
         files = {_MODEL: self.model_text.encode(), _ONNX: self.onnx}
+        files |= {f"{name}.json": text + b"\n" for name, text in self._parts().items()}
         if self.recommender is not None:
             files[_RECOMMENDER] = self.recommender
         write_folder(path, {**files, _JSON: (canonical(manifest, indent=1) + "\n").encode()})
@@ -119,6 +143,8 @@ class ModelBundle:
             model_text = (path / _MODEL).read_bytes().decode()
             onnx = (path / _ONNX).read_bytes()
             recommender = (path / _RECOMMENDER).read_bytes() if (path / _RECOMMENDER).exists() else None
+            there = [name for name in _PARTS if (path / f"{name}.json").exists()]
+            parts = {name: json.loads((path / f"{name}.json").read_bytes()) for name in there}
         except OSError as error:
             missing = Path(error.filename).name if error.filename else _JSON
             raise BundleError(f"{path} is no whole bundle: {missing} cannot be read ({error.strerror}).") from error
@@ -131,6 +157,8 @@ class ModelBundle:
             )
         try:
             bundle = _parse(manifest["content"], manifest["run"], model_text, onnx, recommender)
+            read: dict[str, Any] = {name: _PARTS[name].of_json(content) for name, content in parts.items()}
+            bundle = replace(bundle, **read)
             stated = str(manifest["hash"])
         except (KeyError, TypeError, ValueError, AttributeError, ScorecardError) as error:
             raise BundleError(f"The bundle in {path} is damaged: {_JSON} lacks or mangles {error}.") from error
@@ -139,6 +167,12 @@ class ModelBundle:
                 f"The bundle in {path} was changed after training: its hash is {bundle.hash[:12]}, not {stated[:12]}."
             )
         return bundle
+
+    def _parts(self) -> dict[str, bytes]:
+        """The parts that it has beside the model, by name, as canonical JSON."""
+        return {
+            name: canonical(part.to_json()).encode() for name in _PARTS if (part := getattr(self, name)) is not None
+        }
 
     def _content(self) -> dict[str, Any]:
         """What the hash covers, beside the two models."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from features.errors import UnknownCustomer
 
 if TYPE_CHECKING:
+    from models.segments import CustomerSegment
+    from models.value import CustomerValue
     from serving.scorer import CustomerScore, Scorer
 
 REASONS = 3
@@ -31,6 +33,12 @@ class BatchRow:
     scorecard_version: str
     feature_timestamp: datetime | None
     scored_at: datetime
+    value_next_12_months: float | None = None
+    value_at_risk: float | None = None
+    value_method: str | None = None
+    segment: str | None = None
+    segment_id: str | None = None
+    rfm: str | None = None
 
     @classmethod
     def of(cls, score: CustomerScore, action: str) -> BatchRow:
@@ -50,7 +58,21 @@ class BatchRow:
             scorecard_version=score.scorecard_version,
             feature_timestamp=score.feature_timestamp,
             scored_at=score.scored_at,
+            **worth_columns(score.value, score.segment),
         )
+
+
+def worth_columns(value: CustomerValue | None, segment: CustomerSegment | None) -> dict[str, Any]:
+    """The columns of one customer's value and segment."""
+    rfm = None if segment is None else segment.rfm
+    return {
+        "value_next_12_months": None if value is None else value.next_12_months,
+        "value_at_risk": None if value is None else value.at_risk,
+        "value_method": None if value is None else value.method.value,
+        "segment": None if segment is None else segment.name,
+        "segment_id": None if segment is None else segment.id,
+        "rfm": None if rfm is None else rfm.label,
+    }
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(BatchRow))

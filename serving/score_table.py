@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
@@ -17,8 +18,9 @@ from models.policy import NO_ACTION
 from serving.explained import Explained, FloatArray, largest
 from serving.playbook import Playbook
 from serving.release import Release, shortest
-from serving.rows import REASONS, BatchRow
+from serving.rows import REASONS, BatchRow, worth_columns
 from serving.scorer import CustomerFeatures
+from serving.worth import Worths
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class ScoreTable:
     reasons: NDArray[np.object_]
     feature_timestamps: Sequence[datetime | None]
     scored_at: datetime
+    worths: Worths
 
     @classmethod
     def of(
@@ -68,6 +71,12 @@ class ScoreTable:
             reasons=_sentences(release, matrix, columns, largest(release, parts.points, REASONS)),
             feature_timestamps=[now] * len(customer_ids) if feature_timestamps is None else feature_timestamps,
             scored_at=now,
+            worths=release.worth.of(
+                release.worth.figures(columns, len(customer_ids)),
+                matrix,
+                parts.probability,
+                lambda row: CustomerFeatures(columns, row),
+            ),
         )
 
     @classmethod
@@ -104,13 +113,15 @@ class ScoreTable:
     def rows(self, actions: Sequence[str]) -> Iterator[BatchRow]:
         """A row each, with the action that is suggested."""
         version, card = self.release.model_version, self.release.scorecard.version
-        for customer_id, probability, score, band, (one, two, three), action, moment in zip(
+        worths = self.worths
+        for row, (customer_id, probability, score, band, (one, two, three), action, moment) in enumerate(zip(
             self.customer_ids, self.probability.tolist(), self.score.tolist(), self._bands().tolist(),
             self.reasons.tolist(), actions, self.feature_timestamps, strict=True,
-        ):  # fmt: skip
+        )):  # fmt: skip
             yield BatchRow(
-                customer_id, probability, score, band, one, two, three, action, version, card, moment, self.scored_at
-            )
+                customer_id, probability, score, band, one, two, three, action, version, card, moment, self.scored_at,
+                **worth_columns(worths.value(row), worths.segments[row]),
+            )  # fmt: skip
 
     def to_arrow(self, actions: Sequence[str]) -> dict[str, pa.Array]:
         """The columns of `BatchRow` by name."""
@@ -127,6 +138,23 @@ class ScoreTable:
             "scorecard_version": pa.repeat(pa.scalar(self.release.scorecard.version), n),
             "feature_timestamp": pa.array(self.feature_timestamps, time),
             "scored_at": pa.repeat(pa.scalar(self.scored_at, time), n),
+            **self._worth(),
+        }
+
+    def _worth(self) -> dict[str, pa.Array]:
+        worths, n = self.worths, len(self)
+        said = [worth_columns(None, segment) for segment in worths.segments]
+        unknown = pa.nulls(n, pa.float64())
+        year, risk, method = unknown, unknown, pa.nulls(n, pa.string())
+        if worths.method is not None and worths.next_12_months is not None and worths.at_risk is not None:
+            year = pa.array(worths.next_12_months, from_pandas=True)
+            risk = pa.array(worths.at_risk, from_pandas=True)
+            method = pc.if_else(year.is_valid(), pa.scalar(worths.method.value), pa.scalar(None, pa.string()))
+        return {
+            "value_next_12_months": year,
+            "value_at_risk": risk,
+            "value_method": method,
+            **{name: pa.array([row[name] for row in said], pa.string()) for name in ("segment", "segment_id", "rfm")},
         }
 
     def _bands(self) -> NDArray[np.object_]:

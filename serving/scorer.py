@@ -15,6 +15,8 @@ from features.errors import UnknownCustomer
 from features.schema import Column, Value
 from models.calibration import expit
 from models.health import Band
+from models.segments import CustomerSegment
+from models.value import CustomerValue
 from serving.explained import Explained, largest
 from serving.release import Release, shortest
 
@@ -130,6 +132,8 @@ class CustomerScore:
     freshness: tuple[Freshness, ...]
     degraded: tuple[str, ...]
     scored_at: datetime
+    value: CustomerValue | None
+    segment: CustomerSegment | None
     features: CustomerFeatures
     """All raw features of the build, those that only decisions use among them."""
 
@@ -225,6 +229,9 @@ class Scorer:
             probability, score, clamped = parts.probability, parts.score, parts.clamped
             order = largest(release, parts.points, TOP_REASONS if explain is Explain.TOP else len(release.schema))
         percentile = self._percentile(probability, explain)
+        worth = release.worth.of(
+            release.worth.figures(columns, n), matrix, probability, lambda row: CustomerFeatures(columns, row)
+        )
         results: list[CustomerScore] = []
         for row, customer_id in enumerate(customer_ids):
             freshness = self._freshness(timestamps, row, now)
@@ -253,6 +260,8 @@ class Scorer:
                     freshness=freshness,
                     degraded=self._degraded(freshness, now),
                     scored_at=now,
+                    value=worth.value(row),
+                    segment=worth.segments[row],
                     features=CustomerFeatures(columns, row),
                 )
             )

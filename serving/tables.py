@@ -122,6 +122,12 @@ current_scores = Table(
     Column("scorecard_version", String(40)),
     Column("feature_timestamp", UtcTime),
     Column("scored_at", UtcTime),
+    Column("value_next_12_months", Float(53)),
+    Column("value_at_risk", Float(53)),
+    Column("value_method", String(40)),
+    Column("segment", Text),
+    Column("segment_id", String(40)),
+    Column("rfm", String(40)),
 )
 
 # What the pages show of everybody is written once per release, as an edition; readers stay with the newest complete one.

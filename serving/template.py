@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from features.customer_row import PackedRow
+from features.customer_row import CustomerRow, PackedRow
 from features.errors import UnknownCustomer
 from features.packing import times_of, to_moment
+from features.schema import Value
 from models.health import Band
+from models.segments import CustomerSegment
 from serving.explained import Explained, largest
 from serving.release import Release, shortest
 from serving.responses import dump
@@ -20,6 +22,24 @@ from serving.scorer import MISSING_FEATURES, STALE_FEATURES, TOP_REASONS, Pillar
 
 _DAY = 86_400_000_000
 _MOST_MOMENTS = 1_000
+
+
+class _Figures(Mapping[str, Value]):
+    """The raw figures of one customer's worth, by name."""
+
+    def __init__(
+        self, row: CustomerRow, rows: PackedRow, filled: NDArray[np.float32], places: Mapping[str, int]
+    ) -> None:
+        self._row, self._rows, self._filled, self._places = row, rows, filled, places
+
+    def __getitem__(self, name: str) -> Value:
+        return self._row.value(self._rows, self._filled, self._places[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 class ScoreTemplate:
@@ -49,7 +69,11 @@ class ScoreTemplate:
              b',"typical":%b,"pillar":%b,"points":' % (dump(typical), dump(feature.pillar)))
             for feature, typical in zip(schema, release.typical, strict=True)
         )  # fmt: skip
-        self._version = b'],"model_version":%b,"scorecard_version":%b,"feature_timestamp":' % (
+        worth = release.worth
+        self._worth_row = release.store.customer_row(worth.schema, worth.categories)
+        self._figures: NDArray[np.float32] = np.empty((1, len(worth.schema)), dtype=np.float32)
+        self._segments: dict[CustomerSegment | None, bytes] = {None: b"null"}
+        self._version = b',"model_version":%b,"scorecard_version":%b,"feature_timestamp":' % (
             dump(release.model_version), dump(release.scorecard.version)
         )  # fmt: skip
         self._bands = {band: b',"band":"%b"' % band.value.encode() for band in Band}
@@ -96,12 +120,27 @@ class ScoreTemplate:
         else:
             body.append(b"null")
         freshness, degraded = self._freshness(rows)
-        body += [b'},"reasons":[', b",".join(reasons), self._version, *freshness]
+        body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._worth(rows, parts.probability[:1])]
+        body += [self._version, *freshness]
         body += [b',"degraded":', orjson.dumps(degraded), b',"request_id":', orjson.dumps(request_id), b"}"]
         return b"".join(body), degraded
 
     def _points(self, pillars: Sequence[PillarPoints], written: Iterator[bytes]) -> bytes:
         return b"[%b]" % b",".join([self._pillars[pillar.pillar] + next(written) + b"}" for pillar in pillars])
+
+    def _worth(self, rows: PackedRow, probability: NDArray[np.float64]) -> list[bytes]:
+        """What the customer is worth, and the segment."""
+        worth, figures, row = self.release.worth, self._figures, self._worth_row
+        if len(worth.schema):
+            row.fill(rows, figures[0])
+        found = worth.of(
+            figures, self._matrix[:1], probability, lambda _: _Figures(row, rows, figures[0], worth.places)
+        )
+        value, segment = found.value(0), found.segments[0]
+        said = self._segments.get(segment)
+        if said is None:
+            said = self._segments[segment] = dump(segment)
+        return [b"null" if value is None else dump(value), b',"segment":', said]
 
     def _reason(self, rows: PackedRow, column: int, points: bytes) -> bytes:
         value = shortest(self._row.value(rows, self._matrix[0], column))

@@ -9,6 +9,7 @@ from typing import Any
 
 from models.bundle import GateResult
 from training.evaluate import EvaluationReport
+from training.worth import LearnedWorth
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class RunReport:
     evaluation: EvaluationReport
     gates: Mapping[str, GateResult]
     warnings: Sequence[str]
+    worth: LearnedWorth | None = None
 
     @property
     def training_ends(self) -> datetime | None:
@@ -58,4 +60,11 @@ class RunReport:
             "baselines": {name: metrics.to_json() for name, metrics in self.evaluation.baselines.items()},
             "gates": {name: asdict(gate) for name, gate in self.gates.items()},
             "warnings": list(self.warnings),
+            **self.worth_json(),
         }
+
+    def worth_json(self) -> dict[str, Any]:
+        """How customers are valued, and the segments; each null where the data tell nothing."""
+        worth = self.worth
+        value = None if worth is None or worth.value_report is None else worth.value_report.to_json()
+        return {"value": value, "segments": None if worth is None else worth.segments_json()}

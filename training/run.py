@@ -35,8 +35,9 @@ from training.prepare import Prepared, current_generation, prepare
 from training.recommend import learned_recommender
 from training.report import RunReport
 from training.split import SEED
-from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, RunArtifacts, TrackedRun, Tracker, environment_tags
+from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, WORTH, RunArtifacts, TrackedRun, Tracker, environment_tags
 from training.verdict import MEANING, TECHNICAL, refused
+from training.worth import champions_segments, learned_worth
 
 Rows = npt.NDArray[np.int64]
 FIRST_SCORECARD = "1"
@@ -82,6 +83,11 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
     with progress.step("Learning what customers buy") as advance:
         recommender = learned_recommender(generation)
         advance()
+    scorecard = proposed_scorecard(business, prepared, tested)
+    with progress.step("Learning what customers are worth") as advance:
+        former = champions_segments(registry, home)
+        worth = learned_worth(generation, business, prepared, model, tested, scorecard, former)
+        advance()
     bundle = ModelBundle(
         business=business.name,
         horizon_days=generation.horizon_days,
@@ -93,12 +99,14 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         model_text=served.model_text,
         onnx=served.onnx,
         calibration=served.calibration,
-        scorecard_proposal=proposed_scorecard(business, prepared, tested),
+        scorecard_proposal=scorecard,
         metrics=evaluation.metrics.to_json(),
         gates=gates,
         data_fingerprint=generation.fingerprint,
         trained_at=datetime.now(UTC),
         recommender=recommender,
+        value=worth.value_model,
+        segments=worth.segment_model,
     )
     with progress.step("Tracking the run") as advance:
         tags = environment_tags()
@@ -122,6 +130,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
                 evaluation=evaluation,
                 gates=gates,
                 warnings=(*prepared.warnings, *_gate_warnings(gates, time_split=prepared.split.is_time)),
+                worth=worth,
             )
             report = _track(tracked, bundle, report, prepared, model, tested, registry, generation)
         except BaseException:
@@ -194,6 +203,7 @@ def _track(
         folder = Path(scratch)
         files = RunArtifacts(folder)
         files.write_json("features.json", list(prepared.data.schema.names))
+        files.write_json(WORTH, report.worth_json())
         files.write_table(PREDICTIONS, predictions(prepared.data, tested))
         files.write_table(TEST_ROWS, raw_rows(prepared.everything, tested.rows))
         plot_calibration(report.evaluation, folder / "calibration.png")

@@ -25,6 +25,7 @@ from training.errors import TrainingError
 BUNDLE = "bundle"
 PREDICTIONS = "predictions.parquet"
 TEST_ROWS = "test_rows.parquet"
+WORTH = "worth.json"
 REPORT = "report.json"
 
 _LOCK = Path(__file__).parent.parent / "requirements.lock"
