@@ -226,7 +226,7 @@ def _centroids(scaled: FloatArray) -> tuple[FloatArray, float]:
 
 
 def _clustered(scaled: FloatArray, size: int) -> KMeans:
-    return KMeans(size, n_init=4, random_state=_SEED).fit(scaled)
+    return KMeans(size, n_init=10, random_state=_SEED).fit(scaled)
 
 
 def _nearest(scaled: FloatArray, centroids: FloatArray) -> npt.NDArray[np.intp]:
