@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -157,6 +159,11 @@ class Segmenter:
         self._centroids = np.array(segments.centroids, dtype=np.float64).reshape(
             len(segments.segments), len(segments.figures)
         )
+        self._plan = tuple(
+            zip(self._places.tolist(), self._codes.tolist(), self._is_log.tolist(), self._centre.tolist(),
+                self._scale.tolist(), strict=True)
+        )  # fmt: skip
+        self._halves = 0.5 * (self._centroids**2).sum(axis=1)
         self._rfm = segments.rfm
         self._rfm_places = [] if segments.rfm is None else [columns.index(name) for name in RFM_FIGURES]
 
@@ -176,6 +183,33 @@ class Segmenter:
     def assign(self, rows: NDArray[np.float32]) -> Places:
         """The place (n,) of each row's segment, the nearest."""
         return np.asarray(self.distances(rows).argmin(axis=1), dtype=np.intp)
+
+    def assign_one(self, row: Sequence[float]) -> int:
+        """What `assign` says of one row, in a few microseconds."""
+        scaled = []
+        for place, code, is_log, centre, scale in self._plan:
+            value = row[place]
+            if code >= 0.0:
+                value = 1.0 if value == code else 0.0
+            elif is_log:
+                value = math.copysign(math.log1p(abs(value)), value)
+            value = (value - centre) * scale
+            scaled.append(0.0 if value != value else min(max(value, -CLIP), CLIP))
+        return int((self._halves - self._centroids.dot(scaled)).argmin())
+
+    def rfm_one(self, row: Sequence[float]) -> Rfm | None:
+        """What `rfm` says of one row."""
+        cuts = self._rfm
+        if cuts is None:
+            return None
+        recency, frequency, money = (row[place] for place in self._rfm_places)
+        if recency != recency:
+            return None
+        return Rfm.of(
+            _LEVELS - bisect_left(cuts.recency, recency),
+            1 + bisect_left(cuts.frequency, frequency),
+            1 + bisect_left(cuts.money, money),
+        )
 
     def rfm(self, rows: NDArray[np.float32]) -> list[Rfm | None]:
         """The RFM levels of rows; None for who never bought, or where purchases are not known at all."""

@@ -27,6 +27,7 @@ PRICE = "mrr"
 DECIMALS = 6
 """Of money: what is cut off is what one row and a thousand may differ by."""
 
+_UNITS = 10.0**DECIMALS
 _MOST_REMEMBERED = 100_000
 
 
@@ -175,16 +176,10 @@ class Valuer:
         """
         assert self._purchases is not None
         purchases = self._purchases
-        if len(histories) == 1:
-            soon, year = self._expected(*(float(column[0]) for column in _times(histories)))
-            expected = np.array([[soon], [year]])
-        else:
-            times, which = np.unique(np.stack(_times(histories), axis=1), axis=0, return_inverse=True)
-            kinds = PurchaseHistories.of(times[:, 0], times[:, 1], times[:, 2], np.full(len(times), np.nan))
-            days = (purchases.horizon_days, YEAR_DAYS)
-            expected = np.stack([purchases.process.expected_purchases(kinds, within) for within in days])[
-                :, which.ravel()
-            ]
+        times, which = np.unique(np.stack(_times(histories), axis=1), axis=0, return_inverse=True)
+        kinds = PurchaseHistories.of(times[:, 0], times[:, 1], times[:, 2], np.full(len(times), np.nan))
+        days = (purchases.horizon_days, YEAR_DAYS)
+        expected = np.stack([purchases.process.expected_purchases(kinds, within) for within in days])[:, which.ravel()]
         soon_spend, year_spend = expected * purchases.spend.expected(histories)
         if self._trees is None:
             return soon_spend, year_spend
@@ -192,6 +187,23 @@ class Valuer:
         if purchases.corrects:
             return soon_spend * said, year_spend * said
         return said, said * year_spend / np.maximum(soon_spend, 1e-12)
+
+    def of_one(self, count: float, first: float, last: float, mean: float, row: NDArray[np.float32]) -> float:
+        """What `of_purchases` says of one history's 12 months, in a few microseconds where one like it was asked before.
+
+        Args:
+            row: (1, d) the churn model's row.
+        """
+        assert self._purchases is not None
+        purchases, spend = self._purchases, self._purchases.spend
+        soon, year = self._expected(count, first, last)
+        known = mean > 0.0
+        weight = spend.p * count if known else 0.0
+        a_day = (spend.gamma * spend.p + (weight * mean if known else 0.0)) / (weight + spend.q - 1.0)
+        if self._trees is None:
+            return year * a_day
+        said = purchases.factor * math.exp(float(self._trees.margins(row)[0]))
+        return year * a_day * said if purchases.corrects else said * year / max(soon, 1e-12 / a_day)
 
     def of_price(self, a_year: ArrayLike, probability: ArrayLike, horizon_days: int) -> FloatArray:
         """What a price of so much a year brings, (n,), as far as customers stay; NaN where the price is not known."""
@@ -205,6 +217,17 @@ class Valuer:
             float(process.expected_purchases(history, days)[0]),
             float(process.expected_purchases(history, YEAR_DAYS)[0]),
         )
+
+
+def surviving_share_of_one(probability: float, horizon_days: int) -> float:
+    """What `surviving_share` says of one customer."""
+    hazard = -math.log1p(-min(max(probability, 0.0), 1.0 - 1e-12)) * (YEAR_DAYS / horizon_days)
+    return 1.0 if hazard < 1e-9 else -math.expm1(-hazard) / hazard
+
+
+def rounded(money: float) -> float:
+    """An amount to `DECIMALS`, as NumPy rounds it."""
+    return round(money * _UNITS) / _UNITS
 
 
 def at_risk(next_12_months: FloatArray, probability: FloatArray) -> FloatArray:

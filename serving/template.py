@@ -120,7 +120,7 @@ class ScoreTemplate:
         else:
             body.append(b"null")
         freshness, degraded = self._freshness(rows)
-        body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._worth(rows, parts.probability[:1])]
+        body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._worth(rows, parts.probability.item(0))]
         body += [self._version, *freshness]
         body += [b',"degraded":', orjson.dumps(degraded), b',"request_id":', orjson.dumps(request_id), b"}"]
         return b"".join(body), degraded
@@ -128,19 +128,24 @@ class ScoreTemplate:
     def _points(self, pillars: Sequence[PillarPoints], written: Iterator[bytes]) -> bytes:
         return b"[%b]" % b",".join([self._pillars[pillar.pillar] + next(written) + b"}" for pillar in pillars])
 
-    def _worth(self, rows: PackedRow, probability: NDArray[np.float64]) -> list[bytes]:
+    def _worth(self, rows: PackedRow, probability: float) -> list[bytes]:
         """What the customer is worth, and the segment."""
         worth, figures, row = self.release.worth, self._figures, self._worth_row
         if len(worth.schema):
             row.fill(rows, figures[0])
-        found = worth.of(
-            figures, self._matrix[:1], probability, lambda _: _Figures(row, rows, figures[0], worth.places)
+        value, segment = worth.of_one(
+            figures[0], self._matrix[:1], probability, lambda: _Figures(row, rows, figures[0], worth.places)
         )
-        value, segment = found.value(0), found.segments[0]
         said = self._segments.get(segment)
         if said is None:
             said = self._segments[segment] = dump(segment)
-        return [b"null" if value is None else dump(value), b',"segment":', said]
+        if value is None:
+            return [b'null,"segment":', said]
+        money = b'{"next_12_months":%b,"at_risk":%b,"method":' % (
+            orjson.dumps(value.next_12_months),
+            orjson.dumps(value.at_risk),
+        )
+        return [money, dump(value.method), b'},"segment":', said]
 
     def _reason(self, rows: PackedRow, column: int, points: bytes) -> bytes:
         value = shortest(self._row.value(rows, self._matrix[0], column))

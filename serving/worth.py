@@ -16,7 +16,18 @@ from features.schema import Column, FeatureSchema, Value
 from models.bundle import ModelBundle
 from models.purchase_process import PurchaseHistories
 from models.segments import CustomerSegment, Rfm, Segmenter
-from models.value import DECIMALS, MONTHS, PRICE, PURCHASE_FIGURES, CustomerValue, Method, Valuer, at_risk
+from models.value import (
+    DECIMALS,
+    MONTHS,
+    PRICE,
+    PURCHASE_FIGURES,
+    CustomerValue,
+    Method,
+    Valuer,
+    at_risk,
+    rounded,
+    surviving_share_of_one,
+)
 from serving.playbook import business_of
 
 FloatArray = NDArray[np.float64]
@@ -112,6 +123,47 @@ class WorthTable:
             segments=self.segments(figures),
         )
 
+    def of_one(
+        self,
+        figures: NDArray[np.float32],
+        row: NDArray[np.float32],
+        probability: float,
+        features: Callable[[], Mapping[str, Value]],
+    ) -> tuple[CustomerValue | None, CustomerSegment | None]:
+        """What `of` says of one customer, sooner: `figures` (columns,) and the churn model's `row` (1, d)."""
+        told: list[float] = figures.tolist()
+        segment = None
+        if self._segmenter is not None:
+            segment = self._said_of(self._segmenter.assign_one(told), self._segmenter.rfm_one(told))
+        valuer = self._valuer
+        if valuer is None:
+            return None, segment
+        year = self._year_of_one(valuer, told, row, probability, features)
+        if year is None or math.isnan(year):
+            return None, segment
+        risk = max(year, 0.0) * probability
+        return CustomerValue(rounded(year), rounded(risk), valuer.method), segment
+
+    def _year_of_one(
+        self,
+        valuer: Valuer,
+        told: list[float],
+        row: NDArray[np.float32],
+        probability: float,
+        features: Callable[[], Mapping[str, Value]],
+    ) -> float | None:
+        if valuer.method is Method.PRICE:
+            a_year: float | None = told[self.places[PRICE]] * MONTHS
+        elif valuer.method is Method.STATED:
+            a_year = None if self._stated is None else self._stated.evaluate(features())
+        else:
+            count, first, last, mean = (told[self.places[name]] for name in PURCHASE_FIGURES)
+            if not count > 0.0:
+                return None
+            first = max(first, 0.0)
+            return valuer.of_one(count, first, min(max(last, 0.0), first) if count > 1.0 else first, mean, row)
+        return None if a_year is None else a_year * surviving_share_of_one(probability, self._horizon_days)
+
     def _next_12_months(
         self,
         figures: NDArray[np.float32],
@@ -147,12 +199,13 @@ class WorthTable:
         segmenter = self._segmenter
         if segmenter is None:
             return (None,) * len(figures)
-        known = self._said
-        found = []
-        for key in zip(segmenter.assign(figures).tolist(), segmenter.rfm(figures), strict=True):
-            said = known.get(key)
-            if said is None:
-                segment = segmenter.segments[key[0]]
-                said = known[key] = CustomerSegment(segment.id, segment.name, key[1])
-            found.append(said)
-        return tuple(found)
+        places = segmenter.assign(figures).tolist()
+        return tuple(map(self._said_of, places, segmenter.rfm(figures)))
+
+    def _said_of(self, place: int, rfm: Rfm | None) -> CustomerSegment:
+        said = self._said.get((place, rfm))
+        if said is None:
+            assert self._segmenter is not None
+            segment = self._segmenter.segments[place]
+            said = self._said[place, rfm] = CustomerSegment(segment.id, segment.name, rfm)
+        return said

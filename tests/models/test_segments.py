@@ -35,6 +35,14 @@ def test_each_customer_is_in_the_nearest_segment() -> None:
     found = segmenter.assign(rows((5.0, np.nan, 90.0, 1.0), (400.0, 0.0, 10.0, 9.0), (20.0, 1.0, 15.0, 2.0)))
 
     assert [SEGMENTS.segments[place].name for place in found] == ["gone", "pros", "free"]
+    # Any rows, gaps among them: one by one as all together.
+    rng = np.random.default_rng(6)
+    many = rng.lognormal(3, 2, (300, 4)).astype(np.float32)
+    many[:, 1] = rng.integers(0, 2, 300)
+    many[rng.random((300, 4)) < 0.1] = np.nan
+    assert [segmenter.assign_one(row) for row in many.tolist()] == segmenter.assign(many).tolist()
+    many[:, [0, 3]] = np.nan_to_num(many[:, [0, 3]])
+    assert [segmenter.rfm_one(row) for row in many.tolist()] == segmenter.rfm(many)
 
 
 def test_what_is_not_known_counts_as_usual_and_what_is_extreme_no_more_than_it_may() -> None:

@@ -82,6 +82,9 @@ def test_purchases_one_by_one_as_all_together(method: Method, trees: bytes) -> N
     for row in range(0, len(histories), 17):
         one = PurchaseHistories(*(getattr(histories, name)[[row]] for name in ("count", "first", "last", "mean")))
         alone = valuer.of_purchases(one, X[[row]])
+        figures = [float(column[0]) for column in (one.count, one.first, one.last, one.mean)]
+        quick = valuer.of_one(figures[0], figures[1], figures[2], figures[3], X[[row]])
+        assert quick == pytest.approx(year[row], rel=1e-9)
         assert alone[0][0] == pytest.approx(soon[row], rel=1e-12)
         assert alone[1][0] == pytest.approx(year[row], rel=1e-12)
 
