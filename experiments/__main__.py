@@ -103,6 +103,65 @@ def screenshots(
         raise typer.Exit(2) from None
 
 
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]…", help="Versions, champion, challenger or run ids; default: champion, challenger."
+        ),
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option("--share", min=0.001, max=1.0, help="Share that a team can call; default as the run was told."),
+    ] = None,
+    html: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("compare.html"),
+    json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("compare.json"),
+) -> None:
+    """Models side by side on the same test rows, with paired intervals: is one really better than the other?"""
+    import warnings
+
+    from experiments import compare as beside
+    from features.errors import FeaturesError
+    from features.home import Home
+    from models.errors import ModelsError
+    from training.errors import TrainingError
+
+    try:
+        with warnings.catch_warnings():
+            # Libraries' notes to programmers.
+            warnings.showwarning = lambda *_, **__: None
+            compared = beside.compare_runs(Home.from_environment(), runs or (), share)
+            beside.write(compared, html, json)
+    except (FeaturesError, ModelsError, TrainingError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    beside.show(compared, Console())
+    typer.echo(f"{html}\n{json}")
+
+
+@app.command()
+def card(
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A version, champion, challenger or run id.")
+    ] = "champion",
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
+) -> None:
+    """Write a version's model card, as its run made it: model_card.md and model_card.html."""
+    from experiments import compare as beside
+    from features.errors import FeaturesError
+    from features.home import Home
+    from models.errors import ModelsError
+    from training.errors import TrainingError
+
+    try:
+        for path in beside.fetch_card(Home.from_environment(), run, out):
+            typer.echo(path)
+    except (FeaturesError, ModelsError, TrainingError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
 benchmark = typer.Typer(no_args_is_help=True, help="Speed, side by side with what a user would pick instead.")
 app.add_typer(benchmark, name="benchmark")
 

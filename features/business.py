@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from features.errors import ConfigError
 from features.expression import Expression
+from features.model_sections import Evaluation, Watch
 from features.near import near_matches
 from features.policy_sections import ActionSpec, LeverSpec, Policy, Recommendations
 from features.schema import ALL_PILLARS
@@ -46,6 +47,7 @@ __all__ = [
     "Column",
     "CustomersSource",
     "Decisions",
+    "Evaluation",
     "EventSource",
     "EventsData",
     "Health",
@@ -54,10 +56,12 @@ __all__ = [
     "Recommendations",
     "TableData",
     "Value",
+    "Watch",
 ]
 
 _TABLES: Final = (
     "business", "data", "churn", "health", "value", "actions", "levers", "policy", "recommendations", "decisions",
+    "evaluation", "watch",
 )  # fmt: skip
 
 
@@ -79,6 +83,8 @@ class Business:
     policy: Policy = field(default_factory=Policy)
     recommendations: Recommendations = field(default_factory=Recommendations)
     decisions: Decisions | None = None
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    watch: Watch = field(default_factory=Watch)
 
     @classmethod
     def load(cls, path: Path) -> Business:
@@ -151,6 +157,8 @@ class _Reader:
             policy=self.section(Policy, "policy", identity.timezone) or Policy(),
             recommendations=self.section(Recommendations, "recommendations", identity.timezone) or Recommendations(),
             decisions=decisions,
+            evaluation=self.section(Evaluation, "evaluation", identity.timezone) or Evaluation(),
+            watch=self.section(Watch, "watch", identity.timezone) or Watch(),
         )
 
     def error(self, what: str) -> ConfigError:

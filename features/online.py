@@ -202,6 +202,8 @@ class OnlineStore:
         self._views: dict[str, tuple[View, ...]] = {}
         self._places: tuple[tuple[str, int], ...] = ()
         self._moments: dict[int, datetime] = {}
+        self.expires = False
+        """Whether rows that were checked once must be checked again: a view has a ttl."""
 
     def read(self, customer_ids: Sequence[str], moment: Moment = "now") -> OnlineRows:
         """The features of `customer_ids` now, or of the comparison 30 days earlier.
@@ -245,16 +247,31 @@ class OnlineStore:
         """
         return CustomerRow(self._block.schema, self._block.layouts, schema, categories)
 
-    def packed(self, customer_id: str) -> tuple[PackedRow, PackedRow]:
-        """One customer's rows as they are stored, now and at the comparison, a view each in the order of the pillars.
+    def stored(self, customer_id: str) -> PackedRow:
+        """One customer's rows as they are stored, those of now before those of the comparison, not looked at yet.
 
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        rows = self._rows.get_entity(self._places or self._placed(), key_of_id(customer_id))
+        return self._rows.get_entity(self._places or self._placed(), key_of_id(customer_id))
+
+    def checked(self, stored: PackedRow) -> tuple[PackedRow, PackedRow]:
+        """What `stored` gave, now and at the comparison, a view each in the order of the pillars: whole, and not expired.
+
+        Raises:
+            StoreUnavailable: a row is damaged.
+        """
         size = len(self._block.views)
-        now = self._checked(self.generation.project, rows[:size])
-        return now, self._checked(self.generation.project_before, rows[size:])
+        now = self._checked(self.generation.project, list(stored[:size]))
+        return now, self._checked(self.generation.project_before, list(stored[size:]))
+
+    def packed(self, customer_id: str) -> tuple[PackedRow, PackedRow]:
+        """One customer's rows, checked: see `stored` and `checked`.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        return self.checked(self.stored(customer_id))
 
     def _placed(self) -> tuple[tuple[str, int], ...]:
         generation = self.generation
@@ -305,6 +322,7 @@ class OnlineStore:
             raise StoreUnavailable(message) from None
         self._views[project] = views
         self._places = ()
+        self.expires = any(view.ttl for declared in self._views.values() for view in declared)
         return views
 
     def _whole(self, project: str, position: int, rows: list[bytes | None]) -> list[bytes | None]:

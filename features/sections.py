@@ -156,11 +156,12 @@ class CustomersSource(Section):
 
 
 class EventsData(Section):
-    """An event log of one or more sources, and optionally the customers."""
+    """An event log of one or more sources, and optionally the customers; `units` maps event types to what their value counts."""
 
     kind: Literal["events"]
     events: Annotated[tuple[EventSource, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
     customers: CustomersSource | None = None
+    units: dict[Text, Annotated[str, Field(pattern=r"^[^{}]{1,40}$")]] = {}
 
 
 class Churn(Section):

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import event_files
-from features.business import Business, TableData
+from features.business import Business, EventsData, TableData
 from features.cells import literal
 from features.cutoffs import Moments
 from features.errors import IngestError
@@ -27,7 +27,7 @@ from features.pillars.evidence import PROPERTIES, SUBSCRIPTION, Cap, Evidence
 from features.schema import ALL_PILLARS, OTHER, DType, Feature, FeatureSchema, Pillar
 
 DAY_US = 86_400_000_000
-JOINED_ROWS = 32_000_000
+JOINED_ROWS = 160_000_000
 """How many (event, cutoff) pairs are aggregated at once, at most, cutoffs being whole."""
 HELD_ROWS = 300_000
 """A log of at most so many events is held in memory."""
@@ -363,6 +363,7 @@ def _observe(business: Business, said: Any, customers: Any | None) -> tuple[Evid
         currency=business.currency,
         scopes=consent_scopes(business),
         caps=tuple(Cap(action.name, action.cap.days) for action in business.actions if action.cap),
+        units=business.data.units if isinstance(business.data, EventsData) else {},
         overall_days=None if business.policy.cap is None else business.policy.cap.days,
     )
     return evidence, sum(row["rows"] for row in found)

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,6 +175,16 @@ class _Versions(Generic[Bundle]):
             if champion is None or champion.version != model.version:
                 client.set_registered_model_alias(self.model_name, CHAMPION, model.version)
         return self._new_champion(version)
+
+    def tag(self, version: str | int, tags: Mapping[str, str]) -> None:
+        """Write on a version what people should know of it; none of it changes what is served.
+
+        Raises:
+            RegistryError: there is no such version.
+        """
+        with self._translated(f"Version {version} of {self.model_name} cannot be tagged"):
+            for name, value in tags.items():
+                self._client().set_model_version_tag(self.model_name, str(version), name, value)
 
     def rollback(self) -> RegisteredModel:
         """Make the version that served before the champion serve again, by its own scorecard.

@@ -31,7 +31,9 @@ from serving.metrics import Metrics
 from serving.refresh import bring_up_to_date
 from serving.responses import JsonResponse, ProblemResponse
 from serving.routes import customers, decisions, experiments, models, operations, scores
+from serving.score_history import FOLDER, ScoreHistory
 from serving.settings import Settings
+from serving.shadow import Shadow
 from serving.shedding import Shedder
 from serving.state import State
 from serving.web import assets, customer_pages, pages, rendering, team_pages
@@ -52,6 +54,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         # A wrong slash is a wrong path: a redirect would lose the key on the way.
         redirect_slashes=False,
+        # What is counted of requests is counted in serving/metrics.py; FastAPI's own telemetry would look for a provider with
+        # each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         middleware=[Middleware(Gate), Middleware(DirectScore, route=scores.ONE)],
     )
     for router in (
@@ -88,7 +93,9 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     metrics = Metrics()
     source = ReleaseSource(settings)
     follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
+    history = ScoreHistory(settings.state.path / FOLDER, settings.score_history_days, metrics.dropped_scores.inc)
     keeper = Keeper(database, follower, settings.poll_seconds)
+    shadow = Shadow(settings, follower, metrics, settings.shadow_share) if settings.shadow_share else None
     app.state.keepwell = State(
         settings=settings,
         database=database,
@@ -98,13 +105,21 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         metrics=metrics,
         limiter=RateLimiter(settings.rate_limit),
         shedder=Shedder(settings.max_wait_ms / 1000, settings.max_waiting),
+        history=history,
+        shadow=shadow,
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
     keeper.start()
+    history.start()
+    if shadow is not None:
+        shadow.start()
     try:
         yield
     finally:
+        if shadow is not None:
+            shadow.stop()
+        await run_in_threadpool(history.stop)
         keeper.stop()
         follower.stop()
         database.close()

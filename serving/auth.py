@@ -34,7 +34,9 @@ def is_exempt(path: str) -> bool:
 
 def is_page(path: str) -> bool:
     """Whether `path` is a page, which asks for a session by itself."""
-    return path == "/" or any(path == page or path.startswith(f"{page}/") for page in PAGES)
+    return path == "/" or (
+        path.startswith(PAGES) and any(path == page or path.startswith(f"{page}/") for page in PAGES)
+    )
 
 
 def presented_secret(headers: Headers) -> str:

@@ -82,17 +82,22 @@ class DirectScore:
         if isinstance(score, UnknownCustomer):
             return None
         body = dump(score_json(score, scope["request_id"]))
-        self._note(scope, state, score.explain, score.degraded)
+        state.history.note(customer_id, score.probability, score.score, score.model_version, score.scorecard_version)
+        self._note(scope, state, score.explain, score.degraded, customer_id)
         return body
 
     def _by_template(self, scope: Scope, state: State, release: Release, customer_id: str) -> bytes:
         template = self._template
         if template is None or template.release is not release:
-            template = self._template = ScoreTemplate(release)
+            template = self._template = ScoreTemplate(
+                release, state.settings.remembered_mb * 2**20, state.metrics.count_remembered, state.history.note
+            )
         body, degraded = template.answer(customer_id, scope["request_id"])
-        self._note(scope, state, Explain.TOP, degraded)
+        self._note(scope, state, Explain.TOP, degraded, customer_id)
         return body
 
-    def _note(self, scope: Scope, state: State, explain: Explain, degraded: Sequence[str]) -> None:
+    def _note(self, scope: Scope, state: State, explain: Explain, degraded: Sequence[str], customer_id: str) -> None:
         scope["route"] = self._route
+        if state.shadow is not None:
+            state.shadow.note(customer_id)
         state.metrics.count_score(explain.value, degraded)

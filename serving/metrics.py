@@ -45,11 +45,30 @@ class Metrics:
         self.degraded = Counter(
             "keepwell_degraded_scores", "Scores answered as degraded.", ("code",), registry=registry
         )
+        remembered = Counter(
+            "keepwell_remembered_scores",
+            "Scores of the short way, by whether the answer was remembered from an earlier request.",
+            ("remembered",),
+            registry=registry,
+        )
+        self._remembered = {known: remembered.labels(str(known).lower()) for known in (False, True)}
         self.unknown_customers = Counter(
             "keepwell_unknown_customers", "Customers asked for whom nobody knows.", registry=registry
         )
+        self.dropped_scores = Counter(
+            "keepwell_dropped_score_history", "Scores that were told, but could not be kept.", registry=registry
+        )
         self.shed = Counter(
             "keepwell_requests_shed", "Requests refused because they would have waited.", registry=registry
+        )
+        self.shadow_scores = Counter(
+            "keepwell_shadow_scores", "Customers scored by the challenger behind an answer.", registry=registry
+        )
+        self.shadow_dropped = Counter(
+            "keepwell_shadow_dropped", "Customers noted for the challenger and not scored.", registry=registry
+        )
+        self.shadow_failures = Counter(
+            "keepwell_shadow_failures", "Batches that the challenger could not score.", registry=registry
         )
         self.releases = Counter("keepwell_release_loads", "Releases taken up.", registry=registry)
         self.release_failures = Counter(
@@ -108,6 +127,10 @@ class Metrics:
         of_kind.inc()
         for code in degraded:
             self.degraded.labels(code).inc()
+
+    def count_remembered(self, known: bool) -> None:
+        """A customer's score was remembered, or had to be made."""
+        self._remembered[known].inc()
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

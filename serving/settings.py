@@ -48,8 +48,14 @@ class Settings(BaseSettings):
     """Under a load that stays, how long a request may wait for its turn on one worker before a 503; 0 lets all wait."""
     max_waiting: int = Field(default=200, ge=1)
     """Requests that one worker answers at a time, those that wait for a thread among them; more are refused with a 503."""
+    shadow_share: float = Field(default=0.0, ge=0, le=1)
+    """The share of answered customers that the challenger scores too, behind the answers; 0 is none."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""
+    remembered_mb: int = Field(default=64, ge=0)
+    """Memory of one worker for answers that are given again while a customer's features stay the same; 0 keeps none."""
+    score_history_days: int = Field(default=400, ge=0)
+    """For how many days the scores that were told over HTTP are kept in the home; 0 keeps none."""
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
 
     @model_validator(mode="after")

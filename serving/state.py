@@ -14,8 +14,10 @@ from serving.database import Database
 from serving.keys import ApiKeys
 from serving.metrics import Metrics
 from serving.release import Release
+from serving.score_history import ScoreHistory
 from serving.scorer import Scorer
 from serving.settings import Settings
+from serving.shadow import Shadow
 from serving.shedding import Shedder
 
 
@@ -31,6 +33,9 @@ class State:
     metrics: Metrics
     limiter: RateLimiter
     shedder: Shedder
+    history: ScoreHistory
+    shadow: Shadow | None = None
+    """None where no share of the answers is scored by the challenger too."""
 
 
 async def _state(request: Request) -> State:

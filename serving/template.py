@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -17,11 +18,40 @@ from models.health import Band
 from models.segments import CustomerSegment
 from serving.explained import Explained, largest
 from serving.release import Release, shortest
+from serving.remembered import Remembered
 from serving.responses import dump
 from serving.scorer import MISSING_FEATURES, STALE_FEATURES, TOP_REASONS, PillarPoints, ranked_pillars
 
 _DAY = 86_400_000_000
 _MOST_MOMENTS = 1_000
+_OBJECT = 64
+"""Bytes that Python takes for an object of bytes beside its content, and for its place in a tuple."""
+_DEGRADED = {
+    (stale, lacks): (codes, orjson.dumps(codes))
+    for stale in (False, True)
+    for lacks in (False, True)
+    for codes in ((*([STALE_FEATURES] if stale else ()), *([MISSING_FEATURES] if lacks else ())),)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One customer's answer up to `degraded`, as it stays until his rows change."""
+
+    stored: PackedRow
+    """The rows that it was made of."""
+    texts: tuple[bytes, ...]
+    """Between each and the next goes an age in days."""
+    gaps: tuple[int, ...]
+    """The moments of these ages."""
+    lacks: bool
+    """Whether a pillar has no features."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        held = [*self.texts, *(row for row in self.stored if row is not None)]
+        return sum(map(len, held)) + _OBJECT * (len(held) + 8)
 
 
 class _Figures(Mapping[str, Value]):
@@ -46,10 +76,24 @@ class ScoreTemplate:
     """What a release answers about one customer, to the byte as `score_json` writes the `Scorer`'s score with `top`.
 
     It may be used by one thread at a time.
+
+    Args:
+        remembers: bytes of answers that are kept for those who are asked for again.
+        count: told of each answer whether it was remembered.
+        note: told of each answer that was made: customer, probability, score, versions of model and scorecard.
     """
 
-    def __init__(self, release: Release) -> None:
+    def __init__(
+        self,
+        release: Release,
+        remembers: int = 0,
+        count: Callable[[bool], None] = lambda _: None,
+        note: Callable[[str, float, float, str, str], None] = lambda *_: None,
+    ) -> None:
         self.release = release
+        self._remembered: Remembered[_Answer] = Remembered(remembers)
+        self._count = count
+        self._note = note
         schema, built = release.schema, release.generation.schema
         self._row = release.store.customer_row(schema, release.bundle.categories)
         views = [pillar.name for pillar in built.pillars]
@@ -81,12 +125,27 @@ class ScoreTemplate:
     def answer(self, customer_id: str, request_id: str) -> tuple[bytes, tuple[str, ...]]:
         """The body, and the codes of what it had to do without.
 
+        An answer that is remembered is given again only while the customer's stored rows are what it was made of, to the
+        byte; nothing but the age of the features is another then.
+
         Raises:
             UnknownCustomer: the store has no row of this customer.
             StoreUnavailable: the store does not answer.
         """
+        store = self.release.store
+        stored = store.stored(customer_id)
+        known = self._remembered.get(customer_id)
+        if known is None or known.stored != stored or store.expires:
+            known = self._make(customer_id, stored)
+            self._remembered.put(customer_id, known, known.size)
+            self._count(False)
+        else:
+            self._count(True)
+        return self._dated(known, request_id)
+
+    def _make(self, customer_id: str, stored: PackedRow) -> _Answer:
         release, matrix = self.release, self._matrix
-        rows, before = release.store.packed(customer_id)
+        rows, before = release.store.checked(stored)
         if not any(rows):
             raise UnknownCustomer((customer_id,))
         self._row.fill(rows, matrix[0])
@@ -95,6 +154,7 @@ class ScoreTemplate:
         parts = Explained.of(release, matrix)
         score, clamped = parts.score.tolist(), parts.clamped.tolist()
         percentile = int(release.population.searchsorted(parts.probability[0])) / max(1, release.population.size)
+        self._note(customer_id, float(parts.probability[0]), score[0], release.model_version, release.scorecard.version)
         columns = largest(release, parts.points[:1], TOP_REASONS)[0].tolist()
         pillars = ranked_pillars(release.pillars, parts.pillars[0])
         figures = [float(parts.probability[0]), percentile, score[0], clamped[0]]
@@ -119,11 +179,9 @@ class ScoreTemplate:
             body += [b',"pillars":', self._points(moved, written), b"}"]
         else:
             body.append(b"null")
-        freshness, degraded = self._freshness(rows)
         body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._worth(rows, parts.probability.item(0))]
-        body += [self._version, *freshness]
-        body += [b',"degraded":', orjson.dumps(degraded), b',"request_id":', orjson.dumps(request_id), b"}"]
-        return b"".join(body), degraded
+        body.append(self._version)
+        return self._with_freshness(stored, b"".join(body), rows)
 
     def _points(self, pillars: Sequence[PillarPoints], written: Iterator[bytes]) -> bytes:
         return b"[%b]" % b",".join([self._pillars[pillar.pillar] + next(written) + b"}" for pillar in pillars])
@@ -153,28 +211,36 @@ class ScoreTemplate:
         head, middle = self._reasons[column]
         return b"".join([head, orjson.dumps(value), middle, points, b',"text":', orjson.dumps(text), b"}"])
 
-    def _freshness(self, rows: PackedRow) -> tuple[list[bytes], tuple[str, ...]]:
-        """The oldest moment with each pillar's and its age, and the codes of what is missing or stale."""
-        now = time.time_ns() // 1000
+    def _with_freshness(self, stored: PackedRow, body: bytes, rows: PackedRow) -> _Answer:
+        """The body up to `degraded`, cut where an age goes: the oldest moment, and each pillar's with its age."""
         found = [rows[view] for view in self._views]
         moments = [None if row is None else times_of(row)[0] for row in found]
-        distinct = set(moments)
-        known = [moment for moment in distinct if moment is not None]
-        fresh: dict[int | None, bytes] = {
-            moment: b'%b,"age_days":%b}' % (self._moment(moment), orjson.dumps(max(0.0, (now - moment) / _DAY)))
-            for moment in known
-        }
-        fresh[None] = b'null,"age_days":null}'
-        oldest = min(known, default=None)
-        parts = [head + fresh[moment] for head, moment in zip(self._fresh, moments, strict=True)]
-        stale = oldest is not None and now - oldest > self._stale_after
-        degraded = (*([STALE_FEATURES] if stale else ()), *([MISSING_FEATURES] if None in distinct else ()))
-        return [
-            b"null" if oldest is None else self._moment(oldest),
-            b',"freshness":[',
-            b",".join(parts),
-            b"]",
-        ], degraded
+        gaps = tuple(moment for moment in moments if moment is not None)
+        oldest = min(gaps, default=None)
+        texts, text = [], body + (b"null" if oldest is None else self._moment(oldest)) + b',"freshness":['
+        for position, (head, moment) in enumerate(zip(self._fresh, moments, strict=True)):
+            text += (b"," if position else b"") + head
+            if moment is None:
+                text += b'null,"age_days":null}'
+                continue
+            texts.append(text + self._moment(moment) + b',"age_days":')
+            text = b"}"
+        texts.append(text + b'],"degraded":')
+        return _Answer(stored, tuple(texts), gaps, len(gaps) < len(moments))
+
+    def _dated(self, known: _Answer, request_id: str) -> tuple[bytes, tuple[str, ...]]:
+        """The answer as of now."""
+        now = time.time_ns() // 1000
+        ages = {moment: orjson.dumps(max(0.0, (now - moment) / _DAY)) for moment in set(known.gaps)}
+        stale = bool(ages) and now - min(ages) > self._stale_after
+        codes, written = _DEGRADED[stale, known.lacks]
+        if len(ages) == 1:
+            (age,) = ages.values()
+            body = age.join(known.texts)
+        else:
+            filled = [text + ages[moment] for text, moment in zip(known.texts, known.gaps, strict=False)]
+            body = b"".join([*filled, known.texts[-1]])
+        return b'%b%b,"request_id":%b}' % (body, written, orjson.dumps(request_id)), codes
 
     def _moment(self, moment: int) -> bytes:
         written = self._moments.get(moment)

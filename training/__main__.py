@@ -1,4 +1,4 @@
-"""The command `python -m training`: run, policy, promote, rollback."""
+"""The command `python -m training`: run, policy, promote, rollback, watch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperCommand
 
 from features.errors import FeaturesError
 from features.home import Home
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from training.policy_report import PolicyReport
     from training.promote import Promotion
     from training.report import RunReport
+    from training.watch import Watched
 
 MISTAKE = 2
+MOST_SHOWN = 12
 REFUSED = 3
+RETRAIN = 3
 
 app = typer.Typer(
     help="Train churn models, and choose which one serves.",
@@ -73,16 +77,67 @@ def policy_command(
         _show_policy(result, Console())
 
 
-@app.command("promote")
+@app.command("watch")
+def watch_command(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="The TOML whose [watch] counts; default as built.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Where the page goes; default in the home.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Where the figures go as JSON; default in the home.")] = None,
+) -> None:
+    """Say whether the champion should be trained again: exit code 0 where it is fine, 3 where it should."""
+    with _mistakes():
+        from features.business import Business
+        from training.run import write_json, write_page
+        from training.watch import watch
+
+        home = Home.from_environment()
+        business = None if config is None else Business.load(config)
+        if business is not None:
+            home.claim(business.name)
+        with _Bars() as bars, bars.step("Looking at features, scores and outcomes"):
+            watched = watch(home, business)
+        page, figures = html or home.path / "watch.html", json or home.path / "watch.json"
+        write_page(page, watched.document().html())
+        write_json(figures, watched.to_json())
+        _show_watched(watched, Console())
+        print(f"{page}\n{figures}")
+    if watched.retrain:
+        raise typer.Exit(RETRAIN)
+
+
+class _AsksWhy(TyperCommand):
+    """Lets `--force` stand without its reason, which is then asked for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for place, given in enumerate(args):
+            if given == "--force" and (place + 1 == len(args) or args[place + 1].startswith("-")):
+                args = [*args[:place], "--force=", *args[place + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@app.command("promote", cls=_AsksWhy)
 def promote_command(
     version: Annotated[int | None, typer.Option("--version", help="By default the newest challenger.", min=1)] = None,
     new_scorecard: Annotated[
         bool, typer.Option("--new-scorecard", help="Freeze the meaning of health anew, from this model's proposal.")
     ] = False,
     policy: Annotated[bool, typer.Option("--policy", help="A version of the policy, not of the churn model.")] = False,
+    force: Annotated[
+        str | None,
+        typer.Option(
+            "--force",
+            metavar="REASON",
+            help="Overrule the gates of quality; the reason is kept on the version and in the log of promotions.",
+        ),
+    ] = None,
 ) -> None:
     """Make a version the champion if its gates are passed; a running server takes it up by itself."""
     with _mistakes():
+        if force is not None:
+            if policy:
+                raise TrainingError("--force is for the churn model: a policy that is not proven is not served.")
+            force = _reason(force)
         if policy:
             from training.promote_policy import promote_policy
 
@@ -94,7 +149,10 @@ def promote_command(
 
         with _Bars() as bars, bars.step("Promoting"):
             promotion = promote(
-                Home.from_environment(), None if version is None else str(version), new_scorecard=new_scorecard
+                Home.from_environment(),
+                None if version is None else str(version),
+                new_scorecard=new_scorecard,
+                force=force,
             )
         _say(promotion, Console())
 
@@ -117,6 +175,18 @@ def rollback_command(
         with _Bars() as bars, bars.step("Rolling back"):
             promotion = rollback(Home.from_environment())
         _say(promotion, Console())
+
+
+def _reason(given: str) -> str:
+    """Why gates are overruled: as given, else asked for on a terminal."""
+    reason = given.strip()
+    if not reason and sys.stdin.isatty():
+        reason = Console(stderr=True).input("Why is this version promoted in spite of its gates? ").strip()
+    if not reason:
+        raise TrainingError(
+            "--force needs a reason: say why, such as --force 'the old one reads a column that is gone'."
+        )
+    return reason
 
 
 class _Bars:
@@ -178,11 +248,22 @@ def _show(report: RunReport, console: Console) -> None:
     everything = {"model": report.evaluation.metrics, **report.evaluation.baselines}
     for name in everything:
         table.add_column(name.replace("_", " "), justify="right")
+        if name == "model":
+            table.add_column("95 %", justify="right")
+    around = report.examination.intervals["model"]
     rows = {name: metrics.to_json() for name, metrics in everything.items()}
     for figure in rows["model"]:
-        values = [rows[name][figure] for name in everything]
-        table.add_row(figure, *("–" if value is None else f"{value:.4f}" for value in values))
+        values = ["–" if value is None else f"{value:.4f}" for value in (rows[name][figure] for name in everything)]
+        interval = around[figure]
+        shown = "–" if interval is None else f"{interval.low:.4f} – {interval.high:.4f}"
+        table.add_row(figure, values[0], shown, *values[1:])
     console.print(table)
+    top = report.examination.top_k
+    among = "" if top.interval is None else f" ({top.interval.low:.1%} to {top.interval.high:.1%})"
+    console.print(
+        f"Of the {top.k:,} customers at the top ({top.why}), {top.precision:.1%}{among} left: {top.recall:.0%} of all who did.",
+        highlight=False,
+    )
     split = "the test window" if report.split == "time" else "out of fold"
     console.print(f"{report.n_test:,} rows, {split}; {report.n_train:,} rows trained it; {report.n_features} features.")
     _show_worth(report, console)
@@ -218,6 +299,37 @@ def _show_worth(report: RunReport, console: Console) -> None:
             "–" if one.value_next_12_months is None else f"{one.value_next_12_months:,.2f}",
         )
     console.print(table)
+
+
+def _show_watched(watched: Watched, console: Console) -> None:
+    table = Table(
+        title=f"{watched.model}, version {watched.version}: {watched.customers:,} customers", title_justify="left"
+    )
+    for name in ("column", "PSI", "chance", "missing then", "now", "importance", "moved"):
+        table.add_column(name, justify="left" if name == "column" else "right")
+    for one in (watched.score, *watched.features[:MOST_SHOWN]):
+        table.add_row(
+            one.name,
+            f"{one.psi:.3f}",
+            f"{one.chance:.3f}",
+            f"{one.missing_then:.1%}",
+            f"{one.missing_now:.1%}",
+            f"{one.importance:.1%}",
+            "yes" if one.moved(watched.limits) else "",
+        )
+    console.print(table)
+    if watched.matured is not None:
+        one_of = watched.matured
+        console.print(
+            f"Outcomes known since: {one_of.rows:,} rows, {one_of.since}; AUC {one_of.auc:.3f} ({one_of.auc_then:.3f} when "
+            f"tested), ECE {one_of.ece:.3f} (limit {one_of.ece_limit:.3f}).",
+            highlight=False,
+        )
+    for note in watched.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for reason in watched.reasons:
+        console.print(f"retrain: {reason}", style="yellow", markup=False, highlight=False)
+    console.print("Next: python -m training run CONFIG" if watched.retrain else "It is fine as it is.", highlight=False)
 
 
 def _show_policy(report: PolicyReport, console: Console) -> None:

@@ -1,31 +1,108 @@
-"""Challenger against champion, by log-loss on rows that neither was fitted on."""
+"""Models side by side on rows that none of them was fitted on: each figure, and whether a difference is more than chance."""
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from features.errors import SchemaMismatch
 from features.home import Home
-from features.schema import FeatureSchema
-from models.bundle import GateResult, ModelBundle
-from models.predictor import ChurnPredictor
+from models.bundle import GateResult
 from models.registry import RegisteredModel, Registry
-from training.evaluate import row_losses
-from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, Tracker, read_report
+from training.bootstrap import (
+    AT_K,
+    FIGURES,
+    LOWER_IS_BETTER,
+    Difference,
+    Interval,
+    Ranked,
+    difference,
+    figures_of,
+    intervals,
+    resampled,
+)
+from training.errors import NotComparable
+from training.same_rows import Contestant, SameRows, same_rows
+from training.tracking import Tracker
 
-Losses = npt.NDArray[np.float64]
+LOG_LOSS = FIGURES.index("log_loss")
+DEFAULT_SHARE = 0.1
 
-RESAMPLES = 1000
-SEED = 42
-# With fewer rows in common, two models are not compared.
-FEWEST_COMMON = 50
-LEAST_COMMON_SHARE = 0.5
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One contestant's figures, their intervals, and how far each is from the first contestant's."""
+
+    contestant: Contestant
+    figures: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+    differences: Mapping[str, Difference | None]
+    """Empty for the first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """By name."""
+        return {
+            "name": self.contestant.name,
+            "run_id": self.contestant.run_id,
+            "figures": dict(self.figures),
+            "intervals": {name: None if one is None else one.to_json() for name, one in self.intervals.items()},
+            "differences": {name: None if one is None else one.to_json() for name, one in self.differences.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """All contestants on the same `n` rows, the top `k` of them called."""
+
+    n: int
+    k: int
+    rows_of: str
+    standings: tuple[Standing, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Of every contestant but the first: whether it is really better, by log-loss, and what else is proven."""
+        return tuple(_verdict(one, self.standings[0].contestant.name) for one in self.standings[1:])
+
+    def to_json(self) -> dict[str, Any]:
+        """By name."""
+        return {
+            "n": self.n,
+            "k": self.k,
+            "rows_of": self.rows_of,
+            "models": [standing.to_json() for standing in self.standings],
+            "verdicts": list(self.verdicts),
+            "warnings": list(self.warnings),
+        }
+
+
+def side_by_side(rows: SameRows, contestants: Sequence[Contestant], share: float | None = None) -> SideBySide:
+    """Measure all on the same rows, and the differences in the same resampled customers (paired bootstrap).
+
+    Args:
+        share: of the rows, those that a team can call; by default what the run whose rows they are was told.
+    """
+    k = max(1, round((share or rows.called or DEFAULT_SHARE) * len(rows.y)))
+    ranked = {str(place): Ranked(rows.y, p, k) for place, p in enumerate(rows.p)}
+    drawn = resampled(ranked, rows.customers)
+    own = [figures_of(rows.y, p, k) for p in rows.p]
+    standings = []
+    for place, contestant in enumerate(contestants):
+        draws = drawn[str(place)]
+        apart: dict[str, Difference | None] = {}
+        for column, name in enumerate(FIGURES if place else ()):
+            mine, first = own[place][name], own[0][name]
+            if mine is None or first is None:
+                apart[name] = None
+                continue
+            between = difference(name, mine, first, draws[:, column], drawn["0"][:, column])
+            # Of a slope, neither more nor less is better: 1 is.
+            apart[name] = replace(between, better=None) if name == "calibration_slope" else between
+        standings.append(Standing(contestant, own[place], intervals(rows.y, rows.p[place], draws, k), apart))
+    return SideBySide(len(rows.y), k, rows.rows_of, tuple(standings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,86 +111,47 @@ class Comparison:
 
     gate: GateResult | None
     warning: str | None
+    difference: Difference | None = None
+    """Of the log-loss, challenger's minus champion's."""
 
 
 def compare(home: Home, registry: Registry, challenger: RegisteredModel, champion: RegisteredModel) -> Comparison:
-    """Judge both on rows that neither was fitted on, by log-loss.
+    """Judge both by log-loss on rows that neither was fitted on.
 
-    Rows that both runs predicted without having been fitted on them are compared as they were predicted. Else, where
-    the champion's training windows all end before the challenger's test cutoff, it is asked about the challenger's test
-    rows.
+    The gate is passed where the challenger's log-loss is below the champion's, or above it by no more than a paired
+    bootstrap of customers takes for noise: 1.96 standard deviations of the difference (Efron and Tibshirani 1993).
     """
-    tracker = Tracker(home, registry.model_name)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        new = _predictions(tracker, challenger, folder / "challenger")
-        if new is None:
-            return _not_compared(champion, f"the predictions of version {challenger.version} are gone")
-        old = _predictions(tracker, champion, folder / "champion")
-        if old is not None:
-            common = _in_common(new, old)
-            if len(common) >= max(FEWEST_COMMON, LEAST_COMMON_SHARE * len(new)):
-                return Comparison(_better(common["y"], common["p"], common["p_champion"]), None)
-        cutoffs = read_report(tracker.artifact(challenger.run_id, REPORT, folder / "challenger")).get(
-            "test_cutoffs", []
+    both = (
+        Contestant(f"version {challenger.version}", challenger.run_id),
+        Contestant(f"version {champion.version}", champion.run_id),
+    )
+    try:
+        rows = same_rows(Tracker(home, registry.model_name), both)
+    except NotComparable as error:
+        return Comparison(
+            None, f"Not compared with the champion, version {champion.version}: {error.name}: {error.why}."
         )
-        ends = read_report(tracker.artifact(champion.run_id, REPORT, folder / "champion")).get("training_ends")
-        if not cutoffs or ends is None:
-            return _not_compared(champion, "they were not tested on the same rows")
-        if pd.Timestamp(ends) > min(pd.Timestamp(cutoff) for cutoff in cutoffs):
-            return _not_compared(champion, "the champion was trained on what happened in the new test window")
-        path = tracker.artifact(challenger.run_id, TEST_ROWS, folder / "challenger")
-        if path is None:
-            return _not_compared(champion, f"the test rows of version {challenger.version} are gone")
-        try:
-            p = _ask(registry.load(champion.version, home.path / "bundles"), pd.read_parquet(path))
-        except SchemaMismatch as error:
-            return _not_compared(champion, f"it reads other features ({str(error).rstrip('.')})")
-        return Comparison(_better(new["y"], new["p"], p), None)
+    ranked = {str(place): Ranked(rows.y, p, 1, slope=False) for place, p in enumerate(rows.p)}
+    drawn = resampled(ranked, rows.customers)
+    mine, theirs = (float(one.measure(np.ones(len(rows.y)))[LOG_LOSS]) for one in ranked.values())
+    draws, draws_of_champion = drawn["0"][:, LOG_LOSS], drawn["1"][:, LOG_LOSS]
+    limit = theirs + 1.96 * float(np.nanstd(draws - draws_of_champion))
+    return Comparison(
+        GateResult(mine <= limit, mine, limit), None, difference("log_loss", mine, theirs, draws, draws_of_champion)
+    )
 
 
-def _better(y: npt.ArrayLike, p: npt.ArrayLike, p_champion: npt.ArrayLike) -> GateResult:
-    """The challenger's log-loss against the champion's plus what a paired bootstrap (95 %) takes for noise."""
-    mine, theirs = row_losses(y, p), row_losses(y, p_champion)
-    limit = float(theirs.mean()) + _noise(mine - theirs)
-    figure = float(mine.mean())
-    return GateResult(figure <= limit, figure, limit)
-
-
-def _noise(differences: Losses) -> float:
-    """1.96 standard deviations of the mean difference over resampled rows; Efron and Tibshirani (1993)."""
-    rng = np.random.default_rng(SEED)
-    n = len(differences)
-    means = [float(differences[rng.integers(0, n, n)].mean()) for _ in range(RESAMPLES)]
-    return 1.96 * float(np.std(means))
-
-
-def _in_common(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
-    """The rows that both runs tested, with the same outcome; a table's moment is that of its build, so it is no key."""
-    keys = ["customer_id", "y"]
-    if new["event_timestamp"].nunique() > 1 or old["event_timestamp"].nunique() > 1:
-        keys.append("event_timestamp")
-    elif not new["customer_id"].is_unique or not old["customer_id"].is_unique:
-        return new.iloc[:0].assign(p_champion=0.0)
-    return new.merge(old[[*keys, "p"]].rename(columns={"p": "p_champion"}), on=keys)
-
-
-def _predictions(tracker: Tracker, model: RegisteredModel, folder: Path) -> pd.DataFrame | None:
-    folder.mkdir(exist_ok=True)
-    path = tracker.artifact(model.run_id, PREDICTIONS, folder)
-    return None if path is None else pd.read_parquet(path)
-
-
-def _ask(bundle: ModelBundle, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    schema = FeatureSchema.from_json(bundle.schema)
-    columns = {
-        name: rows[name].where(rows[name].notna(), None).to_numpy(dtype=object)
-        if rows[name].dtype == object
-        else rows[name].to_numpy()
-        for name in rows.columns
-    }
-    return ChurnPredictor(bundle.onnx, bundle.calibration).predict(schema.to_matrix(columns, bundle.categories))
-
-
-def _not_compared(champion: RegisteredModel, why: str) -> Comparison:
-    return Comparison(None, f"Not compared with the champion, version {champion.version}: {why}.")
+def _verdict(standing: Standing, first: str) -> str:
+    name, loss = standing.contestant.name, standing.differences["log_loss"]
+    assert loss is not None
+    how = f"log-loss {loss.figure:+.5f}, 95 %: {loss.interval.low:+.5f} to {loss.interval.high:+.5f}"
+    if loss.better is None:
+        said = f"{name} is not proven to be better or worse than {first} ({how})"
+    else:
+        said = f"{name} is {'better' if loss.better else 'worse'} than {first} ({how})"
+    for figure, what in (("auc", "AUC"), ("ece", "ECE"), (AT_K, "precision at the top")):
+        apart = standing.differences[figure]
+        if apart is not None and apart.better is not None:
+            higher = apart.better != (figure in LOWER_IS_BETTER)
+            said += f"; its {what} is {'higher' if higher else 'lower'} by {abs(apart.figure):.4f}"
+    return said + "."

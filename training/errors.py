@@ -4,6 +4,7 @@ TrainingError                 base; its message is one sentence for the user
 ├── LabelError                no labelled window, or an outcome that cannot be learned
 ├── StaleGeneration           the current generation was not built from this TOML
 ├── DecisionLogError          a trial or a log of decisions from which no effect can be learned
+├── NotComparable             two runs have no rows on which it would be fair to compare them
 ├── ExportError               the booster has something that the ONNX graph cannot express
 └── GateRefused               a gate says no: carries the gate, its figure and its limit
 """
@@ -25,6 +26,15 @@ class StaleGeneration(TrainingError):
 
 class DecisionLogError(TrainingError):
     """A trial or a log of decisions is not what the TOML says, or has nothing to learn from."""
+
+
+class NotComparable(TrainingError):
+    """There are no rows on which some runs can be compared: carries the run's name, and why."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self.why = why
+        super().__init__(f"{name} cannot be compared: {why}.")
 
 
 class ExportError(TrainingError):

@@ -103,7 +103,27 @@ def label_events(generation: Generation, business: Business) -> tuple[Labels, Cu
     if churn is None or last_event is None:
         raise LabelError(f"{business.path}: training needs [data] and [churn], and at least one event.")
     cutoffs = choose_cutoffs(generation.cutoffs, churn.test_cutoffs, churn.horizon_days, last_event, business.timezone)
-    moments = [*cutoffs.train, *cutoffs.test]
+    return label_at(generation, business, [*cutoffs.train, *cutoffs.test]), cutoffs
+
+
+def complete_cutoffs(generation: Generation, business: Business) -> tuple[datetime, ...]:
+    """The generation's cutoffs whose outcome window is complete, oldest first."""
+    last_event = generation.sources.last_event
+    if business.churn is None or last_event is None:
+        return ()
+    zone = ZoneInfo(business.timezone)
+    end, horizon = data_end(last_event, business.timezone), timedelta(days=business.churn.horizon_days)
+    return tuple(sorted({cutoff for cutoff in generation.cutoffs if cutoff.astimezone(zone) + horizon <= end}))
+
+
+def label_at(generation: Generation, business: Business, moments: Sequence[datetime]) -> Labels:
+    """The population of some cutoffs whose outcome windows are complete, and who of them churned.
+
+    Raises:
+        LabelError: nobody is a customer at them.
+    """
+    churn = business.churn
+    assert churn is not None
     people = OfflineStore(generation).population(moments)
     if people.empty:
         raise LabelError("Nobody was a customer at any cutoff: give earlier events or later [churn] cutoffs.")
@@ -124,15 +144,12 @@ def label_events(generation: Generation, business: Business) -> tuple[Labels, Cu
         seen = set(in_window.select("customer_id").distinct().to_pandas()["customer_id"])
         rows = np.flatnonzero(timestamp == np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us"))
         y[rows] = [(customer in seen) == by_event for customer in customer_id[rows]]
-    return (
-        Labels(
-            customer_id=customer_id,
-            event_timestamp=timestamp,
-            y=y,
-            group=np.unique(customer_id.astype(str), return_inverse=True)[1].astype(np.int64),
-            rank=np.unique(timestamp, return_inverse=True)[1].astype(np.int64),
-        ),
-        cutoffs,
+    return Labels(
+        customer_id=customer_id,
+        event_timestamp=timestamp,
+        y=y,
+        group=np.unique(customer_id.astype(str), return_inverse=True)[1].astype(np.int64),
+        rank=np.unique(timestamp, return_inverse=True)[1].astype(np.int64),
     )
 
 

@@ -18,6 +18,7 @@ from features.store import OfflineStore
 from training.dataset import Labels, TrainingSet, check_labels, informative
 from training.errors import StaleGeneration, TrainingError
 from training.labels import Cutoffs, entity_frame, label_events, label_table
+from training.leaks import Leak, find_leaks
 from training.split import Split, at_cutoffs, identical_rows, in_folds, in_order, together
 from training.warning_signs import warning_signs
 from training.windows import Windows
@@ -35,6 +36,7 @@ class Prepared:
     cutoffs: Cutoffs
     horizon_days: int
     warnings: tuple[str, ...]
+    leaks: tuple[Leak, ...] = ()
 
     @property
     def train(self) -> Rows:
@@ -115,7 +117,10 @@ def prepare(generation: Generation, business: Business) -> Prepared:
         check_labels(labels, split.folds[0].test, "test rows")
     prepared = Prepared(data, data, split, cutoffs, generation.horizon_days, ())
     data, left_out = informative(data, prepared.train)
-    return replace(prepared, data=data, warnings=(*notes, *left_out, *warning_signs(data, split, prepared.train)))
+    # A column that the model does without may still tell what else was written afterwards.
+    leaks = find_leaks(prepared.everything, prepared.train)
+    told = (*notes, *left_out, *warning_signs(data, split, prepared.train), *(leak.sentence for leak in leaks))
+    return replace(prepared, data=data, warnings=told, leaks=leaks)
 
 
 def _joined(generation: Generation, labels: Labels) -> TrainingSet:

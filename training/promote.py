@@ -12,7 +12,12 @@ from models.bundle import GateResult, ModelBundle
 from models.health import Scorecard
 from models.registry import RegisteredModel, Registry
 from training.errors import GateRefused, TrainingError
-from training.verdict import MEANING, lacking, refused
+from training.promotion_log import note
+from training.verdict import MEANING, TECHNICAL, lacking, refused
+
+FORCED = "forced_because"
+OVERRULED = "overruled"
+LONGEST_TAG = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,14 @@ class Promotion:
     warnings: tuple[str, ...]
 
 
-def promote(home: Home, version: str | None = None, *, new_scorecard: bool = False) -> Promotion:
+def promote(
+    home: Home, version: str | None = None, *, new_scorecard: bool = False, force: str | None = None
+) -> Promotion:
     """Make a version the champion, by default the newest challenger, if every gate is passed.
+
+    Args:
+        force: why the gates of quality are overruled; noted on the version and in the home's log of promotions. That
+            ONNX, booster and explanation agree cannot be overruled.
 
     Raises:
         TrainingError: nothing was trained yet.
@@ -42,8 +53,9 @@ def promote(home: Home, version: str | None = None, *, new_scorecard: bool = Fal
         bundle = registry.load(model.version, home.path / "bundles")
         for name in lacking(bundle.gates):
             raise TrainingError(f"Version {model.version} was never asked by the gate '{name}': train it again.")
+        overruled: list[str] = []
         for name in refused(bundle.gates):
-            _refuse(model.version, name, bundle.gates[name])
+            _judge(model.version, name, bundle.gates[name], None if name in TECHNICAL else force, overruled)
         champion = registry.champion()
         warnings: list[str] = []
         if champion is not None and champion.version != model.version:
@@ -52,13 +64,20 @@ def promote(home: Home, version: str | None = None, *, new_scorecard: bool = Fal
 
             comparison = compare(home, registry, model, champion)
             if comparison.gate is not None and not comparison.gate.passed:
-                _refuse(model.version, "better_than_champion", comparison.gate)
+                _judge(model.version, "better_than_champion", comparison.gate, force, overruled)
             if comparison.warning is not None:
                 warnings.append(comparison.warning)
         scorecard = scorecard_for(registry, champion, bundle, new_scorecard=new_scorecard)
+        previous = champion.version if champion else None
+        if overruled:
+            assert force is not None
+            registry.tag(model.version, {FORCED: force, OVERRULED: " ".join(overruled)[:LONGEST_TAG]})
+            warnings += [f"Promoted all the same ({force}): {sentence}" for sentence in overruled]
+        # Written first: a promotion that nobody can look up afterwards does not happen.
+        note(home, "promote", model.version, previous, forced=force if overruled else None, overruled=overruled)
         promoted = registry.promote(model.version, scorecard)
         warnings += refresh(home)
-    return Promotion(promoted, champion.version if champion else None, scorecard, tuple(warnings))
+    return Promotion(promoted, previous, scorecard, tuple(warnings))
 
 
 def rollback(home: Home) -> Promotion:
@@ -73,6 +92,7 @@ def rollback(home: Home) -> Promotion:
         before = registry.champion()
         model = registry.rollback()
         assert model.scorecard is not None
+        note(home, "rollback", model.version, before.version if before else None)
         warnings = refresh(home)
     return Promotion(model, before.version if before else None, model.scorecard, tuple(warnings))
 
@@ -106,8 +126,12 @@ def refresh(home: Home) -> list[str]:
     return [f"The current scores were not rewritten ({said}): 'python -m serving refresh' does it again."]
 
 
-def _refuse(version: str, name: str, gate: GateResult) -> None:
-    raise GateRefused(f"Version {version}", name, gate.figure, gate.limit, MEANING.get(name, name))
+def _judge(version: str, name: str, gate: GateResult, force: str | None, overruled: list[str]) -> None:
+    """Refuse, or add what the gate said to what was overruled."""
+    refusal = GateRefused(f"Version {version}", name, gate.figure, gate.limit, MEANING.get(name, name))
+    if force is None:
+        raise refusal
+    overruled.append(str(refusal))
 
 
 def _business(home: Home) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from models.bundle import GateResult
 from training.evaluate import EvaluationReport
+from training.examine import Examination
+from training.leaks import Leak
 from training.worth import LearnedWorth
 
 
@@ -32,6 +34,8 @@ class RunReport:
     evaluation: EvaluationReport
     gates: Mapping[str, GateResult]
     warnings: Sequence[str]
+    examination: Examination
+    leaks: Sequence[Leak]
     worth: LearnedWorth | None = None
 
     @property
@@ -60,6 +64,9 @@ class RunReport:
             "baselines": {name: metrics.to_json() for name, metrics in self.evaluation.baselines.items()},
             "gates": {name: asdict(gate) for name, gate in self.gates.items()},
             "warnings": list(self.warnings),
+            "leaks": [leak.to_json() for leak in self.leaks],
+            "calibration": [asdict(one) for one in self.evaluation.calibration],
+            **self.examination.to_json(),
             **self.worth_json(),
         }
 

@@ -13,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
-from features.business import Business
+from features.business import Business, TableData
 from features.generation import Generation
 from features.home import Home, write_atomically
 from features.schema import DType
@@ -25,22 +26,38 @@ from models.calibration import logit
 from models.explain import Explainer
 from models.health import Scorecard, propose
 from models.registry import Registry
+from training.card import CARD, Lineage, model_card
 from training.dataset import TrainingSet
 from training.errors import GateRefused, TrainingError
+from training.examine import examine
 from training.export import margin_graph
 from training.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
+from training.histograms import Snapshot
+from training.leaks import changed_values
 from training.learn import FittedModel, Tested, fit_and_test
-from training.plots import MOST_ROWS, plot_calibration, plot_shap_summary
+from training.plots import MOST_ROWS, plot_calibration, plot_gains, plot_shap_summary
 from training.prepare import Prepared, current_generation, prepare
 from training.recommend import learned_recommender
 from training.report import RunReport
 from training.split import SEED
-from training.tracking import PREDICTIONS, REPORT, TEST_ROWS, WORTH, RunArtifacts, TrackedRun, Tracker, environment_tags
+from training.system_figures import SystemWatch
+from training.tracking import (
+    PREDICTIONS,
+    REPORT,
+    SNAPSHOT,
+    TEST_ROWS,
+    WORTH,
+    RunArtifacts,
+    TrackedRun,
+    Tracker,
+    environment_tags,
+)
 from training.verdict import MEANING, TECHNICAL, refused
 from training.worth import champions_segments, learned_worth
 
 Rows = npt.NDArray[np.int64]
 FIRST_SCORECARD = "1"
+OUTCOME = "churned"
 
 
 class Progress(Protocol):
@@ -69,9 +86,14 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         prepared = prepare(generation, business)
         advance()
     folds = len(prepared.split.folds)
-    with progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
+    system = SystemWatch(home.tracking_uri)
+    with system, progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
         model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, advance)
     evaluation = tested.evaluate(prepared.data.y)
+    with progress.step("Examining the figures") as advance:
+        examination = examine(business, prepared, tested, evaluation)
+        leaks = (*prepared.leaks, *changed_values(generation, home, prepared.everything))
+        advance()
     booster = model.classifier.booster_
     with progress.step("Checking the exported model against the trained one") as advance:
         served = ServedModel(booster, booster.model_to_string(), margin_graph(booster), model.classifier.calibration_)
@@ -129,9 +151,18 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
                 n_features=len(prepared.data.schema),
                 evaluation=evaluation,
                 gates=gates,
-                warnings=(*prepared.warnings, *_gate_warnings(gates, time_split=prepared.split.is_time)),
+                warnings=(
+                    *prepared.warnings,
+                    *(leak.sentence for leak in leaks[len(prepared.leaks) :]),
+                    *examination.warnings,
+                    *_gate_warnings(gates, time_split=prepared.split.is_time),
+                ),
+                examination=examination,
+                leaks=leaks,
                 worth=worth,
             )
+            tracked.log_system(system.figures)
+            _log_datasets(tracked, business, prepared, fitted_on, tested, generation)
             report = _track(tracked, bundle, report, prepared, model, tested, registry, generation)
         except BaseException:
             tracked.fail()
@@ -206,20 +237,61 @@ def _track(
         files.write_json(WORTH, report.worth_json())
         files.write_table(PREDICTIONS, predictions(prepared.data, tested))
         files.write_table(TEST_ROWS, raw_rows(prepared.everything, tested.rows))
-        plot_calibration(report.evaluation, folder / "calibration.png")
+        plot_calibration(report.evaluation, tested.p, folder / "calibration.png")
+        plot_gains(report.examination.gains, report.examination.top_k, report.n_test, folder / "gains.png")
         sample = tested.rows[np.linspace(0, len(tested.rows) - 1, min(MOST_ROWS, len(tested.rows))).astype(np.int64)]
         X = prepared.data.X(sample, model.categories)
         contributions = Explainer(bundle.model_text).contributions(X)
         plot_shap_summary(contributions, X, bundle.feature_names, folder / "shap_summary.png")
+        files.write_json(
+            SNAPSHOT,
+            Snapshot.of(prepared.data.take(tested.rows), tested.p, contributions, bundle.feature_names).to_json(),
+        )
         tracked.log_folder(folder)
         if not any(name in TECHNICAL for name in refused(report.gates)):
             version = tracked.register(registry, bundle)
+            registry.tag(version, _version_tags(report, bundle))
             OfflineStore(generation).register_service(f"churn_{version}", bundle.feature_names)
             report = replace(report, model_version=version)
-    with tempfile.TemporaryDirectory() as scratch:
-        RunArtifacts(Path(scratch)).write_json(REPORT, report.to_json())
-        tracked.log_folder(Path(scratch))
+        params = _params(generation, prepared, model)
+        lineage = Lineage(generation.id, bundle.commit, environment_tags()["lock_fingerprint"], params)
+        card = model_card(report, bundle, contributions, lineage, folder)
+        with tempfile.TemporaryDirectory() as last:
+            files = RunArtifacts(Path(last))
+            files.write_json(REPORT, report.to_json())
+            files.write_text(f"{CARD}.md", card.markdown())
+            files.write_text(f"{CARD}.html", card.html())
+            tracked.log_folder(Path(last))
     return report
+
+
+def _log_datasets(
+    tracked: TrackedRun, business: Business, prepared: Prepared, fitted_on: Rows, tested: Tested, generation: Generation
+) -> None:
+    """What trained and what tested, as MLflow's datasets: schema, size, fingerprint and source."""
+    data = business.data
+    assert data is not None
+    path = data.path if isinstance(data, TableData) else data.events[0].path
+    for use, rows in (("training", fitted_on), ("testing", tested.rows)):
+        frame = pd.DataFrame({**prepared.data.take(rows), OUTCOME: prepared.data.y[rows].astype(np.float64)})
+        tracked.log_dataset(business.name, frame, OUTCOME, generation.fingerprint, str(path), use)
+
+
+def _version_tags(report: RunReport, bundle: ModelBundle) -> dict[str, str]:
+    """What people filter versions by."""
+    known = {
+        "business": report.business,
+        "split": report.split,
+        "horizon_days": report.horizon_days,
+        "auc": f"{report.evaluation.metrics.auc:.4f}",
+        "log_loss": f"{report.evaluation.metrics.log_loss:.4f}",
+        "ece": f"{report.evaluation.metrics.ece:.4f}",
+        "gates": "passed" if not refused(report.gates) else f"refused: {' '.join(refused(report.gates))}",
+        "leaks": " ".join(leak.feature for leak in report.leaks),
+        "data_fingerprint": bundle.data_fingerprint,
+        "git_commit": bundle.commit or "",
+    }
+    return {name: str(value) for name, value in known.items() if value != ""}
 
 
 def predictions(data: TrainingSet, tested: Tested) -> pa.Table:
@@ -277,7 +349,16 @@ def write_json(path: Path, content: object) -> None:
     Raises:
         TrainingError: the disk refuses.
     """
+    write_page(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_page(path: Path, content: str) -> None:
+    """Write a report that is text already.
+
+    Raises:
+        TrainingError: the disk refuses.
+    """
     try:
-        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(path, content)
     except OSError as error:
         raise TrainingError(f"The report cannot be written to {path}: {error.strerror}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import importlib.metadata
 import json
@@ -9,10 +10,12 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -21,14 +24,23 @@ from models.bundle import ModelBundle
 from models.policy_bundle import PolicyBundle
 from models.registry import PolicyRegistry, Registry, prepare_store, quiet_mlflow
 from training.errors import TrainingError
+from training.logged_model import describe
+from training.system_figures import SystemFigures
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BUNDLE = "bundle"
 PREDICTIONS = "predictions.parquet"
 TEST_ROWS = "test_rows.parquet"
 WORTH = "worth.json"
 REPORT = "report.json"
+SNAPSHOT = "snapshot.json"
 
 _LOCK = Path(__file__).parent.parent / "requirements.lock"
+_PARENT = "mlflow.parentRunId"
+# MLflow refuses longer batches.
+_MOST_METRICS = 1000
 # MLflow refuses longer parameters.
 _LONGEST_PARAMETER = 500
 
@@ -77,6 +89,10 @@ class RunArtifacts:
         path = self.folder / name
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write one file of text."""
+        (self.folder / name).write_text(text)
+
     def write_table(self, name: str, table: Any) -> None:
         """Write one Arrow table as Parquet."""
         pq.write_table(table, self.folder / name)
@@ -98,7 +114,8 @@ class Tracker:
         prepare_store(self._uri)
         client = self._client()
         with _translated(self._uri):
-            run = client.create_run(self._experiment_id(client))
+            experiment = self._experiment_id(client)
+            run = client.create_run(experiment, tags=_run_tags())
             tracked = TrackedRun(client, str(run.info.run_id), self._uri)
             tracked.log_params(params)
             for name, value in tags.items():
@@ -116,6 +133,35 @@ class Tracker:
             return Path(client.download_artifacts(run_id, name, str(folder))) if name in listed else None
         except (MlflowException, OSError):
             return None
+
+    def started(self, run_id: str) -> int:
+        """When a run began, in milliseconds since 1970; 0 where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return int(self._client().get_run(run_id).info.start_time)
+        except MlflowException:
+            return 0
+
+    def find(self, prefix: str) -> str | None:
+        """The id of the one run of this experiment whose id or name begins so; None where there is none, or several."""
+        client = self._client()
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None or not prefix:
+            return None
+        token: str | None = None
+        found: list[str] = []
+        while True:
+            page = client.search_runs([experiment.experiment_id], page_token=token)
+            found += [
+                str(run.info.run_id)
+                for run in page
+                if str(run.info.run_id).startswith(prefix) or str(run.info.run_name or "") == prefix
+            ]
+            token = page.token
+            if not token:
+                break
+        return found[0] if len(found) == 1 else None
 
     def _client(self) -> Any:
         quiet_mlflow(self._uri)
@@ -174,11 +220,68 @@ class TrackedRun:
         with _translated(self._uri):
             self._client.log_artifacts(self.run_id, str(folder))
 
+    def log_dataset(self, name: str, rows: pd.DataFrame, outcome: str, fingerprint: str, source: str, use: str) -> None:
+        """Log the rows that were used, by `mlflow.data`: their schema, number, fingerprint and source, not themselves.
+
+        MLflow takes datasets of one name and digest for one, so the use is in the name.
+
+        Args:
+            outcome: the column that was to be predicted.
+            use: "training" or "testing".
+        """
+        from mlflow.data.pandas_dataset import from_pandas
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # hints on integer columns and local sources
+            # MLflow takes digests of up to 36 characters.
+            dataset = from_pandas(rows, source=source, targets=outcome, name=f"{name}-{use}", digest=fingerprint[:32])
+            entity = Dataset(**dataset.to_dict())
+        with _translated(self._uri):
+            self._client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", use)])])
+
+    def log_trials(self, trials: Sequence[TrackedTrial]) -> None:
+        """Log the trials of a search as nested runs, in their order, each ended."""
+        from mlflow.entities import Metric, Param
+
+        with _translated(self._uri):
+            parent = self._client.get_run(self.run_id).info
+            for number, trial in enumerate(trials):
+                began = int(parent.start_time if trial.began is None else trial.began.timestamp() * 1000)
+                run = self._client.create_run(
+                    parent.experiment_id,
+                    start_time=began,
+                    run_name=f"trial {number}",
+                    tags={_PARENT: self.run_id, **_run_tags()},
+                )
+                self._client.log_batch(
+                    run.info.run_id,
+                    metrics=[Metric(name, float(value), began, 0) for name, value in trial.metrics.items()],
+                    params=[Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in trial.parameters.items()],
+                )
+                ended = began + int(1000 * trial.seconds)
+                self._client.set_terminated(run.info.run_id, "FINISHED" if trial.finished else "KILLED", ended)
+
+    def log_system(self, figures: Sequence[SystemFigures]) -> None:
+        """Log what the machine did meanwhile, under MLflow's own names of system metrics."""
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(f"system/{name}", float(value), one.at, step)
+            for step, one in enumerate(figures)
+            for name, value in one.figures.items()
+        ]
+        with _translated(self._uri):
+            for start in range(0, len(metrics), _MOST_METRICS):
+                self._client.log_batch(self.run_id, metrics=metrics[start : start + _MOST_METRICS])
+
     def log_bundle(self, bundle: ModelBundle | PolicyBundle) -> None:
-        """Log a bundle as the folder that the registry loads."""
+        """Log a bundle as the folder that the registry loads; a churn model with its signature and an input example."""
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / BUNDLE
             bundle.save(path)
+            if isinstance(bundle, ModelBundle):
+                describe(bundle, path, BUNDLE, self.run_id)
             with _translated(self._uri):
                 self._client.log_artifacts(self.run_id, str(path), BUNDLE)
 
@@ -204,6 +307,29 @@ def environment_tags() -> dict[str, str | None]:
         "lightgbm": importlib.metadata.version("lightgbm"),
         "keepwell": importlib.metadata.version("keepwell"),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedTrial:
+    """One trial of a search, as a nested run shows it; `began` defaults to the parent's start."""
+
+    parameters: Mapping[str, object]
+    metrics: Mapping[str, float]
+    seconds: float = 0.0
+    finished: bool = True
+    """False where it was given up before its end."""
+    began: datetime | None = None
+
+
+def _run_tags() -> dict[str, str]:
+    """What MLflow's own runs carry: who ran what."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    commit = git_commit()
+    tags = {"mlflow.user": user, "mlflow.source.name": "python -m training", "mlflow.source.type": "LOCAL"}
+    return tags if commit is None else {**tags, "mlflow.source.git.commit": commit.removesuffix("-dirty")}
 
 
 class _translated:  # reads as a statement: with _translated(uri)

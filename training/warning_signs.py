@@ -1,4 +1,4 @@
-"""What in the data a person should look at before believing the model: one sentence each."""
+"""What in the data a person should look at before believing the model, leaks aside: one sentence each."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
 from training.dataset import TrainingSet
 from training.split import Split
 
 Rows = npt.NDArray[np.int64]
 
-# A feature that tells churners from others this well alone usually knows the outcome.
-LEAK_AUC = 0.99
 FEW_CHURNERS = 100
 FEW_TEST_ROWS = 500
 MANY_CATEGORIES = 100
@@ -30,7 +27,7 @@ def warning_signs(data: TrainingSet, split: Split, train: Rows) -> list[str]:
     Args:
         train: the training rows; nothing else of the features is looked at.
     """
-    return [*_outcome_signs(data, split), *_text_signs(data, train), *_leak_signs(data, train)]
+    return [*_outcome_signs(data, split), *_text_signs(data, train)]
 
 
 def _outcome_signs(data: TrainingSet, split: Split) -> list[str]:
@@ -65,27 +62,6 @@ def _text_signs(data: TrainingSet, train: Rows) -> list[str]:
                 f"Column '{name}' has {len(distinct)} different words: if it identifies customers, add it to 'drop'."
             )
     return signs
-
-
-def _leak_signs(data: TrainingSet, train: Rows) -> list[str]:
-    X = data.X(train, data.categories(train))
-    y = data.y[train]
-    signs = []
-    for position, name in enumerate(data.schema.names):
-        column = X[:, position].astype(np.float64)
-        # Nulls on either side: a column that is only filled in for churners leaks too.
-        auc = max(_separation(np.where(np.isnan(column), side, column), y) for side in (-1e39, 1e39))
-        if auc > LEAK_AUC:
-            signs.append(
-                f"'{name}' alone tells who churned almost without error (AUC {auc:.3f}): if it is only known afterwards, add it "
-                f"to 'drop'."
-            )
-    return signs
-
-
-def _separation(column: npt.NDArray[np.float64], y: npt.NDArray[np.int8]) -> float:
-    auc = float(roc_auc_score(y, column))
-    return max(auc, 1.0 - auc)
 
 
 def _is_date(word: str) -> bool:

@@ -23,11 +23,14 @@ CUSTOMERS = 500
 _CHECKED = 25
 _CONNECTIONS = 4
 _SAME = 1e-6
+_REMEMBERED_MB = {"": 1, "r": 64}
+"""What our servers may remember, by what is put to a row's number: 1 MB holds some 200 answers, so that of 500 customers who
+are asked for in turns none is ever remembered, and each answer is made anew, put away, and given up."""
 
 
 @dataclass(slots=True)
 class Answering:
-    """The servers of these rows; each is started once, and all stay up while the others are measured."""
+    """The servers of these rows; ours stands twice, each is started once, and all stay up while the others are measured."""
 
     home: Home
     generation: Generation
@@ -40,26 +43,37 @@ class Answering:
     def rows(self, wanted: frozenset[str], advance: Callable[[str], None]) -> Iterator[Row]:
         """The wanted rows, one by one."""
         with contextlib.ExitStack() as stack:
-            port, requests = stack.enter_context(self._ours())
+            ours = {kind: stack.enter_context(self._ours(kind, size)) for kind, size in _REMEMBERED_MB.items()}
+            port, requests = ours[""]
             answer = fetch(port, requests[0])
             self.notes["answer_bytes"] = len(json.dumps(answer, separators=(",", ":")))
 
-            def speed(peer_port: int, peer_requests: list[bytes]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-                return interleaved(
-                    self.rounds,
-                    lambda: load(port, requests, self.seconds, _CONNECTIONS).requests_per_second,
-                    lambda: load(peer_port, peer_requests, self.seconds, _CONNECTIONS).requests_per_second,
-                )
+            def beside(
+                number: str, peer: str, goal: float, peer_port: int, peer_requests: list[bytes]
+            ) -> Iterator[Row]:
+                """Explained scores that are made anew beside the peer, then those that are remembered."""
+                for kind, (own_port, own_requests) in ours.items():
+
+                    def mine(port: int = own_port, asked: list[bytes] = own_requests) -> float:
+                        return load(port, asked, self.seconds, _CONNECTIONS).requests_per_second
+
+                    def theirs() -> float:
+                        return load(peer_port, peer_requests, self.seconds, _CONNECTIONS).requests_per_second
+
+                    what = f"explained score{', remembered' if kind else ''}, {_CONNECTIONS} connections"
+                    yield self._row(
+                        number + kind, what, peer, "requests/s", goal, *interleaved(self.rounds, mine, theirs)
+                    )
 
             with on(cores()[1]):
-                load(port, requests, 1.0, _CONNECTIONS)
+                for own_port, own_requests in ours.values():
+                    load(own_port, own_requests, 1.0, _CONNECTIONS)
                 if wanted & {"1", "2"}:
                     advance("the obvious way")
                     peer, peer_requests, engine = stack.enter_context(self._obvious(port, requests))
                     name = f"the obvious way (Feast SDK on {engine})"
                     if "1" in wanted:
-                        mine, theirs = speed(peer, peer_requests)
-                        yield self._row("1", "explained score, 4 connections", name, "requests/s", 10.0, mine, theirs)
+                        yield from beside("1", name, 10.0, peer, peer_requests)
                     if "2" in wanted:
                         mine, theirs = interleaved(
                             self.rounds,
@@ -70,15 +84,12 @@ class Answering:
                 if "3" in wanted:
                     advance("mlflow models serve")
                     peer, peer_requests = stack.enter_context(self._mlflow())
-                    mine, theirs = speed(peer, peer_requests)
-                    name = "mlflow models serve, prediction alone"
-                    yield self._row("3", "explained score, 4 connections", name, "requests/s", 15.0, mine, theirs)
+                    yield from beside("3", "mlflow models serve, prediction alone", 15.0, peer, peer_requests)
                 if "4" in wanted:
                     advance("a constant")
                     peer, peer_requests = stack.enter_context(self._constant(answer))
-                    mine, theirs = speed(peer, peer_requests)
                     name = "bare FastAPI, constant bytes of the same size"
-                    yield self._row("4", "explained score, 4 connections", name, "requests/s", 1 / 3, mine, theirs)
+                    yield from beside("4", name, 1 / 3, peer, peer_requests)
 
     def _row(
         self,
@@ -93,14 +104,14 @@ class Answering:
         return Row(number, what, peer, unit, goal, mine, theirs, dict(self.notes))
 
     @contextlib.contextmanager
-    def _ours(self) -> Iterator[tuple[int, list[bytes]]]:
+    def _ours(self, kind: str, remembered_mb: int) -> Iterator[tuple[int, list[bytes]]]:
         from serving.database import Database
         from serving.keys import ApiKeys, Role
         from serving.settings import Settings
 
         database = Database(Settings(home=self.home.path, database_url=None).database)
         database.migrate()
-        secret = ApiKeys(database).add(f"benchmark {os.getpid()}", Role.SCORER)
+        secret = ApiKeys(database).add(f"benchmark {os.getpid()}{kind}", Role.SCORER)
         database.close()
         port = free_port()
         environment = {
@@ -108,10 +119,11 @@ class Answering:
             "PORT": str(port),
             "HOST": "127.0.0.1",
             "KEEPWELL_RATE_LIMIT": "0",
+            "KEEPWELL_REMEMBERED_MB": str(remembered_mb),
             "MLFLOW_TRACKING_URI": "",
             "KEEPWELL_DATABASE_URL": "",
         }
-        with server(["serving", "run"], port, "/readyz", environment, self.scratch / "ours.log"):
+        with server(["serving", "run"], port, "/readyz", environment, self.scratch / f"ours{kind}.log"):
             headers = [f"Authorization: Bearer {secret}"]
             ids = reference.customer_ids(CUSTOMERS)
             yield port, [get(f"/v1/customers/{customer_id}/score", headers) for customer_id in ids]

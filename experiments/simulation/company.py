@@ -255,6 +255,9 @@ properties = {{ action = "action", pscore = "pscore", touch = "touch", scope = "
 [data.customers]
 path = "customers.parquet"
 
+[data.units]
+session = "minutes"   # what the value of a session counts
+
 [churn]
 definition = "event"
 event = "subscription_cancelled"

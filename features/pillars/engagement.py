@@ -29,7 +29,7 @@ def pillar(evidence: Evidence) -> Pillar | None:
         features += days_active(name, "session", "session", ("session",), (30,))
         features += rhythm(name, "session", "session", ("session",))
         if "session" in evidence.valued:
-            features += _session_values(name)
+            features += _session_values(name, evidence.units.get("session", ""))
     features += _touches(name, evidence)
     features += _caps(name, evidence)
     if not features:
@@ -39,13 +39,15 @@ def pillar(evidence: Evidence) -> Pillar | None:
     return Pillar(name, tuple(features))
 
 
-def _session_values(name: str) -> list[Feature]:
-    # What a session's value measures (minutes, pages) is the business's choice; how it moves says the most.
+def _session_values(name: str, unit: str) -> list[Feature]:
+    # What a session's value counts (minutes, pages) is the business's choice; how it moves says the most.
+    of = f" {unit}" if unit else ""
     return [
         Feature(
             name="session_value_recent",
             pillar=name,
-            sentence="sessions measure {value} on average lately",
+            unit=unit,
+            sentence=f"sessions average {{value}}{of} lately",
             missing="no measured session yet",
             direction=-1,
             expression=level(events("session")),
@@ -53,7 +55,8 @@ def _session_values(name: str) -> list[Feature]:
         Feature(
             name="session_value_mean_180d",
             pillar=name,
-            sentence="sessions of the last 180 days measure {value} on average",
+            unit=unit,
+            sentence=f"sessions of the last 180 days average {{value}}{of}",
             missing="no measured session in the last 180 days",
             direction=-1,
             expression=mean(events("session", days=180)),

@@ -52,8 +52,8 @@ class Evidence:
 
     `types` are the event types, `valued` those with a figure, `properties` the (type, property) pairs with a word,
     `surveys` the kinds of survey, `attributes` the customers' own columns (without plan and mrr), `activity` the types
-    whose absence means churn, `scopes` the consents and `caps` the touches that actions ask for, `overall_days` the window of
-    the cap over all actions.
+    whose absence means churn, `scopes` the consents and `caps` the touches that actions ask for, `units` what the value of a
+    type counts, `overall_days` the window of the cap over all actions.
     """
 
     types: frozenset[str]
@@ -67,6 +67,7 @@ class Evidence:
     currency: str | None = None
     scopes: tuple[str, ...] = ()
     caps: tuple[Cap, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
     overall_days: int | None = None
 
     def seen(self, *types: str) -> bool:

@@ -91,7 +91,12 @@ def latest(chosen: Events, column: str = "value") -> Expression:
 
 def distinct(chosen: Events, column: str) -> Expression:
     """How many different words in `column`."""
-    return lambda table: table[column].nunique(where=chosen.among(table))
+
+    def different(table: Any) -> Any:
+        # Not as a filter: DuckDB would sort out the words of all other rows too before it left them out.
+        return chosen.among(table).ifelse(table[column], ibis.null(table[column].type())).nunique()
+
+    return different
 
 
 def active_days(chosen: Events) -> Expression:
@@ -104,7 +109,7 @@ def _days(table: Any, chosen: Events) -> Any:
     # Where days are the calendar's, the log says which rows begin one, within a type: counting them is much cheaper.
     if "new_day" in table.columns and len(chosen.types) == 1 and chosen.property is None:
         return table.count(where=among & table.new_day)
-    return table.age.ceil().nunique(where=among)
+    return among.ifelse(table.age.ceil(), ibis.null("int64")).nunique()
 
 
 def recency(chosen: Events) -> Expression:

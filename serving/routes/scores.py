@@ -10,7 +10,6 @@ from starlette.responses import Response
 from features.errors import UnknownCustomer
 from serving.auth import AnyRole, bearer
 from serving.errors import describe
-from serving.metrics import Metrics
 from serving.responses import JsonResponse
 from serving.schemas import (
     CurrentScoresPage,
@@ -26,7 +25,7 @@ from serving.schemas import (
     score_json,
 )
 from serving.scorer import CustomerScore
-from serving.state import RequestId, ScorerDep, StateDep
+from serving.state import RequestId, ScorerDep, State, StateDep
 
 router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Security(bearer)])
 
@@ -50,7 +49,7 @@ def score_one(
 ) -> Response:
     """The risk, the health and its reasons; an unknown customer is 404, never a score of nulls."""
     (result,) = scorer.score([customer_id], query.explain)
-    _count(state.metrics, [result])
+    _note(state, [result])
     if isinstance(result, UnknownCustomer):
         raise result
     return JsonResponse(score_json(result, request_id))
@@ -71,7 +70,7 @@ def score_many(
 ) -> Response:
     """In request order; who is unknown comes with an `error` in place of a score."""
     results = scorer.score(body.customer_ids, body.explain)
-    _count(state.metrics, results)
+    _note(state, results)
     return JsonResponse(
         {
             "results": [
@@ -100,9 +99,14 @@ def current_scores(query: Annotated[CurrentScoresQuery, Query()], _caller: AnyRo
     return JsonResponse({"results": [current_score_json(row) for row in page.rows], "next_cursor": page.next_cursor})
 
 
-def _count(metrics: Metrics, results: list[CustomerScore | UnknownCustomer]) -> None:
+def _note(state: State, results: list[CustomerScore | UnknownCustomer]) -> None:
     for result in results:
         if isinstance(result, UnknownCustomer):
-            metrics.unknown_customers.inc()
+            state.metrics.unknown_customers.inc()
             continue
-        metrics.count_score(result.explain.value, result.degraded)
+        state.metrics.count_score(result.explain.value, result.degraded)
+        state.history.note(
+            result.customer_id, result.probability, result.score, result.model_version, result.scorecard_version
+        )
+        if state.shadow is not None:
+            state.shadow.note(result.customer_id)

@@ -14,11 +14,19 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import mlflow.artifacts
+import mlflow.store.tracking.sqlalchemy_store as store
+import shap
+
 from features.build import build
 from features.business import Business
 from features.home import Home
 from training.promote import promote
 from training.run import run
+
+# What a training imports when it comes to it, a child would otherwise import anew each time.
+IMPORTED = (plt, mlflow, store, shap)
 
 
 def say(**facts: object) -> None:

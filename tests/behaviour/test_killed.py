@@ -158,7 +158,7 @@ class Reader:
                 look()
             except Exception as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def _http(self) -> None:
         for customer in ("C0", "C7", "C31"):

@@ -516,3 +516,13 @@ def test_sentences_name_the_feature_and_read_well(write_log: Any, make_business:
             assert "{" not in said_of
             assert "caus" not in said_of
             assert said_of.endswith("is typical")
+
+
+def test_what_a_session_counts_is_said(write_log: Any, make_business: Any) -> None:
+    files = write_log(random_events(1), CUSTOMERS)
+    for more, said in (
+        ("", "sessions average 4 lately"),
+        ('[data.units]\nsession = "pages"\n', "sessions average 4 pages lately"),
+    ):
+        schema = declared_schema(EventLog.open(make_business(ACTIONS + more), files))
+        assert schema["session_value_recent"].say(4.0) == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -9,9 +10,14 @@ import httpx
 import pytest
 from starlette.types import Scope
 
+from features.generation import Generation
+from features.packed_rows import open_rows
+from features.packing import key_of_id, times_of
 from serving.direct import DirectScore
+from serving.release import Release
+from serving.template import ScoreTemplate
 
-from .conftest import NEWCOMER, ODD_IDS
+from .conftest import NEWCOMER, ODD_IDS, Shop, make_bundle
 
 
 def answer(client: httpx.Client, customer_id: str, query: str) -> dict[str, Any]:
@@ -63,3 +69,53 @@ def test_is_counted_as_the_route(client: httpx.Client) -> None:
 
 def test_asks_for_a_key(client: httpx.Client) -> None:
     assert httpx.get(f"{client.base_url}/v1/customers/C00001/score").status_code == 401
+
+
+def remembered(client: httpx.Client) -> dict[str, float]:
+    """How many scores of the short way were made, and how many remembered."""
+    lines = client.get("/metrics").text.splitlines()
+    name = 'keepwell_remembered_scores_total{remembered="'
+    return {line.removeprefix(name).split('"')[0]: float(line.split()[-1]) for line in lines if line.startswith(name)}
+
+
+@pytest.mark.parametrize("customer_id", ["C00007", NEWCOMER])
+def test_says_again_what_was_said(client: httpx.Client, customer_id: str) -> None:
+    before = remembered(client)
+    said = [answer(client, customer_id, "") for _ in range(3)]
+    assert said[0] == said[1] == said[2] == answer(client, customer_id, "?explain=top&explain=top")
+    after = remembered(client)
+    assert after["true"] >= before["true"] + 2
+    assert after["true"] + after["false"] == before["true"] + before["false"] + 3
+
+
+def test_a_pushed_row_is_seen_at_once(shop: Shop) -> None:
+    generation = Generation.current(shop.home)
+    bundle = make_bundle()
+    release = Release.load(generation, "1", bundle.scorecard_proposal, bundle)
+    counted: list[bool] = []
+    template, unremembering = ScoreTemplate(release, 2**20, counted.append), ScoreTemplate(release)
+
+    def same() -> bytes:
+        body, codes = template.answer("C00003", "id")
+        found, expected = json.loads(body), json.loads(unremembering.answer("C00003", "id")[0])
+        for pillar in (*found["freshness"], *expected["freshness"]):
+            pillar.pop("age_days")
+        assert found == expected
+        assert codes == tuple(found["degraded"])
+        return body
+
+    first = same()
+    rows, (project, number) = open_rows(*generation.online_place), release.store._places[0]
+    (row,) = rows.get(project, [number], [key_of_id("C00003")])
+    assert row is not None
+    layout = release.store._block.layouts[0]
+    values = layout.unpack(row)
+    pushed = {name: (value or 0.0) + 9.0 for name, value in values.items() if not isinstance(value, str)}
+    try:
+        rows.put(project, number, [(key_of_id("C00003"), layout.pack({**values, **pushed}, *times_of(row)))])
+        assert same() != first
+        same()
+    finally:
+        rows.put(project, number, [(key_of_id("C00003"), row)])
+    same()
+    assert counted == [False, False, True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
+from experiments.compare import compare_runs, write
 from features.errors import HomeError
 from features.home import Home
 from models.errors import RegistryError
 from models.registry import Registry
 from training.errors import GateRefused, TrainingError
 from training.promote import promote, rollback
+from training.promotion_log import promotion_log
 from training.run import run
 
 pytestmark = [
@@ -72,6 +76,48 @@ def test_the_life_of_champions(build_table: Any, customers: Any, silent: Any, tm
     champion = registry.champion()
     assert champion is not None
     assert champion.version == "2"
+
+    # Side by side, the same is said with intervals, on the same rows, in the order that was asked for.
+    found = compare_runs(home, ["2", "1", "challenger"])
+    assert found.tested is not None
+    assert found.tested.n == 600
+    same, worse = found.tested.standings[1:]
+    assert all(one is not None and one.better is None and one.figure == 0.0 for one in same.differences.values())
+    for figure in ("auc", "log_loss", "precision_at_k"):
+        difference = worse.differences[figure]
+        assert difference is not None
+        assert difference.better is False, figure
+        assert difference.interval.excludes(0.0)
+    assert "not proven to be better or worse" in found.tested.verdicts[0]
+    assert "challenger, version 3 is worse than version 2" in found.tested.verdicts[1]
+    write(found, tmp_path / "compare.html", tmp_path / "compare.json")
+    shown = json.loads((tmp_path / "compare.json").read_text())
+    assert shown["tested"]["models"][2]["differences"]["log_loss"]["better"] is False
+    assert "<td>AUC</td>" in (tmp_path / "compare.html").read_text()
+    with pytest.raises(TrainingError, match="itself"):
+        compare_runs(home, ["champion", "2"])
+    with pytest.raises(TrainingError, match="no run 'nonsense'"):
+        compare_runs(home, ["champion", "nonsense"])
+
+    # With a reason, it is promoted all the same, and the reason is kept.
+    unsaid = _training(home, "promote", "--force")
+    assert unsaid.returncode == 2
+    assert "needs a reason" in unsaid.stderr
+    forced = promote(home, force="the columns are gone")
+    assert (forced.model.version, forced.previous) == ("3", "2")
+    assert any("the columns are gone" in sentence for sentence in forced.warnings)
+    tags = MlflowClient(tracking_uri=home.tracking_uri).get_model_version("keepwell-tiny", "3").tags
+    assert tags["forced_because"] == "the columns are gone"
+    assert "better_than_champion" in tags["overruled"]
+    assert rollback(home).model.version == "2"
+    lines = [json.loads(line) for line in promotion_log(home).read_text().splitlines()]
+    assert [(line["what"], line["version"], line["forced"]) for line in lines] == [
+        ("promote", "1", None),
+        ("promote", "2", None),
+        ("promote", "2", None),
+        ("promote", "3", "the columns are gone"),
+        ("rollback", "2", None),
+    ]
 
     # And back, to the scorecard of then.
     back = rollback(home)

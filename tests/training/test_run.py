@@ -98,7 +98,8 @@ def test_the_run_is_tracked_with_all_that_it_takes_to_judge_it(report: dict[str,
     assert {"git_commit", "lock_fingerprint"} <= set(tracked.data.tags)
     files = {entry.path for entry in client.list_artifacts(report["run_id"])}
     assert files == {
-        "bundle", "calibration.png", "features.json", "predictions.parquet", "report.json", "shap_summary.png", "test_rows.parquet",
+        "bundle", "calibration.png", "features.json", "gains.png", "model_card.html", "model_card.md",
+        "predictions.parquet", "report.json", "shap_summary.png", "snapshot.json", "test_rows.parquet",
     }  # fmt: skip
     predictions = pq.read_table(client.download_artifacts(report["run_id"], "predictions.parquet"))
     assert predictions.column_names == ["customer_id", "event_timestamp", "y", "p"]

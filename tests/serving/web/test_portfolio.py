@@ -224,7 +224,7 @@ def _fill(database: Database, n: int) -> None:
                         "trend": [round(float(100 * risk[(place * week) % n]), 1) for week in range(1, 13)],
                         "value_at_stake": float(value[place]),
                         "value_at_risk": float(value[place] * risk[place]),
-                        "reason": "Sessions measure 13.6 on average lately; 39.7 is typical",
+                        "reason": "Sessions average 13.6 minutes lately; 39.7 is typical",
                         "reason_feature": features[place % 4],
                         "action": "success_call",
                         "searched": f"company number {place} k{place:06d}",
