@@ -79,11 +79,21 @@ class ValueReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ValueTrial:
+    """The test window of purchases: who was asked, what they spent within the horizon, and what each candidate foretold."""
+
+    asked: PurchaseHistories
+    spent: FloatArray
+    foretold: Mapping[Method, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
 class LearnedValue:
-    """What serves, and how it was found to."""
+    """What serves, and how it was found to; `trial` is None where no purchases were foretold."""
 
     model: ValueModel
     report: ValueReport
+    trial: ValueTrial | None = None
 
 
 def learned_value(
@@ -152,7 +162,7 @@ def _of_purchases(generation: Generation, prepared: Prepared, model: FittedModel
         generation.horizon_days,
         {method.value: figures for method, figures in found.items()},
     )
-    return LearnedValue(ValueModel(best, candidates[best]), report)
+    return LearnedValue(ValueModel(best, candidates[best]), report, ValueTrial(asked, spent, foretold))
 
 
 def histories_of(frame: pd.DataFrame) -> PurchaseHistories:
