@@ -17,6 +17,8 @@ from models.bundle import GateResult, ModelBundle
 from models.calibration import Calibration
 from models.errors import BundleError
 from models.health import Scorecard
+from models.segments import Figure, Segment, Segments
+from models.value import Method, ValueModel
 
 MakeBundle = Callable[..., ModelBundle]
 
@@ -31,6 +33,26 @@ def test_it_comes_back_as_it_was(make_bundle: MakeBundle, tmp_path: Path) -> Non
         "model.txt",
     ]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["bundle"]
+
+
+def test_value_and_segments_are_files_of_their_own_and_count(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    segments = Segments((Figure("tickets_open", None, False, 1.0, 0.5),), (Segment("1", "all"),), ((0.0,),))
+    bundle = make_bundle(value=ValueModel(Method.PRICE), segments=segments)
+    bundle.save(tmp_path / "bundle")
+    assert ModelBundle.load(tmp_path / "bundle") == bundle
+    hashes = {
+        make_bundle(**parts).hash
+        for parts in (
+            {},
+            {"segments": segments},
+            {"value": ValueModel(Method.PRICE)},
+            {"value": ValueModel(Method.STATED)},
+        )
+    }
+    assert len(hashes) == 4
+    (tmp_path / "bundle" / "value.json").write_text('{"method": "guess"}')
+    with pytest.raises(BundleError, match="damaged"):
+        ModelBundle.load(tmp_path / "bundle")
 
 
 def test_what_stands_is_never_overwritten(make_bundle: MakeBundle, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from features.generation import Generation
 from features.schema import Feature, FeatureSchema
@@ -15,13 +16,16 @@ from models.purchase_process import PurchaseProcess, PurchaseSpend
 from models.segments import Figure, RfmCuts, Segment, Segments
 from models.value import Method, PurchaseValue, ValueModel, surviving_share
 from serving.champion import ReleaseSource
+from serving.database import Database
 from serving.errors import ReleaseMismatch
+from serving.refresh import refresh
 from serving.release import Release
 from serving.responses import dump
 from serving.rows import COLUMNS, BatchRow
 from serving.schemas import score_json
 from serving.score_table import ScoreTable
 from serving.scorer import CustomerScore, Scorer
+from serving.tables import accounts, current_scores
 from serving.template import ScoreTemplate
 from serving.worth import WorthTable
 
@@ -95,6 +99,20 @@ def test_rows_of_files_hold_what_scores_say(release: Release) -> None:
             assert getattr(row, name) == getattr(of_score, name)
             assert arrow[name][place].as_py() == getattr(row, name)
     assert {row.segment for row in rows} == {segment.name for segment in SEGMENTS.segments}
+
+
+def test_the_pages_know_found_segments_where_the_business_names_none(shop: Shop) -> None:
+    refresh(shop.settings)
+    database = Database(shop.settings.database)
+    try:
+        with database.read() as connection:
+            found = set(connection.scalars(select(accounts.c.segment)))
+            rows = connection.execute(select(current_scores.c.segment, current_scores.c.value_method)).all()
+    finally:
+        database.close()
+    names = {segment.name for segment in SEGMENTS.segments}
+    assert found == names
+    assert {(row.segment in names, row.value_method) for row in rows} == {(True, "price_and_survival")}
 
 
 def test_a_model_of_before_has_neither(release: Release) -> None:
