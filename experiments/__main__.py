@@ -180,6 +180,7 @@ def speed(
     explained: Annotated[int, typer.Option(min=2000, help="Rows of row 7.")] = 200_000,
     materialized: Annotated[int, typer.Option(min=100, help="Customers of row 9.")] = 5_000,
     events: Annotated[int, typer.Option(min=10_000, help="Events of row 10.")] = 5_000_000,
+    joined: Annotated[int, typer.Option(min=6000, help="Rows of row 11; Feast takes minutes for many.")] = 240_000,
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("bench.json"),
 ) -> None:
     """Measure each row of the table in the README beside its peer; their answers are compared before they are timed."""
@@ -187,7 +188,7 @@ def speed(
     from experiments.benchmarks.errors import BenchmarkError
 
     errors = Console(stderr=True)
-    scale = table.Scale(rounds, seconds, customers, explained, materialized, events)
+    scale = table.Scale(rounds, seconds, customers, explained, materialized, events, joined)
     wanted = [row.strip() for row in rows.split(",") if row.strip()] or list(table.ROWS)
     try:
         measured, conditions = table.measure(wanted, scale, lambda what: errors.print(what, style="dim"))
@@ -241,6 +242,29 @@ def decisions(
     if found:
         table.show_earned(found, console)
     table.write(json, result, found)
+
+
+@benchmark.command()
+def horizons(
+    seeds: Annotated[int, typer.Option(min=1, help="Simulated businesses, with seeds from 1 on.")] = 3,
+    customers: Annotated[int, typer.Option(min=500, help="Of a simulated business.")] = 5_000,
+    json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("horizons.json"),
+) -> None:
+    """Measure intervals and churn by horizon in simulated businesses, beside the truth: about two minutes a seed."""
+    import warnings
+
+    from experiments.benchmarks import horizons as table
+
+    errors = Console(stderr=True)
+    found = []
+    with warnings.catch_warnings():
+        # Libraries' notes to programmers.
+        warnings.showwarning = lambda *_, **__: None
+        for seed in range(1, seeds + 1):
+            errors.print(f"seed {seed}", style="dim")
+            found.append(table.measure(seed, customers))
+    table.show(Console(), found)
+    table.write(json, found)
 
 
 @benchmark.command()

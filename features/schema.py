@@ -22,6 +22,8 @@ ALL_PILLARS = (*PILLARS, OTHER)
 Value = float | str | None
 Column = Sequence[Any] | npt.NDArray[Any]
 
+_SENTENCE = "{name} is {value}"
+_MISSING = "{name} is not known"
 _SLOT = re.compile(r"\{(value|s|es|name)\}")
 # Stands for the value in a sentence that is filled in but for it; no text holds it, for JSON and Arrow refuse it.
 _VALUE = "\ud800"
@@ -51,11 +53,16 @@ class Feature:
     pillar: str
     dtype: DType = DType.FLOAT
     unit: str = ""
-    sentence: str = "{name} is {value}"
-    missing: str = "{name} is not known"
+    sentence: str = _SENTENCE
+    missing: str = _MISSING
     direction: int = 0
     predictive: bool = True
     expression: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_never_null(self) -> bool:
+        """Whether it is a count or a sum over events, which has a sentence of its own and none for when it is missing."""
+        return self.sentence != _SENTENCE and self.missing == _MISSING
 
     def describe(self, value: object, typical: object) -> str:
         """Say `value` to a person, and what is `typical`: "4 open tickets; 0 is typical"."""
@@ -191,6 +198,26 @@ class FeatureSchema:
     def predictive(self) -> FeatureSchema:
         """The features that a model may use, in the same order."""
         return FeatureSchema(tuple(feature for feature in self.features if feature.predictive))
+
+    @property
+    def witnesses(self) -> tuple[int, ...]:
+        """Per column, the column that is null until something happened that it could count; itself where there is none.
+
+        Over no events, counts and sums are 0, while the time since the newest event of their pillar is null.
+        """
+        position = {name: column for column, name in enumerate(self.names)}
+        witness: dict[str, int] = {}
+        for pillar in self.pillars:
+            age = f"{pillar.name}_age_days"
+            recencies = [feature.name for feature in pillar.features if feature.name.endswith("_recency_days")]
+            if age in position:
+                witness[pillar.name] = position[age]
+            elif len(recencies) == 1:
+                witness[pillar.name] = position[recencies[0]]
+        return tuple(
+            witness.get(feature.pillar, column) if feature.is_never_null else column
+            for column, feature in enumerate(self.features)
+        )
 
     def select(self, names: Sequence[str]) -> FeatureSchema:
         """The features called `names`, in that order.

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from features.near import near_matches
 
 NO_ACTION: Final = "no_action"
+MINIMUM_COVERAGE: Final = 0.5
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,40}")
 
 
@@ -183,11 +184,15 @@ class Bands(Section):
 
 
 class Health(Section):
-    """What a scorecard version freezes; None is chosen by the data, as DESIGN.md says."""
+    """What a scorecard version freezes; None is chosen by the data, as DESIGN.md says.
+
+    Below `minimum_coverage`, the share of what is typically known that is known of a customer, health has no colour.
+    """
 
     p_ref: Annotated[float, Field(gt=0, lt=1)] | None = None
     pdo: Annotated[float, Field(gt=0, le=1000)] | None = None
     bands: Bands = Bands()
+    minimum_coverage: Annotated[float, Field(ge=0, le=1)] = MINIMUM_COVERAGE
 
 
 class Value(Section):

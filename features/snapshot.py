@@ -29,6 +29,8 @@ from features.schema import ALL_PILLARS, OTHER, DType, Feature, FeatureSchema, P
 DAY_US = 86_400_000_000
 JOINED_ROWS = 160_000_000
 """How many (event, cutoff) pairs are aggregated at once, at most, cutoffs being whole."""
+DESCRIBED_ROWS = 4_000_000
+"""How many (customer, cutoff) pairs are described at once, at most: each is a row of figures in memory."""
 HELD_ROWS = 300_000
 """A log of at most so many events is held in memory."""
 MEMORY = "3GB"
@@ -59,6 +61,8 @@ class EventLog:
     customers: Any | None
     evidence: Evidence
     rows: int
+    people: int
+    """How many customers there are, nearly."""
     path: Path
 
     @classmethod
@@ -85,7 +89,8 @@ class EventLog:
             )
         if rows <= HELD_ROWS:
             events = connection.create_table("events", events)
-        return cls(connection, events, customers, evidence, rows, path)
+        known = events.customer_id.approx_nunique() if customers is None else customers.count()
+        return cls(connection, events, customers, evidence, rows, int(known.execute()), path)
 
     def close(self) -> None:
         """Let go of DuckDB, its memory and what it spilled."""
@@ -239,7 +244,7 @@ def build_snapshots(
             if wanted
             for pillar in schema.pillars
         }
-        for former, chunk in _parts(described, log.rows, kept or {}):
+        for former, chunk in _parts(described, log, kept or {}):
             if former is not None:
                 for pillar in schema.pillars:
                     for folder, wanted in folders.items():
@@ -400,19 +405,19 @@ def _epoch_us(moment: datetime) -> int:
 
 
 def _parts(
-    cutoffs: Sequence[datetime], rows: int, kept: Mapping[datetime, Path]
+    cutoffs: Sequence[datetime], log: EventLog, kept: Mapping[datetime, Path]
 ) -> Iterator[tuple[Path | None, Sequence[datetime]]]:
     """Cutoffs in order: one that is kept with where it is, others in chunks."""
     for former, together in itertools.groupby(cutoffs, key=kept.get):
         if former is None:
-            yield from ((None, chunk) for chunk in _chunks(list(together), rows))
+            yield from ((None, chunk) for chunk in _chunks(list(together), log))
         else:
             yield from ((former, (cutoff,)) for cutoff in together)
 
 
-def _chunks(cutoffs: Sequence[datetime], rows: int) -> Iterator[Sequence[datetime]]:
+def _chunks(cutoffs: Sequence[datetime], log: EventLog) -> Iterator[Sequence[datetime]]:
     """Cutoffs in order, as many together as may be; those at midnight, whose days are the calendar's, apart from others."""
-    size = max(1, JOINED_ROWS // max(rows, 1))
+    size = max(1, min(JOINED_ROWS // max(log.rows, 1), DESCRIBED_ROWS // max(log.people, 1)))
     for _, alike in itertools.groupby(cutoffs, key=lambda cutoff: _epoch_us(cutoff) % DAY_US == 0):
         together = list(alike)
         for start in range(0, len(together), size):

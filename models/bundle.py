@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from models.calibration import Calibration
+from models.coverage import Coverage
 from models.errors import BundleError, ScorecardError
 from models.folder import canonical, write_folder
+from models.hazard import Hazard
 from models.health import Scorecard
+from models.intervals import ProbabilityInterval
 from models.segments import Segments
 from models.value import ValueModel
 
@@ -38,7 +41,13 @@ _JSON = "bundle.json"
 _MODEL = "model.txt"
 _ONNX = "model.onnx"
 _RECOMMENDER = "recommender.npz"
-_PARTS: Mapping[str, type[Part]] = {"segments": Segments, "value": ValueModel}
+_PARTS: Mapping[str, type[Part]] = {
+    "coverage": Coverage,
+    "horizons": Hazard,
+    "interval": ProbabilityInterval,
+    "segments": Segments,
+    "value": ValueModel,
+}
 """What a bundle may have beside the model, each a field of it and a JSON file of that name; those of old have none."""
 
 
@@ -82,6 +91,12 @@ class ModelBundle:
     commit: str | None = field(default=None)
     recommender: bytes | None = field(default=None, repr=False)
     """`Recommender.to_bytes()`; None where no purchase names an item."""
+    interval: ProbabilityInterval | None = field(default=None, repr=False)
+    """How sure a probability is."""
+    horizons: Hazard | None = field(default=None, repr=False)
+    """When they leave; None for a table, which has no time."""
+    coverage: Coverage | None = field(default=None, repr=False)
+    """What is typically known of a customer."""
     value: ValueModel | None = field(default=None, repr=False)
     """What customers are worth; None where nothing says what one brings."""
     segments: Segments | None = field(default=None, repr=False)

@@ -27,6 +27,12 @@ class Band(StrEnum):
     RED = "red"
     YELLOW = "yellow"
     GREEN = "green"
+    INSUFFICIENT_DATA = "insufficient_data"
+    """No colour: too little is known of the customer."""
+
+
+COLOURS = (Band.RED, Band.YELLOW, Band.GREEN)
+"""The bands that a score alone can have, from bad to good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ class Scorecard:
         return np.clip(self.unclamped(logit(p)), 0.0, 100.0)
 
     def band(self, score: float) -> Band:
-        """The band of one health score."""
+        """The colour of one health score."""
         if math.isnan(score):
             raise ScorecardError("A health score that is missing has no band.")
         if score < self.red:

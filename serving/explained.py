@@ -21,6 +21,8 @@ _LOG_ODDS_DECIMALS = 12
 class Explained:
     """Health of n customers with its parts: points are (n, d), pillars (n, pillars)."""
 
+    log_odds: FloatArray
+    """Of churn, calibrated."""
     probability: FloatArray
     score: FloatArray
     clamped: FloatArray
@@ -35,8 +37,10 @@ class Explained:
         points = release.scorecard.points(contributions[:, :-1], calibration)
         unclamped = release.base + points.sum(axis=1)
         score = np.minimum(np.maximum(unclamped, 0.0), 100.0)
+        log_odds = np.round(calibration.log_odds(contributions.sum(axis=1)), _LOG_ODDS_DECIMALS)
         return cls(
-            probability=expit(np.round(calibration.log_odds(contributions.sum(axis=1)), _LOG_ODDS_DECIMALS)),
+            log_odds=log_odds,
+            probability=expit(log_odds),
             score=score,
             clamped=score - unclamped,
             points=points,
@@ -46,7 +50,12 @@ class Explained:
     def rows(self, rows: slice) -> Explained:
         """Some of the customers."""
         return Explained(
-            self.probability[rows], self.score[rows], self.clamped[rows], self.points[rows], self.pillars[rows]
+            self.log_odds[rows],
+            self.probability[rows],
+            self.score[rows],
+            self.clamped[rows],
+            self.points[rows],
+            self.pillars[rows],
         )
 
 

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.business import Business
 from features.generation import Generation
 from features.online import OnlineStore
 from features.schema import DType, FeatureSchema
 from models.bundle import ModelBundle
 from models.explain import Explainer
-from models.health import Scorecard
+from models.health import Band, Scorecard
 from models.policy_bundle import PolicyBundle
 from models.predictor import ChurnPredictor
 from models.recommend import Recommender
 from serving.errors import ReleaseMismatch
+from serving.outlook import OutlookTable
 from serving.worth import WorthTable
 
 DEFAULT_STALE_AFTER = timedelta(days=7)
@@ -56,6 +58,9 @@ class Release:
     """Per column, what the answer says is typical."""
     beside: tuple[str, ...]
     """Per column, how a reason says what is typical."""
+    outlook: OutlookTable
+    minimum_coverage: float
+    """What must be known of a customer, as `coverage` has it, for a band that is a colour."""
     worth: WorthTable
     policy: PolicyBundle | None = None
     """Learned effects; None while nothing but the TOML's priors says what actions change."""
@@ -70,6 +75,17 @@ class Release:
     def with_population(self, probabilities: NDArray[np.float64]) -> Release:
         """This release, knowing the current population's churn probabilities (n,), in any order."""
         return replace(self, population=np.sort(np.asarray(probabilities, dtype=np.float64)))
+
+    def coverage(self, matrix: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        """How much of what is typically known is known of each row (n, d); None where the bundle does not tell."""
+        known = self.bundle.coverage
+        return None if known is None else known.of(matrix)
+
+    def band(self, score: float, coverage: float | None) -> Band:
+        """The band of one health score, which is no colour where too little is known."""
+        if coverage is not None and coverage < self.minimum_coverage:
+            return Band.INSUFFICIENT_DATA
+        return self.scorecard.band(score)
 
     @classmethod
     def load(
@@ -118,6 +134,8 @@ class Release:
             by_name=np.argsort(np.array(schema.names), kind="stable"),
             typical=typical,
             beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
+            outlook=OutlookTable.of_bundle(bundle),
+            minimum_coverage=Business.load(generation.business_file).health.minimum_coverage,
             worth=WorthTable(bundle, generation),
             policy=policy,
             policy_version=policy_version,

@@ -33,6 +33,14 @@ class BatchRow:
     scorecard_version: str
     feature_timestamp: datetime | None
     scored_at: datetime
+    churn_low: float | None = None
+    churn_high: float | None = None
+    churn_30d: float | None = None
+    churn_60d: float | None = None
+    churn_90d: float | None = None
+    churn_180d: float | None = None
+    expected_days_to_churn: float | None = None
+    coverage: float | None = None
     value_next_12_months: float | None = None
     value_at_risk: float | None = None
     value_method: str | None = None
@@ -45,6 +53,7 @@ class BatchRow:
         """The row of an explained score, with the action that is suggested or was decided."""
         texts: list[str | None] = [reason.text for reason in (score.reasons or ())[:REASONS]]
         reason_1, reason_2, reason_3 = texts + [None] * (REASONS - len(texts))
+        within: dict[str, Any] = {within_column(one.days): one.probability for one in score.horizons or ()}
         return cls(
             customer_id=score.customer_id,
             churn_probability=score.probability,
@@ -58,8 +67,18 @@ class BatchRow:
             scorecard_version=score.scorecard_version,
             feature_timestamp=score.feature_timestamp,
             scored_at=score.scored_at,
+            churn_low=None if score.interval is None else score.interval.low,
+            churn_high=None if score.interval is None else score.interval.high,
+            **within,
+            expected_days_to_churn=score.expected_days,
+            coverage=score.coverage,
             **worth_columns(score.value, score.segment),
         )
+
+
+def within_column(days: int) -> str:
+    """The column of the probability of churn within some days."""
+    return f"churn_{days}d"
 
 
 def worth_columns(value: CustomerValue | None, segment: CustomerSegment | None) -> dict[str, Any]:
@@ -76,6 +95,8 @@ def worth_columns(value: CustomerValue | None, segment: CustomerSegment | None) 
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(BatchRow))
+FIGURES: tuple[str, ...] = COLUMNS[COLUMNS.index("churn_low") : COLUMNS.index("value_next_12_months")]
+"""The columns that a model may not tell, numbers all of them."""
 
 
 def score_as_of_now(scorer: Scorer, customer_ids: Sequence[str]) -> list[CustomerScore | UnknownCustomer]:

@@ -127,12 +127,39 @@ class ProblemModel(BaseModel):
     errors: list[FieldErrorModel] | None = None
 
 
+class IntervalModel(BaseModel):
+    """The bounds of a probability."""
+
+    low: float = Field(ge=0, le=1, examples=[0.2371])
+    high: float = Field(ge=0, le=1, examples=[0.3834])
+
+
+class HorizonModel(BaseModel):
+    """The probability of losing a customer within some days."""
+
+    days: int = Field(examples=[30])
+    probability: float = Field(ge=0, le=1, examples=[0.1298])
+
+
 class Churn(BaseModel):
     """The risk of losing a customer."""
 
     probability: float = Field(ge=0, le=1)
     horizon_days: int
     percentile: float = Field(ge=0, le=1, description="The share of the current population with lower risk.")
+    interval: IntervalModel | None = Field(
+        description="Between what the churn rate among customers with this score lies, at 95 %; it holds `probability`. "
+        "null where the model does not tell."
+    )
+    horizons: list[HorizonModel] | None = Field(
+        description="By 30, 60, 90 and 180 days, those that the definition of churn can tell: silence for 90 days is not "
+        "told in 30. Rising, and `probability` itself at `horizon_days`. null for a table, or where the model does not tell."
+    )
+    expected_days_to_churn: float | None = Field(
+        ge=0,
+        examples=[131.4],
+        description="The mean, of which no more count than 180, or `horizon_days` if they are more.",
+    )
 
 
 class PillarModel(BaseModel):
@@ -151,11 +178,17 @@ class ChangeModel(BaseModel):
     pillars: list[PillarModel]
 
 
+HealthBand = Literal["red", "yellow", "green", "insufficient_data"]
+
+
 class Health(BaseModel):
     """`base + Σ pillars.points + clamped = score`."""
 
     score: float = Field(ge=0, le=100)
-    band: Literal["red", "yellow", "green"]
+    band: HealthBand = Field(
+        description="`insufficient_data` where `coverage` is below the business's `minimum_coverage`: the score then says "
+        "little of this customer."
+    )
     base: float
     clamped: float
     pillars: list[PillarModel] = Field(default_factory=list, description="Left out with explain=none.")
@@ -227,6 +260,12 @@ class Score(BaseModel):
     scorecard_version: str
     feature_timestamp: datetime | None = Field(description="Of the oldest pillar's features.")
     freshness: list[FreshnessModel]
+    coverage: float | None = Field(
+        ge=0,
+        le=1,
+        description="How much of what is typically known of a customer is known of this one; null where the model does "
+        "not tell.",
+    )
     degraded: list[str] = Field(
         description="; ".join(f"`{code}`: {meaning}" for code, meaning in DEGRADED_CODES.items()),
         json_schema_extra={"items": {"type": "string", "enum": list(DEGRADED_CODES)}},
@@ -253,7 +292,7 @@ class CurrentScore(BaseModel):
     customer_id: str
     churn_probability: float
     health_score: float
-    health_band: Literal["red", "yellow", "green"]
+    health_band: HealthBand
     reason_1: str | None
     reason_2: str | None
     reason_3: str | None
@@ -262,6 +301,14 @@ class CurrentScore(BaseModel):
     scorecard_version: str
     feature_timestamp: datetime | None
     scored_at: datetime
+    churn_low: float | None
+    churn_high: float | None
+    churn_30d: float | None
+    churn_60d: float | None
+    churn_90d: float | None
+    churn_180d: float | None
+    expected_days_to_churn: float | None
+    coverage: float | None
     value_next_12_months: float | None
     value_at_risk: float | None
     value_method: str | None
@@ -381,6 +428,9 @@ def score_json(score: CustomerScore, request_id: str) -> dict[str, object]:
             "probability": score.probability,
             "horizon_days": score.horizon_days,
             "percentile": score.percentile,
+            "interval": score.interval,
+            "horizons": score.horizons,
+            "expected_days_to_churn": score.expected_days,
         },
         "health": health,
     }
@@ -396,6 +446,7 @@ def score_json(score: CustomerScore, request_id: str) -> dict[str, object]:
         "scorecard_version": score.scorecard_version,
         "feature_timestamp": score.feature_timestamp,
         "freshness": score.freshness,
+        "coverage": score.coverage,
         "degraded": score.degraded,
         "request_id": request_id,
     }

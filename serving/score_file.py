@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 
 from serving.customer_file import PARQUET_ENDINGS, ending
 from serving.errors import CommandError
-from serving.rows import COLUMNS
+from serving.rows import COLUMNS, FIGURES
 
 _TIME = pa.timestamp("us", "UTC")
 _TYPES: dict[str, pa.DataType] = {
     "churn_probability": pa.float64(),
     "health_score": pa.float64(),
+    **{name: pa.float64() for name in FIGURES},
     "feature_timestamp": _TIME,
     "scored_at": _TIME,
     "pscore": pa.float64(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from features.schema import Column, DType
-from models.health import Band
+from models.health import COLOURS, Band
 from models.policy import NO_ACTION
 from serving.explained import Explained, FloatArray, largest
 from serving.playbook import Playbook
 from serving.release import Release, shortest
-from serving.rows import REASONS, BatchRow, worth_columns
+from serving.rows import FIGURES, REASONS, BatchRow, within_column, worth_columns
 from serving.scorer import CustomerFeatures
 from serving.worth import Worths
 
@@ -45,6 +46,8 @@ class ScoreTable:
     """Raw features by name."""
     probability: FloatArray
     score: FloatArray
+    figures: Mapping[str, FloatArray]
+    """Columns (n,) that rows have beside, by name; one that the model does not tell is absent."""
     reasons: NDArray[np.object_]
     feature_timestamps: Sequence[datetime | None]
     scored_at: datetime
@@ -68,6 +71,7 @@ class ScoreTable:
             columns=columns,
             probability=parts.probability,
             score=parts.score,
+            figures=_figures(release, parts, matrix),
             reasons=_sentences(release, matrix, columns, largest(release, parts.points, REASONS)),
             feature_timestamps=[now] * len(customer_ids) if feature_timestamps is None else feature_timestamps,
             scored_at=now,
@@ -113,14 +117,16 @@ class ScoreTable:
     def rows(self, actions: Sequence[str]) -> Iterator[BatchRow]:
         """A row each, with the action that is suggested."""
         version, card = self.release.model_version, self.release.scorecard.version
-        worths = self.worths
-        for row, (customer_id, probability, score, band, (one, two, three), action, moment) in enumerate(zip(
+        unknown = itertools.repeat(None, len(self))
+        figures = [self.figures[name].tolist() if name in self.figures else unknown for name in FIGURES]
+        worths = zip(map(self.worths.value, range(len(self))), self.worths.segments, strict=True)
+        for customer_id, probability, score, band, (one, two, three), action, moment, beside, (value, segment) in zip(
             self.customer_ids, self.probability.tolist(), self.score.tolist(), self._bands().tolist(),
-            self.reasons.tolist(), actions, self.feature_timestamps, strict=True,
-        )):  # fmt: skip
+            self.reasons.tolist(), actions, self.feature_timestamps, zip(*figures, strict=True), worths, strict=True,
+        ):  # fmt: skip
             yield BatchRow(
                 customer_id, probability, score, band, one, two, three, action, version, card, moment, self.scored_at,
-                **worth_columns(worths.value(row), worths.segments[row]),
+                *beside, **worth_columns(value, segment),
             )  # fmt: skip
 
     def to_arrow(self, actions: Sequence[str]) -> dict[str, pa.Array]:
@@ -138,6 +144,10 @@ class ScoreTable:
             "scorecard_version": pa.repeat(pa.scalar(self.release.scorecard.version), n),
             "feature_timestamp": pa.array(self.feature_timestamps, time),
             "scored_at": pa.repeat(pa.scalar(self.scored_at, time), n),
+            **{
+                name: pa.array(self.figures[name]) if name in self.figures else pa.nulls(n, pa.float64())
+                for name in FIGURES
+            },
             **self._worth(),
         }
 
@@ -159,9 +169,25 @@ class ScoreTable:
 
     def _bands(self) -> NDArray[np.object_]:
         card = self.release.scorecard
-        names = np.array([Band.RED.value, Band.YELLOW.value, Band.GREEN.value], dtype=object)
+        names = np.array([band.value for band in COLOURS], dtype=object)
         found: NDArray[np.object_] = names[(self.score >= card.red).astype(np.intp) + (self.score >= card.green)]
+        if "coverage" in self.figures:
+            found[self.figures["coverage"] < self.release.minimum_coverage] = Band.INSUFFICIENT_DATA.value
         return found
+
+
+def _figures(release: Release, parts: Explained, matrix: NDArray[np.float32]) -> dict[str, FloatArray]:
+    """The columns that the model tells of rows beside their risk and health."""
+    outlook, coverage = release.outlook.of(parts.probability, parts.log_odds), release.coverage(matrix)
+    within = () if outlook.within is None else outlook.within.T
+    found = {
+        "churn_low": outlook.low,
+        "churn_high": outlook.high,
+        **{within_column(days): column for days, column in zip(release.outlook.days, within, strict=True)},
+        "expected_days_to_churn": outlook.expected,
+        "coverage": coverage,
+    }
+    return {name: np.ascontiguousarray(column) for name, column in found.items() if column is not None}
 
 
 def _sentences(

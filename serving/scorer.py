@@ -18,13 +18,16 @@ from models.health import Band
 from models.segments import CustomerSegment
 from models.value import CustomerValue
 from serving.explained import Explained, largest
+from serving.outlook import Outlook
 from serving.release import Release, shortest
 
 STALE_FEATURES = "stale_features"
 MISSING_FEATURES = "missing_features"
+INSUFFICIENT_DATA = "insufficient_data"
 DEGRADED_CODES: Mapping[str, str] = {
     STALE_FEATURES: "Features are older than KEEPWELL_STALE_AFTER_DAYS; `freshness` says which.",
     MISSING_FEATURES: "A pillar has no features of this customer; the model saw them as not known.",
+    INSUFFICIENT_DATA: "Too little of what is typically known is known of this customer for a health band that is a colour.",
 }
 
 TOP_REASONS = 5
@@ -74,6 +77,22 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """The bounds of a figure."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """The probability of churn within some days."""
+
+    days: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Freshness:
     """The moment that a pillar's features describe; None where the store has none of this customer."""
 
@@ -117,10 +136,18 @@ class CustomerScore:
     probability: float
     horizon_days: int
     percentile: float
+    interval: Interval | None
+    """Of the probability; None where the model does not tell."""
+    horizons: tuple[Horizon, ...] | None
+    """By rising days; None for a table, or where the model does not tell."""
+    expected_days: float | None
+    """Until churn, days beyond 180 and the horizon not counted."""
     score: float
     band: Band
     base: float
     clamped: float
+    coverage: float | None
+    """How much of what is typically known is known; None where the model does not tell."""
     pillars: tuple[PillarPoints, ...] | None
     change: Change | None
     reasons: tuple[Reason, ...] | None
@@ -226,15 +253,19 @@ class Scorer:
                 # One call for both moments: most of a call's cost does not depend on its rows.
                 both = Explained.of(release, np.concatenate([matrix, before]))
                 parts, earlier = both.rows(slice(0, n)), both.rows(slice(n, None))
-            probability, score, clamped = parts.probability, parts.score, parts.clamped
+            log_odds, probability, score, clamped = parts.log_odds, parts.probability, parts.score, parts.clamped
             order = largest(release, parts.points, TOP_REASONS if explain is Explain.TOP else len(release.schema))
         percentile = self._percentile(probability, explain)
+        outlook = release.outlook.of(probability, log_odds)
+        known = release.coverage(matrix)
         worth = release.worth.of(
             release.worth.figures(columns, n), matrix, probability, lambda row: CustomerFeatures(columns, row)
         )
         results: list[CustomerScore] = []
         for row, customer_id in enumerate(customer_ids):
             freshness = self._freshness(timestamps, row, now)
+            coverage = None if known is None else float(known[row])
+            band = release.band(float(score[row]), coverage)
             change = None
             if parts is not None and earlier is not None and known_before[row]:
                 change = self._change(parts, earlier, row)
@@ -244,10 +275,14 @@ class Scorer:
                     probability=float(probability[row]),
                     horizon_days=release.bundle.horizon_days,
                     percentile=float(percentile[row]),
+                    interval=_interval(outlook, row),
+                    horizons=_horizons(outlook, release.outlook.days, row),
+                    expected_days=None if outlook.expected is None else float(outlook.expected[row]),
                     score=float(score[row]),
-                    band=release.scorecard.band(float(score[row])),
+                    band=band,
                     base=release.base,
                     clamped=float(clamped[row]),
+                    coverage=coverage,
                     pillars=None if parts is None else ranked_pillars(release.pillars, parts.pillars[row]),
                     change=change,
                     reasons=None
@@ -258,7 +293,7 @@ class Scorer:
                     scorecard_version=release.scorecard.version,
                     feature_timestamp=_oldest(freshness),
                     freshness=freshness,
-                    degraded=self._degraded(freshness, now),
+                    degraded=self._degraded(freshness, now, band),
                     scored_at=now,
                     value=worth.value(row),
                     segment=worth.segments[row],
@@ -317,13 +352,15 @@ class Scorer:
             freshness.append(Freshness(pillar, moment, ages[moment]))
         return tuple(freshness)
 
-    def _degraded(self, freshness: tuple[Freshness, ...], now: datetime) -> tuple[str, ...]:
+    def _degraded(self, freshness: tuple[Freshness, ...], now: datetime, band: Band) -> tuple[str, ...]:
         moments = {item.feature_timestamp for item in freshness}
         codes = []
         if any(moment is not None and now - moment > self.release.stale_after for moment in moments):
             codes.append(STALE_FEATURES)
         if None in moments:
             codes.append(MISSING_FEATURES)
+        if band is Band.INSUFFICIENT_DATA:
+            codes.append(INSUFFICIENT_DATA)
         return tuple(codes)
 
 
@@ -331,6 +368,18 @@ def ranked_pillars(names: Sequence[str], points: FloatArray) -> tuple[PillarPoin
     """The pillars by falling |points|, ties by name."""
     named = [PillarPoints(name, value) for name, value in zip(names, points.tolist(), strict=True)]
     return tuple(sorted(named, key=lambda pillar: (-abs(pillar.points), pillar.pillar)))
+
+
+def _interval(outlook: Outlook, row: int) -> Interval | None:
+    if outlook.low is None or outlook.high is None:
+        return None
+    return Interval(float(outlook.low[row]), float(outlook.high[row]))
+
+
+def _horizons(outlook: Outlook, days: Sequence[int], row: int) -> tuple[Horizon, ...] | None:
+    if outlook.within is None:
+        return None
+    return tuple(Horizon(at, p) for at, p in zip(days, outlook.within[row].tolist(), strict=True))
 
 
 def _oldest(freshness: Sequence[Freshness]) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,17 +21,24 @@ from serving.explained import Explained, largest
 from serving.release import Release, shortest
 from serving.remembered import Remembered
 from serving.responses import dump
-from serving.scorer import MISSING_FEATURES, STALE_FEATURES, TOP_REASONS, PillarPoints, ranked_pillars
+from serving.scorer import (
+    INSUFFICIENT_DATA,
+    MISSING_FEATURES,
+    STALE_FEATURES,
+    TOP_REASONS,
+    PillarPoints,
+    ranked_pillars,
+)
 
 _DAY = 86_400_000_000
 _MOST_MOMENTS = 1_000
+_MOST_PATTERNS = 10_000
 _OBJECT = 64
 """Bytes that Python takes for an object of bytes beside its content, and for its place in a tuple."""
 _DEGRADED = {
-    (stale, lacks): (codes, orjson.dumps(codes))
-    for stale in (False, True)
-    for lacks in (False, True)
-    for codes in ((*([STALE_FEATURES] if stale else ()), *([MISSING_FEATURES] if lacks else ())),)
+    found: (codes, orjson.dumps(codes))
+    for found in itertools.product((False, True), repeat=3)
+    for codes in (tuple(itertools.compress((STALE_FEATURES, MISSING_FEATURES, INSUFFICIENT_DATA), found)),)
 }
 
 
@@ -46,6 +54,8 @@ class _Answer:
     """The moments of these ages."""
     lacks: bool
     """Whether a pillar has no features."""
+    is_insufficient: bool
+    """Whether too little is known for a colour."""
 
     @property
     def size(self) -> int:
@@ -100,11 +110,13 @@ class ScoreTemplate:
         self._views = tuple(views.index(name) for name in release.pillars)
         self._stale_after = round(release.stale_after.total_seconds() * 1e6)
         self._moments: dict[int, bytes] = {}
+        self._coverages: dict[bytes, float | None] = {}
         before = release.generation.before
         self._since = None if before is None else dump(before)
         # Both moments go through the model in one call: most of a call's cost does not depend on its rows.
         self._matrix: NDArray[np.float32] = np.empty((1 if before is None else 2, len(schema)), dtype=np.float32)
         self._horizon = b',"horizon_days":%d,"percentile":' % release.bundle.horizon_days
+        self._within = tuple(b'{"days":%d,"probability":' % days for days in release.outlook.days)
         self._base = b',"base":' + dump(release.base) + b',"clamped":'
         self._pillars = {name: b'{"pillar":%b,"points":' % dump(name) for name in release.pillars}
         self._fresh = tuple(b'{"pillar":%b,"feature_timestamp":' % dump(name) for name in release.pillars)
@@ -157,7 +169,11 @@ class ScoreTemplate:
         self._note(customer_id, float(parts.probability[0]), score[0], release.model_version, release.scorecard.version)
         columns = largest(release, parts.points[:1], TOP_REASONS)[0].tolist()
         pillars = ranked_pillars(release.pillars, parts.pillars[0])
-        figures = [float(parts.probability[0]), percentile, score[0], clamped[0]]
+        coverage = self._coverage()
+        band = release.band(score[0], coverage)
+        probability = parts.probability.item(0)
+        figures = [probability, percentile, *release.outlook.of_one(probability, parts.log_odds.item(0))]
+        figures += (score[0], clamped[0])
         figures += [pillar.points for pillar in pillars]
         figures += parts.points[0].take(columns).tolist()
         moved: tuple[PillarPoints, ...] = ()
@@ -169,7 +185,7 @@ class ScoreTemplate:
         written = iter(orjson.dumps(figures)[1:-1].split(b","))
         body = [
             b'{"customer_id":', orjson.dumps(customer_id), b',"churn":{"probability":', next(written), self._horizon,
-            next(written), b'},"health":{"score":', next(written), self._bands[release.scorecard.band(score[0])],
+            next(written), *self._outlook(written), b'},"health":{"score":', next(written), self._bands[band],
             self._base, next(written), b',"pillars":', self._points(pillars, written), b',"change":',
         ]  # fmt: skip
         reasons = [self._reason(rows, column, next(written)) for column in columns]
@@ -181,7 +197,31 @@ class ScoreTemplate:
             body.append(b"null")
         body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._worth(rows, parts.probability.item(0))]
         body.append(self._version)
-        return self._with_freshness(stored, b"".join(body), rows)
+        return self._with_freshness(stored, b"".join(body), rows, coverage, band)
+
+    def _coverage(self) -> float | None:
+        """How much is known of the customer of the matrix; it depends on nothing but which figures are missing."""
+        missing = np.isnan(self._matrix[0]).tobytes()
+        if missing not in self._coverages:
+            if len(self._coverages) > _MOST_PATTERNS:
+                self._coverages.clear()
+            known = self.release.coverage(self._matrix[:1])
+            self._coverages[missing] = None if known is None else known.item()
+        return self._coverages[missing]
+
+    def _outlook(self, written: Iterator[bytes]) -> list[bytes]:
+        """How sure the probability is, and when they leave."""
+        parts = [b',"interval":']
+        if self.release.outlook.has_interval:
+            parts += [b'{"low":', next(written), b',"high":', next(written), b"}"]
+        else:
+            parts.append(b"null")
+        if not self._within:
+            parts.append(b',"horizons":null,"expected_days_to_churn":null')
+        else:
+            horizons = b",".join([head + next(written) + b"}" for head in self._within])
+            parts += [b',"horizons":[', horizons, b'],"expected_days_to_churn":', next(written)]
+        return parts
 
     def _points(self, pillars: Sequence[PillarPoints], written: Iterator[bytes]) -> bytes:
         return b"[%b]" % b",".join([self._pillars[pillar.pillar] + next(written) + b"}" for pillar in pillars])
@@ -211,7 +251,9 @@ class ScoreTemplate:
         head, middle = self._reasons[column]
         return b"".join([head, orjson.dumps(value), middle, points, b',"text":', orjson.dumps(text), b"}"])
 
-    def _with_freshness(self, stored: PackedRow, body: bytes, rows: PackedRow) -> _Answer:
+    def _with_freshness(
+        self, stored: PackedRow, body: bytes, rows: PackedRow, coverage: float | None, band: Band
+    ) -> _Answer:
         """The body up to `degraded`, cut where an age goes: the oldest moment, and each pillar's with its age."""
         found = [rows[view] for view in self._views]
         moments = [None if row is None else times_of(row)[0] for row in found]
@@ -225,15 +267,15 @@ class ScoreTemplate:
                 continue
             texts.append(text + self._moment(moment) + b',"age_days":')
             text = b"}"
-        texts.append(text + b'],"degraded":')
-        return _Answer(stored, tuple(texts), gaps, len(gaps) < len(moments))
+        texts.append(text + b'],"coverage":' + orjson.dumps(coverage) + b',"degraded":')
+        return _Answer(stored, tuple(texts), gaps, len(gaps) < len(moments), band is Band.INSUFFICIENT_DATA)
 
     def _dated(self, known: _Answer, request_id: str) -> tuple[bytes, tuple[str, ...]]:
         """The answer as of now."""
         now = time.time_ns() // 1000
         ages = {moment: orjson.dumps(max(0.0, (now - moment) / _DAY)) for moment in set(known.gaps)}
         stale = bool(ages) and now - min(ages) > self._stale_after
-        codes, written = _DEGRADED[stale, known.lacks]
+        codes, written = _DEGRADED[stale, known.lacks, known.is_insufficient]
         if len(ages) == 1:
             (age,) = ages.values()
             body = age.join(known.texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 from models.bundle import ModelBundle
@@ -15,9 +16,11 @@ def describe(bundle: ModelBundle, path: Path, artifact_path: str, run_id: str) -
 
     The example is a customer of whom everything is typical, so that it holds nobody's data.
     """
-    from mlflow import pyfunc
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's notes on its own type hints, when it is first imported
+        from mlflow import pyfunc
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import ColSpec, DataType, Schema
 
     inputs = [
         ColSpec(DataType.string if name in bundle.categories else DataType.double, name, required=False)
@@ -34,5 +37,7 @@ def describe(bundle: ModelBundle, path: Path, artifact_path: str, run_id: str) -
         signature=ModelSignature(Schema(inputs), Schema([ColSpec(DataType.double, "churn_probability")])),
         saved_input_example_info={"artifact_path": EXAMPLE, "type": "dataframe", "pandas_orient": "split"},
     )
-    pyfunc.add_to_model(model, loader_module="training.served_model", env={})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pyfunc.add_to_model(model, loader_module="training.served_model", env={})
     model.save(str(path / "MLmodel"))

@@ -105,7 +105,7 @@ def prepare(generation: Generation, business: Business) -> Prepared:
     else:
         labels, cutoffs = label_events(generation, business)
     check_labels(labels, np.arange(len(labels), dtype=np.int64), "labelled rows")
-    data = _joined(generation, labels)
+    data = joined(generation, labels)
     if isinstance(business.data, TableData):
         data = _kept_together(data, notes)
         split = in_folds(data.y, data.labels.group) if labels.rank is None else in_order(labels.rank, data.labels.group)
@@ -123,7 +123,7 @@ def prepare(generation: Generation, business: Business) -> Prepared:
     return replace(prepared, data=data, warnings=told, leaks=leaks)
 
 
-def _joined(generation: Generation, labels: Labels) -> TrainingSet:
+def joined(generation: Generation, labels: Labels) -> TrainingSet:
     schema = generation.schema.predictive
     frame = OfflineStore(generation).training_frame(entity_frame(labels), schema.names)
     columns: dict[str, npt.NDArray[Any]] = {}

@@ -27,12 +27,14 @@ from models.explain import Explainer
 from models.health import Scorecard, propose
 from models.registry import Registry
 from training.card import CARD, Lineage, model_card
+from training.confidence import learned_coverage, learned_interval
 from training.dataset import TrainingSet
 from training.errors import GateRefused, TrainingError
 from training.examine import examine
 from training.export import margin_graph
 from training.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
 from training.histograms import Snapshot
+from training.horizons import learned_hazard
 from training.leaks import changed_values
 from training.learn import FittedModel, Tested, fit_and_test
 from training.plots import MOST_ROWS, plot_calibration, plot_gains, plot_shap_summary
@@ -105,6 +107,10 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
     with progress.step("Learning what customers buy") as advance:
         recommender = learned_recommender(generation)
         advance()
+    with progress.step("Learning how sure it is, and when customers leave") as advance:
+        interval, coverage = learned_interval(prepared, tested), learned_coverage(prepared, model)
+        horizons = learned_hazard(generation, business, prepared, model)
+        advance()
     scorecard = proposed_scorecard(business, prepared, tested)
     with progress.step("Learning what customers are worth") as advance:
         former = champions_segments(registry, home)
@@ -127,6 +133,9 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         data_fingerprint=generation.fingerprint,
         trained_at=datetime.now(UTC),
         recommender=recommender,
+        interval=interval,
+        horizons=horizons,
+        coverage=coverage,
         value=worth.value_model,
         segments=worth.segment_model,
     )

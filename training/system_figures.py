@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from models.registry import quiet_mlflow
 
@@ -27,11 +28,19 @@ class SystemWatch:
     def __init__(self, uri: str, every: float = 5.0) -> None:
         self._uri = uri
         self._every = every
+        self._monitors: list[Any] = []
         self._found: list[SystemFigures] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="system-figures", daemon=True)
 
     def __enter__(self) -> SystemWatch:
+        # Imported here and not in the thread: other libraries look into modules that are only half imported.
+        quiet_mlflow(self._uri)
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+        self._monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         self._thread.start()
         return self
 
@@ -45,15 +54,9 @@ class SystemWatch:
         return tuple(self._found)
 
     def _sample(self) -> None:
-        quiet_mlflow(self._uri)
-        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-        monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         while True:
             figures: dict[str, float] = {}
-            for monitor in monitors:
+            for monitor in self._monitors:
                 monitor.collect_metrics()
                 figures |= monitor.aggregate_metrics()
                 monitor.clear_metrics()

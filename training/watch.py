@@ -30,6 +30,7 @@ from training.errors import TrainingError
 from training.evaluate import ece_of_chance
 from training.histograms import Histogram, Snapshot, psi, psi_of_chance
 from training.labels import complete_cutoffs, entity_frame, label_at, label_table
+from training.told_scores import told_scores
 from training.tracking import PREDICTIONS, REPORT, SNAPSHOT, Tracker, read_report
 
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -199,7 +200,7 @@ def watch(home: Home, business: Business | None = None) -> Watched:
         _movement(name, then.features[name], then.features[name].filled(columns[name]), then.importance[name])
         for name in schema.names
     ]
-    matured = _matured(generation, business, bundle, schema, report, tested, limits, notes)
+    matured = _matured(home, generation, business, champion.version, bundle, schema, report, tested, notes)
     return Watched(
         model=registry.model_name,
         version=champion.version,
@@ -239,16 +240,22 @@ def _reasons(score: Movement, features: Sequence[Movement], matured: Matured | N
 
 
 def _matured(
+    home: Home,
     generation: Generation,
     business: Business,
+    version: str,
     bundle: ModelBundle,
     schema: FeatureSchema,
     report: Mapping[str, Any],
     tested: pd.DataFrame | None,
-    limits: Watch,
     notes: list[str],
 ) -> Matured | None:
-    """The champion's scores, as it would have given them, on customers whose outcome was not known when it was trained."""
+    """The champion on customers whose outcome was not known when it was trained: as it told them, else as it would have."""
+    limits = business.watch
+    told = told_scores(home, generation, business, version)
+    if told is not None and _enough(told.y, limits):
+        customers = np.arange(len(told.y), dtype=np.int64)
+        return _judged(told.y, told.p, customers, "as callers were told them, each customer once", report, limits)
     found = (
         _new_rows(generation, report, tested)
         if generation.kind == "table"
@@ -258,14 +265,29 @@ def _matured(
         return None
     labels, since = found
     y = labels.y.astype(np.int64)
-    churned = int(y.sum())
-    if len(y) < limits.min_outcomes or min(churned, len(y) - churned) < FEWEST_OF_A_KIND:
+    if not _enough(y, limits):
         notes.append(
-            f"Only {len(y)} outcomes, {churned} of them churned, have become known since: nothing is concluded."
+            f"Only {len(y)} outcomes, {y.sum()} of them churned, have become known since: nothing is concluded."
         )
         return None
     p = _scores(bundle, schema, _columns(generation, schema, entity_frame(labels)))
-    draws = resampled({"it": Ranked(y, p, 1, slope=False)}, labels.group)["it"]
+    return _judged(y, p, labels.group, since, report, limits)
+
+
+def _enough(y: npt.NDArray[np.int64], limits: Watch) -> bool:
+    churned = int(y.sum())
+    return len(y) >= limits.min_outcomes and min(churned, len(y) - churned) >= FEWEST_OF_A_KIND
+
+
+def _judged(
+    y: npt.NDArray[np.int64],
+    p: Vector,
+    customers: npt.NDArray[np.int64],
+    since: str,
+    report: Mapping[str, Any],
+    limits: Watch,
+) -> Matured:
+    draws = resampled({"it": Ranked(y, p, 1, slope=False)}, customers)["it"]
     around, own = intervals(y, p, draws, 1), figures_of(y, p, 1)
     assert own["auc"] is not None
     assert own["ece"] is not None

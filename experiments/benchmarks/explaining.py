@@ -70,7 +70,8 @@ def many_rows(model: reference.Reference, rounds: int, rows: int) -> Iterator[Ro
     from woodelf import WoodelfExplainer
 
     names = model.booster.feature_name()
-    frame = pd.DataFrame(matrix, columns=names)
+    # In float32 it would round thresholds, and take the wrong side where a value lies between.
+    frame = pd.DataFrame(matrix.astype(np.float64), columns=names)
     explainer = WoodelfExplainer(model.booster)
 
     def woodelf(part: Any) -> Any:

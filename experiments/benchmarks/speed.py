@@ -45,7 +45,9 @@ class Scale:
     materialized: int
     """Customers of row 9."""
     events: int
-    """Of row 10; a tenth of them beside pandas."""
+    """Of row 10; at most five million of them beside pandas."""
+    joined: int = 240_000
+    """Rows of row 11."""
 
 
 def measure(rows: Sequence[str], scale: Scale, say: Callable[[str], None]) -> tuple[list[Row], dict[str, object]]:
@@ -112,7 +114,7 @@ def _building(
         yield from building.features(scratch, scale.rounds, scale.events)
     if "11" in wanted:
         say("joining a training set")
-        yield training_set.joining(Home(scratch / "training"), scale.rounds)
+        yield training_set.joining(Home(scratch / "training"), scale.rounds, scale.joined)
     if "12" in wanted:
         say("growing a hundredfold")
         yield from growth.growing(model, scratch, scale.rounds, GROWN_EVENTS, GROWN_CUSTOMERS)

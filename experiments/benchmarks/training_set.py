@@ -22,7 +22,6 @@ from features.home import Home
 from features.schema import DType
 from features.store import OfflineStore
 
-ROWS = 240_000
 _MOMENTS = 3
 _LATE_EVERY = 50
 """Each fiftieth customer has a row that was created after the moment it speaks of."""
@@ -32,7 +31,7 @@ _ROUNDS = 3
 _CHECKED = 6_000
 
 
-def joining(home: Home, rounds_wanted: int, rows: int = ROWS) -> Row:
+def joining(home: Home, rounds_wanted: int, rows: int) -> Row:
     """`training_frame` beside `get_historical_features`, of 40 features in 6 views; a long row has three rounds at most.
 
     Raises:

@@ -32,7 +32,7 @@ from experiments.simulation.population import (
 from experiments.simulation.records import TIME, customer_ids, ledger, soiled, table, times
 from experiments.simulation.scenario import HORIZON_DAYS, Scenario
 from experiments.simulation.support import support
-from experiments.simulation.truth import churn_probabilities
+from experiments.simulation.truth import churn_probabilities, churn_within
 from experiments.simulation.usage import usage
 
 Progress = Callable[[str, float], None]
@@ -136,6 +136,28 @@ class Company:
             parts.append(_truth_rows(moment.alive, cutoff, probability))
         return pa.concat_tables(parts)
 
+    def churn_within(self, horizons: Sequence[int], rollouts: int, rng: np.random.Generator) -> tuple[pa.Array, Floats]:
+        """Who is there at the test cutoff, and their true probabilities (horizons, customers) of leaving without an action."""
+        day = self.scenario.day(self.scenario.test_cutoff)
+        moment = next(moment for moment in self.history.moments if moment.day == day)
+        spread = self.scenario.effect_spread
+        return customer_ids(moment.alive), churn_within(self.population, moment, horizons, spread, rollouts, rng)
+
+    def export(self, folder: Path, progress: Progress = lambda *_: None) -> dict[str, int]:
+        """Write what the business itself has into `folder`: its register, its exports and its TOML; returns rows by file."""
+        rows: dict[str, int] = {}
+        (folder / "events").mkdir(parents=True)
+        customers = self.customers()
+        pq.write_table(customers, folder / "customers.parquet")
+        rows["customers.parquet"] = customers.num_rows
+        sources = self.sources()
+        for name, source in sources.items():
+            _write(source, folder / name)
+            rows[name] = source.num_rows
+            progress("writing events", 1 / len(sources))
+        (folder / "business.toml").write_text(business_toml(self.scenario))
+        return rows
+
 
 def write(scenario: Scenario, folder: Path, progress: Progress = lambda *_: None) -> Summary:
     """Simulate a business and write it to `folder`, which holds all of it or, after a kill, what it held before.
@@ -145,20 +167,10 @@ def write(scenario: Scenario, folder: Path, progress: Progress = lambda *_: None
     """
     with replaced(folder, marker="truth.parquet") as aside:
         company = Company.simulate(scenario, progress)
-        rows: dict[str, int] = {}
-        (aside / "events").mkdir()
-        customers = company.customers()
-        pq.write_table(customers, aside / "customers.parquet")
-        rows["customers.parquet"] = customers.num_rows
-        sources = company.sources()
-        for name, source in sources.items():
-            _write(source, aside / name)
-            rows[name] = source.num_rows
-            progress("writing events", 1 / len(sources))
+        rows = company.export(aside, progress)
         truth = company.truth(progress)
         pq.write_table(truth, aside / "truth.parquet")
         rows["truth.parquet"] = truth.num_rows
-        (aside / "business.toml").write_text(business_toml(scenario))
     return Summary(folder, rows)
 
 

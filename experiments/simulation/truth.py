@@ -12,7 +12,7 @@ integrated out; all actions of a customer share their futures, so that differenc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,29 +51,53 @@ def churn_probabilities(
     width = max(BLOCK // rollouts, 1)
     for start in range(0, moment.alive.size, width):
         chosen = moment.alive[start : start + width]
-        blocks.append(_roll(population, moment, chosen, horizon_days, spread, rollouts, rng))
+        effect = effects(population.take(chosen), moment.state.satisfaction[chosen], spread)
+        both = np.vstack([np.zeros(chosen.size), effect])
+        blocks.append(_roll(population, moment, chosen, (horizon_days,), both, spread, rollouts, rng)[0])
         advanced(chosen.size / moment.alive.size)
     return np.concatenate(blocks, axis=1) if blocks else np.empty((1, 0))
+
+
+def churn_within(
+    population: Population,
+    moment: Moment,
+    horizons: Sequence[int],
+    spread: float,
+    rollouts: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """The true probabilities of cancelling within each of several horizons, without an action: (horizons, alive)."""
+    blocks: list[Floats] = []
+    width = max(BLOCK // rollouts, 1)
+    for start in range(0, moment.alive.size, width):
+        chosen = moment.alive[start : start + width]
+        nothing = np.zeros((1, chosen.size))
+        blocks.append(_roll(population, moment, chosen, horizons, nothing, spread, rollouts, rng)[:, 0])
+    return np.concatenate(blocks, axis=1) if blocks else np.empty((len(horizons), 0))
 
 
 def _roll(
     population: Population,
     moment: Moment,
     chosen: Integers,
-    horizon_days: int,
+    horizons: Sequence[int],
+    effect: Floats,
     spread: float,
     rollouts: int,
     rng: np.random.Generator,
 ) -> Floats:
+    """The probabilities (horizons, rows of `effect`, chosen) where each row of `effect` moves the hazard."""
     who = population.take(chosen)
-    effect = np.vstack([np.zeros(chosen.size), effects(who, moment.state.satisfaction[chosen], spread)])
     state = moment.state.tile(rollouts, chosen)
     active = np.ones(state.satisfaction.shape, dtype=np.bool_)
     total = np.zeros((effect.shape[0], *state.satisfaction.shape))
-    for passed in range(horizon_days):
+    within: dict[int, Floats] = {}
+    for passed in range(max(horizons)):
         day = moment.day + passed
         today = hazard(who, state, day)
         for row, factor in enumerate(np.exp(effect * DECAY**passed)):
             total[row] += today * factor
         step(who, state, day, active, spread, rng)
-    return np.asarray(-np.expm1(-total).mean(axis=1))
+        if passed + 1 in horizons:
+            within[passed + 1] = -np.expm1(-total).mean(axis=1)
+    return np.stack([within[days] for days in horizons])

@@ -220,6 +220,7 @@ def customer(account: AccountDep, scorer: ScorerDep, state: StateDep, request: R
         notes=[one for one in noted if one.kind == "note"],
         overrides=[one for one in noted if one.kind == "override"],
         timeline=timeline(release.generation, account.customer_id, look.currency),
+        limit_days=None if release.bundle.horizons is None else release.bundle.horizons.limit_days,
         degraded=[DEGRADED_CODES.get(code, code) for code in score.degraded],
         choices={"put_off": PUT_OFF, "override": OVERRIDE, "outcomes": OUTCOMES},
         outcomes={outcome.value: label for outcome, label in OUTCOMES.items()},

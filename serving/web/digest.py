@@ -79,7 +79,7 @@ def _digest(connection: Connection, portfolio: Portfolio, edition: Edition, owne
     viewer = Viewer(Principal(owner, Role.MANAGER), (owner,), "")
     first = connection.execute(
         select(accounts)
-        .where(mine, accounts.c.band != Band.GREEN.value)
+        .where(mine, accounts.c.band.in_([Band.RED.value, Band.YELLOW.value]))
         .order_by(accounts.c.value_at_risk.desc(), accounts.c.customer_id)
         .limit(LISTED)
     ).all()

@@ -28,7 +28,7 @@ from serving.web.aftermath import last_quarter, survey_months, who_left
 from serving.web.shown import sentence
 from serving.web.snapshots import Snapshot, population_at, trend_moments
 
-FORMAT = "v2"
+FORMAT = "v3"
 """Of rows and figures; another one makes editions of the old outdated, as if they were of another release."""
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -161,7 +161,9 @@ class Editions:
             chunk = found[start : start + _CHUNK]
             read = release.store.read([row.customer_id for row in chunk])
             unknown = set(read.unknown)
-            points, probability = _explained(release, read.matrix(release.schema, release.bundle.categories))
+            matrix = read.matrix(release.schema, release.bundle.categories)
+            points, probability = _explained(release, matrix)
+            coverage = release.coverage(matrix)
             worth = release.worth
             segments = worth.segments(worth.figures(read.columns, len(chunk)))
             score = np.clip(release.base + points.sum(axis=1), 0.0, 100.0)
@@ -170,7 +172,7 @@ class Editions:
                 if customer_id in unknown:
                     # The scores have gone on to the next build, which gets an edition of its own.
                     continue
-                band = release.scorecard.band(float(score[position]))
+                band = release.band(float(score[position]), None if coverage is None else float(coverage[position]))
                 column = top_reason(points[position], band)
                 feature = release.schema.features[column]
                 person = people.get(customer_id, nobody)
@@ -215,7 +217,7 @@ def _key(release_key: str) -> str:
 
 
 def top_reason(points: _FloatArray, band: Band) -> int:
-    """The column that a person asks about first: what pulls a red or yellow score down most, or holds a green one up.
+    """The column that a person asks about first: what holds a green score up, or pulls another down most.
 
     Args:
         points: (d,) of one customer.

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
-from models.health import Band
+from models.health import COLOURS
 from models.policy import NO_ACTION, Decision
 from serving.database import Database
 from serving.decisions import DecisionService
@@ -202,7 +202,7 @@ class Notes:
         Raises:
             FormInvalid: there is no such band, or no reason.
         """
-        if band not in [known.value for known in Band]:
+        if band not in [known.value for known in COLOURS]:
             raise FormInvalid("Choose the health that you would give: red, yellow or green.")
         text = _text(reason, "why")
         with self._database.begin() as connection:

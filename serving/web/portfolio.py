@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, literal, or_, select
 
-from models.health import Band
+from models.health import COLOURS, Band
 from serving.database import Database
 from serving.tables import accounts, notes, plays
 from serving.web.edition import Edition
@@ -272,7 +272,7 @@ def _overview(connection: Connection, seen: ColumnElement[bool]) -> Overview:
         .where(seen)
         .group_by(column.band, column.band_before)
     ).all()
-    bands = tuple(
+    summaries = (
         BandSummary(
             band=band.value,
             count=sum(n for now, _, n, _ in counted if now == band),
@@ -282,6 +282,8 @@ def _overview(connection: Connection, seen: ColumnElement[bool]) -> Overview:
         )
         for band in Band
     )
+    # Where enough is known of everybody, nobody needs to hear of a fourth kind.
+    bands = tuple(one for one in summaries if one.band in COLOURS or one.count or one.left)
 
     def words(name: str) -> tuple[str, ...]:
         found = connection.scalars(select(column[name]).where(seen).distinct()).all()

@@ -62,6 +62,7 @@ def environment() -> Environment:
         "whole": shown.whole,
         "signed": shown.signed,
         "percent": shown.percent,
+        "between": shown.between,
         "money": shown.money,
         "day": shown.day,
         "oneline": lambda text: " ".join(str(text).split()),

@@ -60,6 +60,16 @@ def percent(share: float) -> str:
     return f"{round(100 * share)} %"
 
 
+def between(low: float, high: float) -> str:
+    """Two shares of 1 as whole per cents: "26 to 37 %"."""
+    first, last = round(100 * low), round(100 * high)
+    if last == 0:
+        return percent(high)
+    if first == 0:
+        return f"up to {last} %"
+    return f"{last} %" if first == last else f"{first} to {last} %"
+
+
 def money(value: float | None, currency: str | None) -> str:
     """An amount: €4,015, €120k, €1.2m; without a known currency, the bare figure."""
     if value is None:

@@ -137,3 +137,26 @@ def test_ordinary_names_are_stored_as_they_are() -> None:
     assert FeatureSchema(tuple(Feature(name, "other") for name in names)).stored_as == dict(
         zip(names, names, strict=True)
     )
+
+
+def test_a_count_is_witnessed_by_what_is_null_until_something_happens() -> None:
+    schema = FeatureSchema(
+        (
+            Feature("sessions_30d", "engagement", sentence="{value} session{s}"),
+            Feature("session_recency_days", "engagement", sentence="{value} days ago", missing="no session yet"),
+            Feature("tickets_open", "support", sentence="{value} open"),
+            Feature("support_age_days", "support", sentence="{value} days", missing="nothing is known"),
+            Feature("ticket_recency_days", "support", sentence="{value} days", missing="no ticket yet"),
+            Feature("tenure_days", "relationship", sentence="{value} days", missing="not known since when"),
+            Feature("renewals", "relationship", sentence="{value} renewals"),
+            Feature("region", "other", dtype=DType.STRING),
+            Feature("coupons_30d", "other", sentence="{value} coupons"),
+            Feature("coupon_recency_days", "other", sentence="{value} days", missing="no coupon yet"),
+        )
+    )
+    witnesses = {name: schema.names[column] for name, column in zip(schema.names, schema.witnesses, strict=True)}
+    assert {name: witness for name, witness in witnesses.items() if name != witness} == {
+        "sessions_30d": "session_recency_days",
+        "tickets_open": "support_age_days",
+        "coupons_30d": "coupon_recency_days",
+    }

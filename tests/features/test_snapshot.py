@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features import snapshot
 from features.business import Business
 from features.cutoffs import Moments, moments_of_events, moments_of_table
 from features.errors import ConfigError, IngestError
@@ -152,14 +153,17 @@ def test_one_chunk_or_many_give_the_same(write_log: Any, make_business: Any, mon
     ]
     moments = Moments(JANUARY + 200 * DAY, JANUARY + 170 * DAY, tuple(JANUARY + n * 30 * DAY for n in range(1, 6)))
     found = []
-    for size in (8_000_000, 1):
-        monkeypatch.setattr("features.snapshot.JOINED_ROWS", size)
-        path = write_log(events, folder=f"of-{size}")
+    for limit, size in (("JOINED_ROWS", 8_000_000), ("JOINED_ROWS", 1), ("DESCRIBED_ROWS", 18)):
+        path = write_log(events, folder=f"{limit}-{size}")
         log = EventLog.open(make_business(), path)
         schema = declared_schema(log)
-        build_snapshots(log, schema, moments, path, "subscription_cancelled", silent)
+        with monkeypatch.context() as patched:
+            patched.setattr(f"features.snapshot.{limit}", size)
+            chunks = [chunk for _, chunk in snapshot._parts(moments.all, log, {})]
+            build_snapshots(log, schema, moments, path, "subscription_cancelled", silent)
+        assert max(map(len, chunks)) == {8_000_000: len(moments.all), 1: 1, 18: 2}[size]
         found.append({p.name: pq.read_table(path / "snapshots" / f"{p.name}.parquet") for p in schema.pillars})
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_log_without_an_accepted_row_says_so(write_log: Any, make_business: Any) -> None:

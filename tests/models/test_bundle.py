@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -9,14 +10,20 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.bundle import GateResult, ModelBundle
 from models.calibration import Calibration
+from models.coverage import Coverage
 from models.errors import BundleError
+from models.folder import canonical
+from models.hazard import Hazard
 from models.health import Scorecard
+from models.intervals import ProbabilityInterval
 from models.segments import Figure, Segment, Segments
 from models.value import Method, ValueModel
 
@@ -35,23 +42,53 @@ def test_it_comes_back_as_it_was(make_bundle: MakeBundle, tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["bundle"]
 
 
-def test_value_and_segments_are_files_of_their_own_and_count(make_bundle: MakeBundle, tmp_path: Path) -> None:
-    segments = Segments((Figure("tickets_open", None, False, 1.0, 0.5),), (Segment("1", "all"),), ((0.0,),))
-    bundle = make_bundle(value=ValueModel(Method.PRICE), segments=segments)
-    bundle.save(tmp_path / "bundle")
-    assert ModelBundle.load(tmp_path / "bundle") == bundle
-    hashes = {
-        make_bundle(**parts).hash
-        for parts in (
-            {},
-            {"segments": segments},
-            {"value": ValueModel(Method.PRICE)},
-            {"value": ValueModel(Method.STATED)},
-        )
-    }
-    assert len(hashes) == 4
-    (tmp_path / "bundle" / "value.json").write_text('{"method": "guess"}')
-    with pytest.raises(BundleError, match="damaged"):
+PARTS: dict[str, Any] = {
+    "interval": ProbabilityInterval((-1.0, 0.5), (0.1, 0.3), (0.2, 0.6)),
+    "horizons": Hazard(90, (30, 60, 90, 180), (0.1, 0.2, 0.3, 0.4), (0.0,) * 4, -1.5, -4.0, 1.0),
+    "coverage": Coverage((1.0, 0.25, 1.0), (1, 1, 2), 0.9),
+}
+
+
+SEGMENTS = Segments((Figure("tickets_open", None, False, 1.0, 0.5),), (Segment("1", "all"),), ((0.0,),))
+PARTS |= {"segments": SEGMENTS, "value": ValueModel(Method.PRICE)}
+
+
+def test_each_part_is_a_file_of_its_own_and_counts_in_the_hash(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    hashes = {make_bundle().hash}
+    for size in range(1, 6):
+        for names in combinations(PARTS, size):
+            bundle = make_bundle(**{name: PARTS[name] for name in names})
+            folder = tmp_path / "-".join(names)
+            bundle.save(folder)
+            assert ModelBundle.load(folder) == bundle
+            assert {path.name for path in folder.iterdir()} == {
+                "bundle.json", "model.onnx", "model.txt", *(f"{name}.json" for name in names)
+            }  # fmt: skip
+            hashes.add(bundle.hash)
+    assert len(hashes) == 32
+
+
+def test_a_bundle_from_before_there_were_parts_has_the_hash_it_had(make_bundle: MakeBundle) -> None:
+    bundle = make_bundle()
+    digest = hashlib.sha256()
+    for part in (canonical(bundle._content()).encode(), bundle.model_text.encode(), bundle.onnx):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    assert bundle.hash == digest.hexdigest()
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"log_odds": 3}', None])
+def test_a_part_that_is_damaged_or_gone_is_one_sentence(
+    make_bundle: MakeBundle, tmp_path: Path, name: str, text: str | None
+) -> None:
+    make_bundle(**PARTS).save(tmp_path / "bundle")
+    file = tmp_path / "bundle" / f"{name}.json"
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    with pytest.raises(BundleError, match=r"damaged|changed after training"):
         ModelBundle.load(tmp_path / "bundle")
 
 

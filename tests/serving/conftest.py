@@ -27,7 +27,10 @@ from features.schema import DType, Feature, FeatureSchema
 from features.store import OfflineStore, project_name
 from models.bundle import GateResult, ModelBundle
 from models.calibration import Calibration
+from models.coverage import Coverage
+from models.hazard import Hazard
 from models.health import Scorecard
+from models.intervals import ProbabilityInterval
 from models.registry import RegisteredModel, Registry, prepare_store
 from models.segments import Figure, Segment, Segments
 from models.value import Method, ValueModel
@@ -42,7 +45,7 @@ CUSTOMERS = 240
 ODD_IDS = ("17850", "a/b c", "50% off?", "größe#1", "x/score", "..")
 """Ids that a path must carry percent-encoded."""
 NEWCOMER = "newcomer"
-"""Known now, but not yet 30 days ago."""
+"""Known now, but not yet 30 days ago, and nothing but the contract is known."""
 
 SCHEMA = FeatureSchema(
     (
@@ -132,7 +135,7 @@ def make_columns(ids: Sequence[str], seed: int) -> dict[str, list[float | str | 
     mrr = (20 + 80 * rng.random(n)).astype(np.float32)
     tenure = rng.integers(5, 900, n).astype(np.float32)
     sessions[0] = -0.0
-    return {
+    columns: dict[str, list[float | str | None]] = {
         "sessions_30d": sessions.tolist(),
         "days_since_session": [None if rng.random() < 0.1 else float(value) for value in recency],
         "nps_latest": [None if rng.random() < 0.4 else float(value) for value in nps],
@@ -143,6 +146,10 @@ def make_columns(ids: Sequence[str], seed: int) -> dict[str, list[float | str | 
         "consent_email": [None if rng.random() < 0.3 else float(rng.random() < 0.7) for _ in range(n)],
         "touches_success_call": [float(rng.random() < 0.2) for _ in range(n)],
     }
+    if NEWCOMER in ids:
+        for name in set(columns) - {"plan", "mrr", "consent_email", "touches_success_call"}:
+            columns[name][list(ids).index(NEWCOMER)] = None
+    return columns
 
 
 def build(home: Home, *, as_of: datetime | None = None, seed: int = 1, ids: Sequence[str] | None = None) -> Generation:
@@ -220,6 +227,9 @@ def make_bundle(seed: int = 1) -> ModelBundle:
         if feature.name != "plan":
             typical[feature.name] = float(np.nanmedian(matrix[:, column]))
     rate = float(y.mean())
+    calibration = Calibration.fit(booster.predict(matrix, raw_score=True), y)
+    p = calibration.apply(booster.predict(matrix, raw_score=True))
+    when = rng.exponential(-60.0 / np.log1p(-p))
     return ModelBundle(
         business=BUSINESS,
         horizon_days=60,
@@ -230,12 +240,15 @@ def make_bundle(seed: int = 1) -> ModelBundle:
         prior=rate,
         model_text=booster.model_to_string(),
         onnx=margin_graph(booster),
-        calibration=Calibration.fit(booster.predict(matrix, raw_score=True), y),
+        calibration=calibration,
         scorecard_proposal=Scorecard("1", rate, 10.0),
         metrics={"auc": 0.8, "calibration_slope": None},
         gates={"ece": GateResult(True, 0.01, 0.08)},
         data_fingerprint="ab" * 32,
         trained_at=datetime.now(UTC),
+        interval=ProbabilityInterval.fit(p, y, np.arange(len(y)), np.random.default_rng(seed)),
+        horizons=Hazard.fit(p, when, np.full(len(y), 400.0), 60),
+        coverage=Coverage.fit(matrix, schema.witnesses),
         value=ValueModel(Method.PRICE),
         segments=SEGMENTS,
     )

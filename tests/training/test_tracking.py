@@ -18,7 +18,6 @@ from training.tracking import TrackedTrial, Tracker
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
     pytest.mark.filterwarnings("ignore:Ignoring params argument"),
 ]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from hypothesis import strategies as st
 
 from features.build import build
 from features.business import Watch
+from features.generation import Generation
+from features.home import Home
+from serving.score_history import ScoreHistory
 from training.errors import TrainingError
 from training.histograms import Histogram, psi, psi_of_chance
 from training.promote import promote
 from training.run import run
+from training.told_scores import told_scores
 from training.watch import Matured, Movement, _reasons, watch
 
 pytestmark = [
@@ -134,3 +139,35 @@ def test_a_table_that_stands_is_fine_and_one_that_changed_is_not(
     assert "retrain:" in done.stdout
     assert (place.home.path / "watch.html").exists()
     assert (place.home.path / "watch.json").exists()
+
+
+def test_told_scores_are_held_to_what_came(log: Any, tmp_path: Path) -> None:
+    """Hand-made parts in the service's own form; outcomes by the definition, read from the events themselves."""
+    generation = Generation.current(log.home)
+    home = Home(tmp_path)
+    events = [
+        (row["customer_id"], datetime.fromisoformat(str(row["occurred_at"])))
+        for row in csv.DictReader((log.business.path.parent / "events.csv").read_text().splitlines())
+    ]
+    people = sorted({customer for customer, _ in events})
+    told = datetime(2024, 5, 10, 12, tzinfo=UTC)
+    late = datetime(2024, 8, 20, tzinfo=UTC)  # its 30 days are not over
+    history = ScoreHistory(home.path / "scores", 400, lambda _: None, clock=lambda: told.timestamp())
+    for number, customer in enumerate(people):
+        history.note(customer, (number + 1) / 1000, 50.0, "7", "1")
+    history.flush()
+    again = ScoreHistory(home.path / "scores", 400, lambda _: None, clock=lambda: late.timestamp())
+    again.note(people[0], 0.9, 50.0, "7", "1")
+    again.note("newcomer", 0.9, 50.0, "7", "1")
+    again.note(people[0], 0.9, 50.0, "8", "1")
+    again.flush()
+    found = told_scores(home, generation, log.business, "7")
+    assert found is not None
+    active = {customer for customer, moment in events if told <= moment < told + timedelta(days=30)}
+    assert found.p.tolist() == [(number + 1) / 1000 for number in range(len(people))]
+    assert found.y.tolist() == [int(customer not in active) for customer in people]
+    assert 0 < found.y.mean() < 1
+    nothing = told_scores(home, generation, log.business, "9")
+    assert nothing is not None
+    assert len(nothing.y) == 0
+    assert told_scores(Home(tmp_path / "none"), generation, log.business, "7") is None

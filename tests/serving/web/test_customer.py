@@ -22,7 +22,7 @@ from serving.tables import decisions, editions, notes, plays
 from serving.web.charts import sparkline, waterfall
 from serving.web.edition import QUANTILES
 from serving.web.remedies import MOST_CHANGES, path_to_green
-from serving.web.shown import adding_up, health, money, percent, sentence, signed
+from serving.web.shown import adding_up, between, health, money, percent, sentence, signed
 
 from ..conftest import NEWCOMER, ODD_IDS, SCHEMA, Running, customer_ids
 from .conftest import Office, SignIn, Waterfall, form_token
@@ -91,6 +91,32 @@ def test_the_page_says_the_reasons_their_history_and_what_happened(sign_in: Sign
     newcomer = client.get(f"/customers/{NEWCOMER}").text
     assert "What changed since" not in newcomer
     assert office.generation.as_of.strftime("%Y") in newcomer
+
+
+def test_the_page_says_how_sure_the_risk_is_and_when_they_may_leave(
+    sign_in: SignIn, office: Office, pages: Running
+) -> None:
+    page = sign_in("admin").get("/customers/C00006").text
+    api = {"Authorization": f"Bearer {office.keys['admin']}"}
+    churn = httpx.get(f"{pages.url}/v1/customers/C00006/score", headers=api).json()["churn"]
+    assert f"of customers with this score, {between(**churn['interval'])} leave" in page
+    table = page.split('<table class="horizons">')[1].split("</table>")[0]
+    for one in churn["horizons"]:
+        assert re.search(rf"Within {one['days']} days</th>\s*<td class=\"num\">{percent(one['probability'])}<", table)
+    assert table.count('class="total"><') + table.count('<tr class="total">') == 1, (
+        "the business's own horizon stands out"
+    )
+    assert f"Of the next 180 days, they are expected to stay {round(churn['expected_days_to_churn'])}." in page
+
+
+def test_of_whom_little_is_known_the_page_says_so(sign_in: SignIn) -> None:
+    client = sign_in("admin")
+    page = client.get(f"/customers/{NEWCOMER}").text
+    assert 'class="band insufficient_data"' in page
+    assert "Insufficient data" in page
+    assert "Too little of what is typically known" in page
+    assert "Too little is known of them to say" in client.get(f"/customers/{NEWCOMER}/-/path").text
+    assert "Choose the health" in act(client, NEWCOMER, "override", band="insufficient_data", reason="x", days="7").text
 
 
 def test_an_action_is_taken_on_done_and_counted(sign_in: SignIn, database: Database) -> None:
@@ -254,6 +280,8 @@ def test_figures_are_said_as_people_say_them() -> None:
         "€4,015", "€120k", "€1.2m", "€12.50", "€0", "−€3", "not known"
     ]  # fmt: skip
     assert (money(5, "CHF"), money(5, None)) == ("5 CHF", "5")
+    bounds = [(0.0, 0.003), (0.001, 0.02), (0.1, 0.104), (0.26, 0.371), (0.9, 1.0)]
+    assert [between(*one) for one in bounds] == ["under 1 %", "up to 2 %", "10 %", "26 to 37 %", "90 to 100 %"]
     assert [percent(share) for share in (0.0, 0.004, 0.314, 0.996, 1.0)] == [
         "0 %",
         "under 1 %",

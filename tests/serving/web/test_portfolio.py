@@ -115,6 +115,23 @@ def test_a_search_finds_what_is_typed(sign_in: SignIn, query: str, expected: lis
     assert shown(page.text) == expected
 
 
+def test_of_whom_little_is_known_stand_apart_by_name_count_filter_and_export(
+    sign_in: SignIn, written: Accounts
+) -> None:
+    assert [row.customer_id for row in written.values() if row.band == "insufficient_data"] == [NEWCOMER]
+    client = sign_in("admin")
+    page = client.get("/portfolio").text
+    assert '<ul class="bands four"' in page
+    counts = [int(one) for one in re.findall(r'<span class="count">([\d,]+)<', page)]
+    assert len(counts) == 4
+    assert counts[3] == 1
+    assert sum(counts) == len(written)
+    assert '<option value="insufficient_data">Insufficient data</option>' in page
+    assert len(shown(client.get("/portfolio", params={"band": "insufficient_data"}).text)) == 1
+    exported = client.get("/portfolio.csv", params={"band": "insufficient_data"}).text
+    assert [row["Band"] for row in csv.DictReader(io.StringIO(exported))] == ["insufficient_data"]
+
+
 def test_a_search_as_one_types_is_answered_with_the_list_alone(sign_in: SignIn) -> None:
     client = sign_in("admin")
     part = client.get("/portfolio?q=C0001&band=", headers={"HX-Request": "true"})
