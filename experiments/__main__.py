@@ -295,6 +295,33 @@ def recommendations(
         table.write(json, measured)
 
 
+@benchmark.command()
+def value(
+    configs: Annotated[list[Path] | None, typer.Argument(help="TOMLs of purchase logs; default cdnow.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Where the figures go as JSON.")] = None,
+) -> None:
+    """How well spend is foretold in a window that nothing was fitted on: what serves, the other candidates, and BG/NBD."""
+    import warnings
+
+    from experiments.benchmarks import values as table
+    from experiments.benchmarks.errors import BenchmarkError
+    from features.errors import FeaturesError
+    from training.errors import TrainingError
+
+    try:
+        with warnings.catch_warnings():
+            # Libraries' notes to programmers.
+            warnings.showwarning = lambda *_, **__: None
+            measured = [table.measure(config) for config in configs or [Path(__file__).parent / "cdnow.toml"]]
+    except (BenchmarkError, FeaturesError, TrainingError) as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    for one in measured:
+        table.show(Console(), one)
+    if json is not None:
+        table.write(json, measured)
+
+
 class _Report:
     """Turns told shares of work into progress bars, one a kind of work."""
 

@@ -28,6 +28,7 @@ _SLOT = re.compile(r"\{(value|s|es|name)\}")
 # Stands for the value in a sentence that is filled in but for it; no text holds it, for JSON and Arrow refuse it.
 _VALUE = "\ud800"
 _CARRIED = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()%+-]*\Z")
+_UNFILLED = {"{value}": "…", "{s}": "s", "{es}": "es"}
 _RESERVED = frozenset({"customer_id", "event_timestamp", "created_timestamp", "created", "entity_key", "entity_df_row"})
 
 
@@ -78,6 +79,15 @@ class Feature:
         if shown is None:
             return missing
         return (one if shown == "1" else more).replace(_VALUE, shown)
+
+    @property
+    def subject(self) -> str:
+        """What it is about, from its sentence without the figure: "days since the last session"."""
+        name = self.name.replace("_", " ").replace("-", " ").strip()
+        text = self.sentence.replace("{name}", name[:1].upper() + name[1:])
+        for slot, instead in _UNFILLED.items():
+            text = text.replace(slot, instead)
+        return text.removeprefix("… ").removesuffix("…").strip().removesuffix(" is")
 
     def show(self, value: object) -> str | None:
         """`value` rounded for people, or None for null."""

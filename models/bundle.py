@@ -18,6 +18,8 @@ from models.folder import canonical, write_folder
 from models.hazard import Hazard
 from models.health import Scorecard
 from models.intervals import ProbabilityInterval
+from models.segments import Segments
+from models.value import ValueModel
 
 FORMAT_VERSION = 1
 
@@ -39,7 +41,13 @@ _JSON = "bundle.json"
 _MODEL = "model.txt"
 _ONNX = "model.onnx"
 _RECOMMENDER = "recommender.npz"
-_PARTS: Mapping[str, type[Part]] = {"coverage": Coverage, "horizons": Hazard, "interval": ProbabilityInterval}
+_PARTS: Mapping[str, type[Part]] = {
+    "coverage": Coverage,
+    "horizons": Hazard,
+    "interval": ProbabilityInterval,
+    "segments": Segments,
+    "value": ValueModel,
+}
 """What a bundle may have beside the model, each a field of it and a JSON file of that name; those of old have none."""
 
 
@@ -89,6 +97,10 @@ class ModelBundle:
     """When they leave; None for a table, which has no time."""
     coverage: Coverage | None = field(default=None, repr=False)
     """What is typically known of a customer."""
+    value: ValueModel | None = field(default=None, repr=False)
+    """What customers are worth; None where nothing says what one brings."""
+    segments: Segments | None = field(default=None, repr=False)
+    """Which customers are alike; None where too few are known."""
 
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names) or not self.feature_names:

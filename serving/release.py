@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from features.business import Business
 from features.generation import Generation
 from features.online import OnlineStore
-from features.schema import FeatureSchema
+from features.schema import DType, FeatureSchema
 from models.bundle import ModelBundle
 from models.explain import Explainer
 from models.health import Band, Scorecard
@@ -21,6 +21,7 @@ from models.predictor import ChurnPredictor
 from models.recommend import Recommender
 from serving.errors import ReleaseMismatch
 from serving.outlook import OutlookTable
+from serving.worth import WorthTable
 
 DEFAULT_STALE_AFTER = timedelta(days=7)
 
@@ -60,6 +61,7 @@ class Release:
     outlook: OutlookTable
     minimum_coverage: float
     """What must be known of a customer, as `coverage` has it, for a band that is a colour."""
+    worth: WorthTable
     policy: PolicyBundle | None = None
     """Learned effects; None while nothing but the TOML's priors says what actions change."""
     policy_version: str | None = None
@@ -108,6 +110,7 @@ class Release:
         if policy is not None:
             effects = FeatureSchema.from_json(policy.effects.schema).select(policy.effects.feature_names)
             _check(generation, f"Policy version {policy_version}", policy.business, effects)
+        _check_parts(generation, f"Model version {model_version}", bundle)
         explainer = Explainer(bundle.model_text)
         pillars = tuple(pillar.name for pillar in schema.pillars)
         membership = np.zeros((len(schema), len(pillars)))
@@ -133,6 +136,7 @@ class Release:
             beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
             outlook=OutlookTable.of_bundle(bundle),
             minimum_coverage=Business.load(generation.business_file).health.minimum_coverage,
+            worth=WorthTable(bundle, generation),
             policy=policy,
             policy_version=policy_version,
             recommender=None if bundle.recommender is None else Recommender.from_bytes(bundle.recommender),
@@ -158,6 +162,22 @@ def release_key(
     """The key of a release, before it is loaded."""
     key = f"{generation_id}/{model_version}/{scorecard_version}"
     return key if policy_version is None else f"{key}/{policy_version}"
+
+
+def _check_parts(generation: Generation, what: str, bundle: ModelBundle) -> None:
+    """Value and segments read features by name alone, some of which the model does not read."""
+    words = {} if bundle.segments is None else bundle.segments.words
+    for part, names in (
+        ("value", () if bundle.value is None else bundle.value.figures),
+        ("segments", () if bundle.segments is None else bundle.segments.features),
+    ):
+        for name in names:
+            is_word = part == "segments" and name in words
+            if name not in generation.schema or (generation.schema[name].dtype is DType.STRING) != is_word:
+                raise ReleaseMismatch(
+                    f"{what} reads the feature '{name}' for its {part}, which the build {generation.id} does not have, or "
+                    "has otherwise: train and promote a model on this build."
+                )
 
 
 def _check(generation: Generation, what: str, business: str, schema: FeatureSchema) -> None:

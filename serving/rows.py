@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from features.errors import UnknownCustomer
 
 if TYPE_CHECKING:
+    from models.segments import CustomerSegment
+    from models.value import CustomerValue
     from serving.scorer import CustomerScore, Scorer
 
 REASONS = 3
@@ -39,12 +41,19 @@ class BatchRow:
     churn_180d: float | None = None
     expected_days_to_churn: float | None = None
     coverage: float | None = None
+    value_next_12_months: float | None = None
+    value_at_risk: float | None = None
+    value_method: str | None = None
+    segment: str | None = None
+    segment_id: str | None = None
+    rfm: str | None = None
 
     @classmethod
     def of(cls, score: CustomerScore, action: str) -> BatchRow:
         """The row of an explained score, with the action that is suggested or was decided."""
         texts: list[str | None] = [reason.text for reason in (score.reasons or ())[:REASONS]]
         reason_1, reason_2, reason_3 = texts + [None] * (REASONS - len(texts))
+        within: dict[str, Any] = {within_column(one.days): one.probability for one in score.horizons or ()}
         return cls(
             customer_id=score.customer_id,
             churn_probability=score.probability,
@@ -60,9 +69,10 @@ class BatchRow:
             scored_at=score.scored_at,
             churn_low=None if score.interval is None else score.interval.low,
             churn_high=None if score.interval is None else score.interval.high,
-            **{within_column(horizon.days): horizon.probability for horizon in score.horizons or ()},
+            **within,
             expected_days_to_churn=score.expected_days,
             coverage=score.coverage,
+            **worth_columns(score.value, score.segment),
         )
 
 
@@ -71,8 +81,21 @@ def within_column(days: int) -> str:
     return f"churn_{days}d"
 
 
+def worth_columns(value: CustomerValue | None, segment: CustomerSegment | None) -> dict[str, Any]:
+    """The columns of one customer's value and segment."""
+    rfm = None if segment is None else segment.rfm
+    return {
+        "value_next_12_months": None if value is None else value.next_12_months,
+        "value_at_risk": None if value is None else value.at_risk,
+        "value_method": None if value is None else value.method.value,
+        "segment": None if segment is None else segment.name,
+        "segment_id": None if segment is None else segment.id,
+        "rfm": None if rfm is None else rfm.label,
+    }
+
+
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(BatchRow))
-FIGURES: tuple[str, ...] = COLUMNS[COLUMNS.index("churn_low") :]
+FIGURES: tuple[str, ...] = COLUMNS[COLUMNS.index("churn_low") : COLUMNS.index("value_next_12_months")]
 """The columns that a model may not tell, numbers all of them."""
 
 

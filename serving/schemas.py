@@ -10,6 +10,8 @@ from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from features.errors import UnknownCustomer
+from models.segments import RFM_CLASSES
+from models.value import METHODS
 from serving.current import DeletedCustomer
 from serving.errors import PROBLEMS, ProblemDetail
 from serving.release import Release
@@ -214,13 +216,46 @@ class FreshnessModel(BaseModel):
     age_days: float | None
 
 
+class ValueModel(BaseModel):
+    """What to expect of a customer in money."""
+
+    next_12_months: float = Field(description="Over the next 12 months, as far as the customer is expected to stay.")
+    at_risk: float = Field(ge=0, description="The part of it that leaving within `horizon_days` endangers.")
+    method: str = Field(
+        description="; ".join(f"`{method.value}`: {meaning}" for method, meaning in METHODS.items()),
+        json_schema_extra={"enum": [method.value for method in METHODS]},
+    )
+
+
+class RfmModel(BaseModel):
+    """How lately, how often and for how much a customer bought, each from 1 to 5, the best being 5."""
+
+    label: str = Field(
+        description="; ".join(f"`{label}`: {meaning}" for label, meaning in RFM_CLASSES.items()),
+        json_schema_extra={"enum": list(RFM_CLASSES)},
+    )
+    recency: int = Field(ge=1, le=5)
+    frequency: int = Field(ge=1, le=5)
+    money: int = Field(ge=1, le=5)
+
+
+class SegmentModel(BaseModel):
+    """The group of customers who behave alike."""
+
+    id: str = Field(description="Stays with the group when models change.")
+    name: str = Field(description="What sets the group apart.", examples=["few days since the last purchase"])
+    rfm: RfmModel | None = Field(description="null where there are no purchases.")
+
+
 class Score(BaseModel):
-    """One customer's risk and health."""
+    """One customer's risk, health, worth and segment."""
 
     customer_id: str
     churn: Churn
     health: Health
     reasons: list[ReasonModel] = Field(default_factory=list, description="Left out with explain=none.")
+    value: ValueModel | None = Field(description="null where nothing says what a customer brings.")
+    segment: SegmentModel | None = Field(description="null where the model has no segments.")
     model_version: str
     scorecard_version: str
     feature_timestamp: datetime | None = Field(description="Of the oldest pillar's features.")
@@ -274,6 +309,12 @@ class CurrentScore(BaseModel):
     churn_180d: float | None
     expected_days_to_churn: float | None
     coverage: float | None
+    value_next_12_months: float | None
+    value_at_risk: float | None
+    value_method: str | None
+    segment: str | None
+    segment_id: str | None
+    rfm: str | None
 
 
 class Deleted(BaseModel):
@@ -399,6 +440,8 @@ def score_json(score: CustomerScore, request_id: str) -> dict[str, object]:
         health["change"] = score.change
         answer["reasons"] = score.reasons
     return answer | {
+        "value": score.value,
+        "segment": score.segment,
         "model_version": score.model_version,
         "scorecard_version": score.scorecard_version,
         "feature_timestamp": score.feature_timestamp,

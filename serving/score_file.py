@@ -26,6 +26,8 @@ _TYPES: dict[str, pa.DataType] = {
     "feature_timestamp": _TIME,
     "scored_at": _TIME,
     "pscore": pa.float64(),
+    "value_next_12_months": pa.float64(),
+    "value_at_risk": pa.float64(),
 }
 DECIDED = ("decision_id", "pscore", "channel")
 

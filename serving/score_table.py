@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
@@ -18,8 +19,9 @@ from models.policy import NO_ACTION
 from serving.explained import Explained, FloatArray, largest
 from serving.playbook import Playbook
 from serving.release import Release, shortest
-from serving.rows import FIGURES, REASONS, BatchRow, within_column
+from serving.rows import FIGURES, REASONS, BatchRow, within_column, worth_columns
 from serving.scorer import CustomerFeatures
+from serving.worth import Worths
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class ScoreTable:
     reasons: NDArray[np.object_]
     feature_timestamps: Sequence[datetime | None]
     scored_at: datetime
+    worths: Worths
 
     @classmethod
     def of(
@@ -72,6 +75,12 @@ class ScoreTable:
             reasons=_sentences(release, matrix, columns, largest(release, parts.points, REASONS)),
             feature_timestamps=[now] * len(customer_ids) if feature_timestamps is None else feature_timestamps,
             scored_at=now,
+            worths=release.worth.of(
+                release.worth.figures(columns, len(customer_ids)),
+                matrix,
+                parts.probability,
+                lambda row: CustomerFeatures(columns, row),
+            ),
         )
 
     @classmethod
@@ -110,13 +119,14 @@ class ScoreTable:
         version, card = self.release.model_version, self.release.scorecard.version
         unknown = itertools.repeat(None, len(self))
         figures = [self.figures[name].tolist() if name in self.figures else unknown for name in FIGURES]
-        for customer_id, probability, score, band, (one, two, three), action, moment, beside in zip(
+        worths = zip(map(self.worths.value, range(len(self))), self.worths.segments, strict=True)
+        for customer_id, probability, score, band, (one, two, three), action, moment, beside, (value, segment) in zip(
             self.customer_ids, self.probability.tolist(), self.score.tolist(), self._bands().tolist(),
-            self.reasons.tolist(), actions, self.feature_timestamps, zip(*figures, strict=True), strict=True,
+            self.reasons.tolist(), actions, self.feature_timestamps, zip(*figures, strict=True), worths, strict=True,
         ):  # fmt: skip
             yield BatchRow(
                 customer_id, probability, score, band, one, two, three, action, version, card, moment, self.scored_at,
-                *beside,
+                *beside, **worth_columns(value, segment),
             )  # fmt: skip
 
     def to_arrow(self, actions: Sequence[str]) -> dict[str, pa.Array]:
@@ -138,6 +148,23 @@ class ScoreTable:
                 name: pa.array(self.figures[name]) if name in self.figures else pa.nulls(n, pa.float64())
                 for name in FIGURES
             },
+            **self._worth(),
+        }
+
+    def _worth(self) -> dict[str, pa.Array]:
+        worths, n = self.worths, len(self)
+        said = [worth_columns(None, segment) for segment in worths.segments]
+        unknown = pa.nulls(n, pa.float64())
+        year, risk, method = unknown, unknown, pa.nulls(n, pa.string())
+        if worths.method is not None and worths.next_12_months is not None and worths.at_risk is not None:
+            year = pa.array(worths.next_12_months, from_pandas=True)
+            risk = pa.array(worths.at_risk, from_pandas=True)
+            method = pc.if_else(year.is_valid(), pa.scalar(worths.method.value), pa.scalar(None, pa.string()))
+        return {
+            "value_next_12_months": year,
+            "value_at_risk": risk,
+            "value_method": method,
+            **{name: pa.array([row[name] for row in said], pa.string()) for name in ("segment", "segment_id", "rfm")},
         }
 
     def _bands(self) -> NDArray[np.object_]:

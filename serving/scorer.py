@@ -15,6 +15,8 @@ from features.errors import UnknownCustomer
 from features.schema import Column, Value
 from models.calibration import expit
 from models.health import Band
+from models.segments import CustomerSegment
+from models.value import CustomerValue
 from serving.explained import Explained, largest
 from serving.outlook import Outlook
 from serving.release import Release, shortest
@@ -157,6 +159,8 @@ class CustomerScore:
     freshness: tuple[Freshness, ...]
     degraded: tuple[str, ...]
     scored_at: datetime
+    value: CustomerValue | None
+    segment: CustomerSegment | None
     features: CustomerFeatures
     """All raw features of the build, those that only decisions use among them."""
 
@@ -254,6 +258,9 @@ class Scorer:
         percentile = self._percentile(probability, explain)
         outlook = release.outlook.of(probability, log_odds)
         known = release.coverage(matrix)
+        worth = release.worth.of(
+            release.worth.figures(columns, n), matrix, probability, lambda row: CustomerFeatures(columns, row)
+        )
         results: list[CustomerScore] = []
         for row, customer_id in enumerate(customer_ids):
             freshness = self._freshness(timestamps, row, now)
@@ -288,6 +295,8 @@ class Scorer:
                     freshness=freshness,
                     degraded=self._degraded(freshness, now, band),
                     scored_at=now,
+                    value=worth.value(row),
+                    segment=worth.segments[row],
                     features=CustomerFeatures(columns, row),
                 )
             )

@@ -130,6 +130,12 @@ current_scores = Table(
     Column("churn_180d", Float(53)),
     Column("expected_days_to_churn", Float(53)),
     Column("coverage", Float(53)),
+    Column("value_next_12_months", Float(53)),
+    Column("value_at_risk", Float(53)),
+    Column("value_method", String(40)),
+    Column("segment", Text),
+    Column("segment_id", String(40)),
+    Column("rfm", String(40)),
 )
 
 # What the pages show of everybody is written once per release, as an edition; readers stay with the newest complete one.

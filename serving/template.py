@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from features.customer_row import PackedRow
+from features.customer_row import CustomerRow, PackedRow
 from features.errors import UnknownCustomer
 from features.packing import times_of, to_moment
+from features.schema import Value
 from models.health import Band
+from models.segments import CustomerSegment
 from serving.explained import Explained, largest
 from serving.release import Release, shortest
 from serving.remembered import Remembered
@@ -62,6 +64,24 @@ class _Answer:
         return sum(map(len, held)) + _OBJECT * (len(held) + 8)
 
 
+class _Figures(Mapping[str, Value]):
+    """The raw figures of one customer's worth, by name."""
+
+    def __init__(
+        self, row: CustomerRow, rows: PackedRow, filled: NDArray[np.float32], places: Mapping[str, int]
+    ) -> None:
+        self._row, self._rows, self._filled, self._places = row, rows, filled, places
+
+    def __getitem__(self, name: str) -> Value:
+        return self._row.value(self._rows, self._filled, self._places[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 class ScoreTemplate:
     """What a release answers about one customer, to the byte as `score_json` writes the `Scorer`'s score with `top`.
 
@@ -105,7 +125,11 @@ class ScoreTemplate:
              b',"typical":%b,"pillar":%b,"points":' % (dump(typical), dump(feature.pillar)))
             for feature, typical in zip(schema, release.typical, strict=True)
         )  # fmt: skip
-        self._version = b'],"model_version":%b,"scorecard_version":%b,"feature_timestamp":' % (
+        worth = release.worth
+        self._worth_row = release.store.customer_row(worth.schema, worth.categories)
+        self._figures: NDArray[np.float32] = np.empty((1, len(worth.schema)), dtype=np.float32)
+        self._segments: dict[CustomerSegment | None, bytes] = {None: b"null"}
+        self._version = b',"model_version":%b,"scorecard_version":%b,"feature_timestamp":' % (
             dump(release.model_version), dump(release.scorecard.version)
         )  # fmt: skip
         self._bands = {band: b',"band":"%b"' % band.value.encode() for band in Band}
@@ -171,7 +195,8 @@ class ScoreTemplate:
             body += [b',"pillars":', self._points(moved, written), b"}"]
         else:
             body.append(b"null")
-        body += [b'},"reasons":[', b",".join(reasons), self._version]
+        body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._worth(rows, parts.probability.item(0))]
+        body.append(self._version)
         return self._with_freshness(stored, b"".join(body), rows, coverage, band)
 
     def _coverage(self) -> float | None:
@@ -200,6 +225,25 @@ class ScoreTemplate:
 
     def _points(self, pillars: Sequence[PillarPoints], written: Iterator[bytes]) -> bytes:
         return b"[%b]" % b",".join([self._pillars[pillar.pillar] + next(written) + b"}" for pillar in pillars])
+
+    def _worth(self, rows: PackedRow, probability: float) -> list[bytes]:
+        """What the customer is worth, and the segment."""
+        worth, figures, row = self.release.worth, self._figures, self._worth_row
+        if len(worth.schema):
+            row.fill(rows, figures[0])
+        value, segment = worth.of_one(
+            figures[0], self._matrix[:1], probability, lambda: _Figures(row, rows, figures[0], worth.places)
+        )
+        said = self._segments.get(segment)
+        if said is None:
+            said = self._segments[segment] = dump(segment)
+        if value is None:
+            return [b'null,"segment":', said]
+        money = b'{"next_12_months":%b,"at_risk":%b,"method":' % (
+            orjson.dumps(value.next_12_months),
+            orjson.dumps(value.at_risk),
+        )
+        return [money, dump(value.method), b'},"segment":', said]
 
     def _reason(self, rows: PackedRow, column: int, points: bytes) -> bytes:
         value = shortest(self._row.value(rows, self._matrix[0], column))

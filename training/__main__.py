@@ -266,12 +266,39 @@ def _show(report: RunReport, console: Console) -> None:
     )
     split = "the test window" if report.split == "time" else "out of fold"
     console.print(f"{report.n_test:,} rows, {split}; {report.n_train:,} rows trained it; {report.n_features} features.")
+    _show_worth(report, console)
     for name, gate in report.gates.items():
         sign = "[green]passed[/]" if gate.passed else "[red]refused[/]"
         console.print(f"gate {name}: {sign} ({gate.figure:.3g}, limit {gate.limit:.3g})", highlight=False)
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     console.print("Next: python -m training promote", highlight=False)
+
+
+def _show_worth(report: RunReport, console: Console) -> None:
+    """How customers are valued and, as a table, the segments."""
+    worth = report.worth
+    if worth is None:
+        return
+    if worth.value_report is not None:
+        found = (worth.value_report.candidates or {}).get(worth.value_report.method.value)
+        tested = "" if found is None else f": RMSE {found.rmse:,.2f}, total {found.total_error:+.1%} in the test window"
+        console.print(f"value: {worth.value_report.method.value}{tested}", highlight=False)
+    if not worth.summaries:
+        return
+    table = Table(title="segments, of the tested customers", title_justify="left")
+    for name in ("id", "segment", "customers", "churn rate", "health", "value of 12 months"):
+        table.add_column(name, justify="left" if name in ("id", "segment") else "right")
+    for one in worth.summaries:
+        table.add_row(
+            one.id,
+            one.name,
+            f"{one.customers:,}",
+            "–" if one.churn_rate is None else f"{one.churn_rate:.1%}",
+            "–" if one.health is None else f"{one.health:.1f}",
+            "–" if one.value_next_12_months is None else f"{one.value_next_12_months:,.2f}",
+        )
+    console.print(table)
 
 
 def _show_watched(watched: Watched, console: Console) -> None:

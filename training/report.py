@@ -11,6 +11,7 @@ from models.bundle import GateResult
 from training.evaluate import EvaluationReport
 from training.examine import Examination
 from training.leaks import Leak
+from training.worth import LearnedWorth
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class RunReport:
     warnings: Sequence[str]
     examination: Examination
     leaks: Sequence[Leak]
+    worth: LearnedWorth | None = None
 
     @property
     def training_ends(self) -> datetime | None:
@@ -65,4 +67,11 @@ class RunReport:
             "leaks": [leak.to_json() for leak in self.leaks],
             "calibration": [asdict(one) for one in self.evaluation.calibration],
             **self.examination.to_json(),
+            **self.worth_json(),
         }
+
+    def worth_json(self) -> dict[str, Any]:
+        """How customers are valued, and the segments; each null where the data tell nothing."""
+        worth = self.worth
+        value = None if worth is None or worth.value_report is None else worth.value_report.to_json()
+        return {"value": value, "segments": None if worth is None else worth.segments_json()}

@@ -48,12 +48,14 @@ from training.tracking import (
     REPORT,
     SNAPSHOT,
     TEST_ROWS,
+    WORTH,
     RunArtifacts,
     TrackedRun,
     Tracker,
     environment_tags,
 )
 from training.verdict import MEANING, TECHNICAL, refused
+from training.worth import champions_segments, learned_worth
 
 Rows = npt.NDArray[np.int64]
 FIRST_SCORECARD = "1"
@@ -109,6 +111,11 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         interval, coverage = learned_interval(prepared, tested), learned_coverage(prepared, model)
         horizons = learned_hazard(generation, business, prepared, model)
         advance()
+    scorecard = proposed_scorecard(business, prepared, tested)
+    with progress.step("Learning what customers are worth") as advance:
+        former = champions_segments(registry, home)
+        worth = learned_worth(generation, business, prepared, model, tested, scorecard, former)
+        advance()
     bundle = ModelBundle(
         business=business.name,
         horizon_days=generation.horizon_days,
@@ -120,7 +127,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         model_text=served.model_text,
         onnx=served.onnx,
         calibration=served.calibration,
-        scorecard_proposal=proposed_scorecard(business, prepared, tested),
+        scorecard_proposal=scorecard,
         metrics=evaluation.metrics.to_json(),
         gates=gates,
         data_fingerprint=generation.fingerprint,
@@ -129,6 +136,8 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
         interval=interval,
         horizons=horizons,
         coverage=coverage,
+        value=worth.value_model,
+        segments=worth.segment_model,
     )
     with progress.step("Tracking the run") as advance:
         tags = environment_tags()
@@ -159,6 +168,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
                 ),
                 examination=examination,
                 leaks=leaks,
+                worth=worth,
             )
             tracked.log_system(system.figures)
             _log_datasets(tracked, business, prepared, fitted_on, tested, generation)
@@ -233,6 +243,7 @@ def _track(
         folder = Path(scratch)
         files = RunArtifacts(folder)
         files.write_json("features.json", list(prepared.data.schema.names))
+        files.write_json(WORTH, report.worth_json())
         files.write_table(PREDICTIONS, predictions(prepared.data, tested))
         files.write_table(TEST_ROWS, raw_rows(prepared.everything, tested.rows))
         plot_calibration(report.evaluation, tested.p, folder / "calibration.png")

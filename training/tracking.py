@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BUNDLE = "bundle"
 PREDICTIONS = "predictions.parquet"
 TEST_ROWS = "test_rows.parquet"
+WORTH = "worth.json"
 REPORT = "report.json"
 SNAPSHOT = "snapshot.json"
 

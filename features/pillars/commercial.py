@@ -12,6 +12,7 @@ from features.pillars.measures import (
     days_active,
     distinct,
     events,
+    first,
     recency,
     rhythm,
     since,
@@ -93,6 +94,16 @@ def _purchases(name: str, evidence: Evidence, money: str) -> list[Feature]:
             expression=active_days(events(*PURCHASES)),
         ),
         *rhythm(name, "purchase", "purchase", PURCHASES),
+        # What a customer is worth depends on it; to the churn model, tenure says the same.
+        Feature(
+            name="purchase_first_days",
+            pillar=name,
+            unit="days",
+            sentence="{value} day{s} since the first purchase",
+            missing="no purchase yet",
+            predictive=False,
+            expression=first(events(*PURCHASES)),
+        ),
     ]
     if "purchase" in evidence.valued:
         features += [

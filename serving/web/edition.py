@@ -18,13 +18,14 @@ from features.generation import Generation
 from features.schema import DType
 from models.calibration import expit
 from models.health import Band
+from models.segments import CustomerSegment
 from serving.database import Database
 from serving.playbook import Playbook
 from serving.release import Release, shortest
 from serving.scorer import CustomerFeatures
 from serving.tables import accounts, current_scores, editions
 from serving.web.aftermath import last_quarter, survey_months, who_left
-from serving.web.shown import sentence, subject
+from serving.web.shown import sentence
 from serving.web.snapshots import Snapshot, population_at, trend_moments
 
 FORMAT = "v3"
@@ -110,7 +111,7 @@ class Editions:
             "business": business.name,
             "currency": None if business.value is None else business.currency,
             "valued": business.value is not None,
-            "subjects": {feature.name: subject(feature) for feature in release.schema},
+            "subjects": {feature.name: feature.subject for feature in release.schema},
             "trend": [moment.isoformat() for moment in moments],
             "compared_with": None if before is None else moments[before].isoformat(),
             "quantiles": _quantiles(release, population_at(release, generation.as_of)),
@@ -148,6 +149,8 @@ class Editions:
         """The accounts of everybody who has a current score, some at a time, as rows without their edition."""
         at_stake = Playbook.of_release(release).at_stake
         nobody = _Person(None, None, None)
+        # The business's own segments, plans, are what its people speak of; found ones stand in where there are none.
+        has_own = any(person.segment for person in people.values())
         with self._database.read() as connection:
             found = connection.execute(
                 select(current_scores.c.customer_id, current_scores.c.action)
@@ -161,6 +164,8 @@ class Editions:
             matrix = read.matrix(release.schema, release.bundle.categories)
             points, probability = _explained(release, matrix)
             coverage = release.coverage(matrix)
+            worth = release.worth
+            segments = worth.segments(worth.figures(read.columns, len(chunk)))
             score = np.clip(release.base + points.sum(axis=1), 0.0, 100.0)
             rows = []
             for position, (customer_id, action) in enumerate(chunk):
@@ -181,7 +186,7 @@ class Editions:
                         "customer_id": customer_id,
                         "name": person.name or customer_id,
                         "owner": person.owner,
-                        "segment": person.segment,
+                        "segment": person.segment if has_own else _name_of(segments[position]),
                         "probability": risk,
                         "score": float(score[position]),
                         "band": band.value,
@@ -201,6 +206,10 @@ class Editions:
                     }
                 )
             yield rows
+
+
+def _name_of(segment: CustomerSegment | None) -> str | None:
+    return None if segment is None else segment.name
 
 
 def _key(release_key: str) -> str:
@@ -243,7 +252,7 @@ def _rounded(score: float | None) -> float | None:
 
 
 def _people(generation: Generation) -> dict[str, _Person]:
-    """Names, owners and segments, as far as the business tells them; a segment is the plan."""
+    """Names, owners and segments, as far as the business tells them; its own segments are its plans."""
     names = pq.read_schema(generation.customers_file).names if generation.customers_file.exists() else []
     told = [name for name in ("name", "owner", "plan") if name in names]
     if not told or generation.kind != "events":

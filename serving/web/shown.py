@@ -6,11 +6,8 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from features.schema import Feature
-
 MINUS = "\N{MINUS SIGN}"
 _SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "INR": "₹"}
-_SLOTS = {"{value}": "…", "{s}": "s", "{es}": "es"}
 
 
 def adding_up(parts: Sequence[float], total: float) -> list[float]:
@@ -119,11 +116,3 @@ def sentence(text: str, name: str) -> str:
     """What is said of a feature as a sentence of its own: its name as words, the first letter large."""
     plain = text.replace(name, name.replace("_", " "))
     return plain[:1].upper() + plain[1:]
-
-
-def subject(feature: Feature) -> str:
-    """What a feature is about, from its sentence without the figure: "days since the last session"."""
-    text = feature.sentence.replace("{name}", words(feature.name))
-    for slot, instead in _SLOTS.items():
-        text = text.replace(slot, instead)
-    return text.removeprefix("… ").removesuffix("…").strip().removesuffix(" is")

@@ -347,6 +347,7 @@ ORACLE: dict[str, Oracle] = {
     **days_counted("purchase", "purchase", 30, 90, 180),
     "purchase_days": lambda s: float(len(s.days("purchase"))),
     **rhythm("purchase", "purchase"),
+    "purchase_first_days": lambda s: max((s.age(row) for row in s.of("purchase", days=math.inf)), default=None),
     "spend_90d": lambda s: s.total("purchase", days=90),
     "spend_total": lambda s: s.total("purchase"),
     "spend_per_day_mean": lambda s: s.total("purchase") / len(s.days("purchase")) if s.values("purchase") else None,

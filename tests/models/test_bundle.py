@@ -24,6 +24,8 @@ from models.folder import canonical
 from models.hazard import Hazard
 from models.health import Scorecard
 from models.intervals import ProbabilityInterval
+from models.segments import Figure, Segment, Segments
+from models.value import Method, ValueModel
 
 MakeBundle = Callable[..., ModelBundle]
 
@@ -47,9 +49,13 @@ PARTS: dict[str, Any] = {
 }
 
 
+SEGMENTS = Segments((Figure("tickets_open", None, False, 1.0, 0.5),), (Segment("1", "all"),), ((0.0,),))
+PARTS |= {"segments": SEGMENTS, "value": ValueModel(Method.PRICE)}
+
+
 def test_each_part_is_a_file_of_its_own_and_counts_in_the_hash(make_bundle: MakeBundle, tmp_path: Path) -> None:
     hashes = {make_bundle().hash}
-    for size in range(1, 4):
+    for size in range(1, 6):
         for names in combinations(PARTS, size):
             bundle = make_bundle(**{name: PARTS[name] for name in names})
             folder = tmp_path / "-".join(names)
@@ -59,7 +65,7 @@ def test_each_part_is_a_file_of_its_own_and_counts_in_the_hash(make_bundle: Make
                 "bundle.json", "model.onnx", "model.txt", *(f"{name}.json" for name in names)
             }  # fmt: skip
             hashes.add(bundle.hash)
-    assert len(hashes) == 8
+    assert len(hashes) == 32
 
 
 def test_a_bundle_from_before_there_were_parts_has_the_hash_it_had(make_bundle: MakeBundle) -> None:

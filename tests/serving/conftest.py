@@ -32,6 +32,8 @@ from models.hazard import Hazard
 from models.health import Scorecard
 from models.intervals import ProbabilityInterval
 from models.registry import RegisteredModel, Registry, prepare_store
+from models.segments import Figure, Segment, Segments
+from models.value import Method, ValueModel
 from serving.app import create_app
 from serving.database import Database
 from serving.keys import ApiKeys, Role
@@ -94,6 +96,22 @@ prior_effect = 0.05
 def pytest_configure(config: pytest.Config) -> None:
     """MLflow maps its tables by what SQLAlchemy 2.1 deprecates, in whichever test opens a registry first."""
     config.addinivalue_line("filterwarnings", "ignore:The ``noload`` loader strategy is deprecated")
+
+
+SEGMENTS = Segments(
+    figures=(
+        Figure("sessions_30d", None, False, 6.0, 0.4),
+        Figure("days_since_session", None, True, 2.2, 1.0),
+        Figure("plan", "team", False, 0.3, 1.0),
+        Figure("tenure_days", None, False, 450.0, 0.004),
+    ),
+    segments=(
+        Segment("1", "few sessions in 30 days, low tenure days"),
+        Segment("2", "on the plan team"),
+        Segment("4", "many sessions in 30 days"),
+    ),
+    centroids=((-0.8, 0.5, -0.3, -0.7), (0.0, 0.0, 0.7, 0.2), (0.9, -0.4, -0.3, 0.4)),
+)
 
 
 def midnight() -> datetime:
@@ -231,6 +249,8 @@ def make_bundle(seed: int = 1) -> ModelBundle:
         interval=ProbabilityInterval.fit(p, y, np.arange(len(y)), np.random.default_rng(seed)),
         horizons=Hazard.fit(p, when, np.full(len(y), 400.0), 60),
         coverage=Coverage.fit(matrix, schema.witnesses),
+        value=ValueModel(Method.PRICE),
+        segments=SEGMENTS,
     )
 
 

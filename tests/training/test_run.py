@@ -58,6 +58,10 @@ def test_the_report_is_what_callers_rely_on(report: dict[str, Any]) -> None:
     assert all(report["gates"][name]["passed"] for name in GATES - {"ece"})
     assert any("of 409 rows repeat another row" in sentence for sentence in report["warnings"])
     assert report["metrics"]["auc"] > 0.7
+    assert report["value"] is None, "nothing in this table says what a customer brings"
+    found = report["segments"]["segments"]
+    assert sum(one["customers"] for one in found) == 409
+    assert all(one["name"] and 0.0 <= one["churn_rate"] <= 1.0 and 0.0 <= one["health"] <= 100.0 for one in found)
 
 
 def test_the_bundle_scores_and_explains_as_the_trained_model(
@@ -100,6 +104,7 @@ def test_the_run_is_tracked_with_all_that_it_takes_to_judge_it(report: dict[str,
     assert files == {
         "bundle", "calibration.png", "features.json", "gains.png", "model_card.html", "model_card.md",
         "predictions.parquet", "report.json", "shap_summary.png", "snapshot.json", "test_rows.parquet",
+        "worth.json",
     }  # fmt: skip
     predictions = pq.read_table(client.download_artifacts(report["run_id"], "predictions.parquet"))
     assert predictions.column_names == ["customer_id", "event_timestamp", "y", "p"]

@@ -59,6 +59,7 @@ def features(log: pd.DataFrame, cutoff: datetime) -> pd.DataFrame:
         figures[f"purchase_days_{within}d"] = number(days_of(purchase), within, "day")
     figures["purchase_days"] = days_of(purchase)["customer"].value_counts()
     rhythm("purchase", purchase, figures)
+    figures["purchase_first_days"] = purchase.groupby("customer")["age"].max()
     figures["spend_90d"] = purchase[purchase["age"] <= 90].groupby("customer")["value"].sum()
     figures["spend_total"] = purchase.groupby("customer")["value"].sum()
     figures["spend_per_day_mean"] = figures["spend_total"] / figures["purchase_days"]

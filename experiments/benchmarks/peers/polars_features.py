@@ -50,6 +50,7 @@ def features(log: pl.LazyFrame, cutoff: datetime) -> pl.LazyFrame:
         *(days_of(purchase, within).alias(f"purchase_days_{within}d") for within in (30, 90, 180)),
         days.alias("purchase_days"),
         *rhythm("purchase", purchase),
+        AGE.filter(purchase).max().alias("purchase_first_days"),
         value.filter(purchase & (AGE <= 90)).sum().alias("spend_90d"),
         value.filter(purchase).sum().alias("spend_total"),
         pl.col("item").filter(purchase & (AGE <= 180)).n_unique().alias("items_distinct_180d"),

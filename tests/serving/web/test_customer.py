@@ -22,7 +22,7 @@ from serving.tables import decisions, editions, notes, plays
 from serving.web.charts import sparkline, waterfall
 from serving.web.edition import QUANTILES
 from serving.web.remedies import MOST_CHANGES, path_to_green
-from serving.web.shown import adding_up, between, health, money, percent, sentence, signed, subject
+from serving.web.shown import adding_up, between, health, money, percent, sentence, signed
 
 from ..conftest import NEWCOMER, ODD_IDS, SCHEMA, Running, customer_ids
 from .conftest import Office, SignIn, Waterfall, form_token
@@ -290,7 +290,7 @@ def test_figures_are_said_as_people_say_them() -> None:
         "100 %",
     ]
     assert (health(39.97), signed(-0.04), signed(-3.35), signed(2)) == ("39", "0.0", "−3.4", "+2.0")
-    assert subject(SCHEMA["days_since_session"]) == "last session … days ago"
+    assert SCHEMA["days_since_session"].subject == "last session … days ago"
     assert sentence("signup_discount is 20; 10 is typical", "signup_discount") == "Signup discount is 20; 10 is typical"
 
 
