@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from features.budget import Budget
 from features.business import Business, TableData
 from features.generation import Generation
 from features.home import Home, write_atomically
@@ -53,6 +54,7 @@ from training.tracking import (
     Tracker,
     environment_tags,
 )
+from training.tuning import DEFAULT, Tuner
 from training.verdict import MEANING, TECHNICAL, refused
 
 Rows = npt.NDArray[np.int64]
@@ -68,8 +70,13 @@ class Progress(Protocol):
         ...
 
 
-def run(business: Business, home: Home, progress: Progress, report_file: Path | None = None) -> RunReport:
+def run(
+    business: Business, home: Home, progress: Progress, report_file: Path | None = None, budget: Budget | None = None
+) -> RunReport:
     """Train on the current generation, track the run, and register the model as `challenger`.
+
+    Args:
+        budget: of the search for a recipe; None takes what [training] says, else 10 trials.
 
     A model that fails a gate of quality is registered all the same, and `promote` refuses it.
 
@@ -85,10 +92,13 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
     with progress.step("Reading features and outcomes") as advance:
         prepared = prepare(generation, business)
         advance()
-    folds = len(prepared.split.folds)
+    budget = budget or business.training.budget or DEFAULT
+    searches = len(prepared.split.folds) + (0 if prepared.split.is_time else 1)
+    tuner = Tuner(budget.shared(searches), home.path / "tuning.journal")
     system = SystemWatch(home.tracking_uri)
-    with system, progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
-        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, advance)
+    with system, progress.step("Tuning, training and testing", searches * (budget.trials or 1)) as advance:
+        told = advance if budget.trials else lambda: None
+        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, tuner, told)
     evaluation = tested.evaluate(prepared.data.y)
     with progress.step("Examining the figures") as advance:
         examination = examine(business, prepared, tested, evaluation)
@@ -132,7 +142,7 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
     )
     with progress.step("Tracking the run") as advance:
         tags = environment_tags()
-        tracked = Tracker(home, registry.model_name).start(_params(generation, prepared, model), tags)
+        tracked = Tracker(home, registry.model_name).start(_params(generation, prepared, model, budget), tags)
         bundle = replace(bundle, run_id=tracked.run_id, commit=tags["git_commit"])
         try:
             report = RunReport(
@@ -194,9 +204,14 @@ def proposed_scorecard(business: Business, prepared: Prepared, tested: Tested) -
     )
 
 
-def _params(generation: Generation, prepared: Prepared, model: FittedModel) -> dict[str, object]:
+def _params(generation: Generation, prepared: Prepared, model: FittedModel, budget: Budget) -> dict[str, object]:
     return {
         **{f"model.{name}": value for name, value in model.classifier.get_params().items()},
+        "tuning.budget": str(budget),
+        # With so many trials instead of minutes, the same data give the same model.
+        "tuning.trials": len(model.tuned.trials),
+        "tuning.log_loss": model.tuned.chosen.log_loss,
+        "tuning.best_log_loss": model.tuned.best.log_loss,
         "model.trees": model.classifier.booster_.num_trees(),
         "calibration.slope": model.classifier.calibration_.slope,
         "calibration.intercept": model.classifier.calibration_.intercept,
