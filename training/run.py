@@ -142,7 +142,7 @@ def run(
     )
     with progress.step("Tracking the run") as advance:
         tags = environment_tags()
-        tracked = Tracker(home, registry.model_name).start(_params(generation, prepared, model, budget), tags)
+        tracked = Tracker(home, registry.model_name).start(_params(generation, prepared, model), tags)
         bundle = replace(bundle, run_id=tracked.run_id, commit=tags["git_commit"])
         try:
             report = RunReport(
@@ -204,10 +204,9 @@ def proposed_scorecard(business: Business, prepared: Prepared, tested: Tested) -
     )
 
 
-def _params(generation: Generation, prepared: Prepared, model: FittedModel, budget: Budget) -> dict[str, object]:
+def _params(generation: Generation, prepared: Prepared, model: FittedModel) -> dict[str, object]:
     return {
         **{f"model.{name}": value for name, value in model.classifier.get_params().items()},
-        "tuning.budget": str(budget),
         # With so many trials instead of minutes, the same data give the same model.
         "tuning.trials": len(model.tuned.trials),
         "tuning.log_loss": model.tuned.chosen.log_loss,

@@ -124,6 +124,7 @@ def test_the_budget_of_a_toml(table: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Ignoring params argument")
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")
 def test_a_tuned_run_gives_the_same_bundle_whether_it_was_cut_off_or_not(
     build_table: Any, customers: Any, silent: Any, tmp_path: Path
 ) -> None:
