@@ -107,9 +107,7 @@ def label_events(generation: Generation, business: Business) -> tuple[Labels, Cu
     last_event = generation.sources.last_event
     if churn is None or last_event is None:
         raise LabelError(f"{business.path}: training needs [data] and [churn], and at least one event.")
-    connection = ibis.duckdb.connect()
-    connection.raw_sql("SET TimeZone = 'UTC'")
-    first_event = connection.read_parquet(generation.events_files).occurred_at.min().to_pandas().to_pydatetime()
+    first_event = generation.sources.first_event
     cutoffs = choose_cutoffs(
         generation.cutoffs, churn.test_cutoffs, churn.horizon_days, last_event, business.timezone, first_event
     )

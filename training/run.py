@@ -51,6 +51,7 @@ from training.tracking import (
     TEST_ROWS,
     RunArtifacts,
     TrackedRun,
+    TrackedTrial,
     Tracker,
     environment_tags,
 )
@@ -242,6 +243,12 @@ def _track(
     for name, baseline in report.evaluation.baselines.items():
         tracked.log_metrics({f"{name}.{figure}": value for figure, value in baseline.to_json().items()})
     tracked.log_metrics({f"gate.{name}": gate.figure for name, gate in report.gates.items()})
+    tracked.log_trials(
+        [
+            TrackedTrial(trial.parameters, {"log_loss": trial.log_loss, "trees": trial.trees, "size": trial.size})
+            for trial in model.tuned.trials
+        ]
+    )
     tracked.log_bundle(bundle)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
