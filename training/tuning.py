@@ -38,6 +38,8 @@ FIRST: tuple[Parameters, ...] = (
     {"kind": "linear", "penalty": 10.0},
     {"kind": "blend", "penalty": 10.0, "num_leaves": 8, "learning_rate": 0.05, "min_child_samples": 40,
      "subsample": 0.8, "colsample": 0.6, "reg_lambda": 5.0},
+    {"kind": "both", "penalty": 10.0, "num_leaves": 31, "learning_rate": 0.05, "min_child_samples": 10,
+     "subsample": 0.8, "colsample": 0.5, "reg_lambda": 1.0},
     {"kind": "trees", "num_leaves": 31, "learning_rate": 0.1, "min_child_samples": 20,
      "subsample": 0.8, "colsample": 0.8, "reg_lambda": 1.0},
     {"kind": "trees", "num_leaves": 8, "learning_rate": 0.05, "min_child_samples": 40,
