@@ -101,7 +101,11 @@ def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> Probabilities:
 
 
 def fit_and_test(
-    data: TrainingSet, split: Split, windows: Windows | None, tuner: Tuner, advance: Callable[[], None]
+    data: TrainingSet,
+    split: Split,
+    windows: Windows | None,
+    advance: Callable[[], None],
+    tuner: Tuner = DEFAULT_TUNER,
 ) -> tuple[FittedModel, Rows, Tested]:
     """The model to serve, the rows that it was fitted on, and the probabilities of all tested rows.
 

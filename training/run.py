@@ -99,7 +99,7 @@ def run(
     system = SystemWatch(home.tracking_uri)
     with system, progress.step("Tuning, training and testing", searches * (budget.trials or 1)) as advance:
         told = advance if budget.trials else lambda: None
-        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, tuner, told)
+        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, told, tuner)
     evaluation = tested.evaluate(prepared.data.y)
     with progress.step("Examining the figures") as advance:
         examination = examine(business, prepared, tested, evaluation)
