@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -320,6 +321,62 @@ def value(
         table.show(Console(), one)
     if json is not None:
         table.write(json, measured)
+
+
+@benchmark.command()
+def quality(
+    data: Annotated[str, typer.Option(help="Data sets, with commas between; default all.")] = "",
+    budget: Annotated[str, typer.Option(help='Of each search, such as "10 trials"; default as training has it.')] = "",
+    without: Annotated[str, typer.Option(help="Peers to leave out, with commas between.")] = "",
+    home: Annotated[
+        Path | None, typer.Option(help="Where features are built and kept; default $KEEPWELL_HOME/quality.")
+    ] = None,
+    json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("quality.json"),
+) -> None:
+    """How good predictions are: public data and a simulated business, beside peers on the same folds, with intervals."""
+    import warnings
+
+    from experiments.benchmarks import quality as table
+    from experiments.benchmarks.errors import BenchmarkError
+    from experiments.benchmarks.peers.classifiers import PEERS
+    from features.budget import Budget
+    from features.errors import FeaturesError
+    from training.errors import TrainingError
+
+    errors, console = Console(stderr=True), Console(width=140)
+    standings: list[table.Standing] = []
+    try:
+        allowed = Budget.parse(budget) if budget else None
+        left_out = _named(without, PEERS, "peer")
+        peers = [peer for peer in PEERS if peer not in left_out]
+        folder = home or Path(os.environ.get("KEEPWELL_HOME") or "var") / "quality"
+        with warnings.catch_warnings():
+            # Libraries' notes to programmers.
+            warnings.showwarning = lambda *_, **__: None
+            for name in _named(data, table.PROTOCOLS, "data set") or table.PROTOCOLS:
+                standings += (
+                    found := table.measured(
+                        name, folder, allowed, peers, lambda what: errors.print(what, style="dim", highlight=False)
+                    )
+                )
+                table.show(console, found)
+                table.write(json, standings)
+    except (BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _named(chosen: str, known: Iterable[str], what: str) -> list[str]:
+    """The names in a list with commas between.
+
+    Raises:
+        ValueError: one is not known.
+    """
+    names = [name.strip() for name in chosen.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"There is no {what} {name!r}: choose from {', '.join(known)}.")
+    return names
 
 
 class _Report:

@@ -38,7 +38,8 @@ def prepare(settings: Settings) -> None:
     registry = Registry(home.tracking_uri, "simulated")
     if registry.champion() is None:
         if registry.challenger() is None:
-            _run("training", "run", str(config))
+            # A first look takes a minute; a search of its own length is one command away.
+            _run("training", "run", str(config), "--budget", "3 trials")
         _run("training", "promote")
 
 

@@ -33,6 +33,7 @@ from features.sections import (
     Identity,
     Section,
     TableData,
+    TrainingPlan,
     Value,
     sentence,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Policy",
     "Recommendations",
     "TableData",
+    "TrainingPlan",
     "Value",
     "Watch",
 ]
@@ -62,6 +64,7 @@ __all__ = [
 _TABLES: Final = (
     "business", "data", "churn", "health", "value", "actions", "levers", "policy", "recommendations", "decisions",
     "evaluation", "watch",
+    "training",
 )  # fmt: skip
 
 
@@ -85,6 +88,7 @@ class Business:
     decisions: Decisions | None = None
     evaluation: Evaluation = field(default_factory=Evaluation)
     watch: Watch = field(default_factory=Watch)
+    training: TrainingPlan = field(default_factory=TrainingPlan)
 
     @classmethod
     def load(cls, path: Path) -> Business:
@@ -159,6 +163,7 @@ class _Reader:
             decisions=decisions,
             evaluation=self.section(Evaluation, "evaluation", identity.timezone) or Evaluation(),
             watch=self.section(Watch, "watch", identity.timezone) or Watch(),
+            training=self.section(TrainingPlan, "training", identity.timezone) or TrainingPlan(),
         )
 
     def error(self, what: str) -> ConfigError:
@@ -207,10 +212,12 @@ class _Reader:
                 raise self.error(
                     f"[data.pillars] {column!r}: there is no pillar {pillar!r}{near_matches(pillar, ALL_PILLARS)}"
                 )
-            if column in (*data.drop, data.outcome, data.customer_id, data.group, data.order):
-                raise self.error(
-                    f"[data.pillars] {column!r} is no feature: it is dropped, or the outcome, customer_id, group or order"
-                )
+        for table, columns in (("pillars", data.pillars), ("directions", data.directions)):
+            for column in columns:
+                if column in (*data.drop, data.outcome, data.customer_id, data.group, data.order):
+                    raise self.error(
+                        f"[data.{table}] {column!r} is no feature: it is dropped, or the outcome, customer_id, group or order"
+                    )
 
     def checked_churn(self, data: TableData | EventsData, churn: Churn | None) -> Churn:
         if churn is None:

@@ -34,6 +34,8 @@ def read_table(intake: Intake, data: TableData) -> None:
     group = None if data.group is None else relation.cell(data.group, "[data] group")
     for column in data.pillars:
         relation.cell(column, "[data.pillars]")
+    for column in data.directions:
+        relation.cell(column, "[data.directions]")
     taken = {outcome.name, *dropped, *(cell.name for cell in (id, order, group) if cell is not None)}
     cells = [cell for cell in relation.cells if cell.name not in taken]
     if not cells:

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from features.budget import Budget
 from features.near import near_matches
 
 NO_ACTION: Final = "no_action"
@@ -98,6 +99,12 @@ def _time_zone(value: str) -> str:
     return value
 
 
+def _budget(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError('it must be text such as "10 trials" or "3 minutes"')
+    return Budget.parse(value)
+
+
 Text = Annotated[str, Field(min_length=1)]
 Source = Annotated[Path, BeforeValidator(_resolved)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
@@ -110,7 +117,10 @@ class Section(BaseModel):
 
 
 class TableData(Section):
-    """One row per customer, outcome known; `order` is "file" or a column, `pillars` maps columns to pillars."""
+    """One row per customer, outcome known; `order` is "file" or a column, `pillars` maps columns to pillars.
+
+    `directions` maps columns to 1 where more of a number never means less risk, and to −1 where it never means more.
+    """
 
     kind: Literal["table"]
     path: Source
@@ -122,6 +132,7 @@ class TableData(Section):
     order: Text | None = None
     group: Text | None = None
     pillars: dict[Text, str] = {}
+    directions: dict[Text, Literal[-1, 1]] = {}
 
 
 class EventSource(Section):
@@ -193,6 +204,12 @@ class Health(Section):
     pdo: Annotated[float, Field(gt=0, le=1000)] | None = None
     bands: Bands = Bands()
     minimum_coverage: Annotated[float, Field(ge=0, le=1)] = MINIMUM_COVERAGE
+
+
+class TrainingPlan(Section):
+    """How long `training run` looks for a model; None leaves it to training."""
+
+    budget: Annotated[Budget | None, BeforeValidator(_budget)] = None
 
 
 class Value(Section):

@@ -119,10 +119,16 @@ def table_schema(business: Business, path: Path) -> FeatureSchema:
             name=field.name,
             pillar=data.pillars.get(field.name, OTHER),
             dtype=DType.STRING if _is_text(field.type) else DType.FLOAT,
+            direction=data.directions.get(field.name, 0),
         )
         for field in arrow
         if field.name not in TABLE_COLUMNS
     ]
+    for feature in features:
+        if feature.direction and feature.dtype is DType.STRING:
+            raise IngestError(
+                f"{business.path}: [data.directions] {feature.name!r} holds text, but only a number can have a direction."
+            )
     if not features:
         raise IngestError(f"{business.path}: the table has no column that could be a feature.")
     return FeatureSchema(tuple(sorted(features, key=lambda feature: ALL_PILLARS.index(feature.pillar))))

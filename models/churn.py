@@ -1,11 +1,9 @@
-"""The churn model: boosted trees, stopped early and calibrated on rows that the trees did not see."""
+"""The churn model: a linear part, boosted trees, or both, stopped early and calibrated on rows that the trees did not see."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import lightgbm
@@ -17,33 +15,23 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from models.calibration import Calibration, FloatArray
-
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+from models.recipe import Course, Fold, Recipe, Rows, held_out_course, trained
 
 # A labelled window with fewer rows says less about its own calibration than all windows together.
 MINIMUM_RECENT_ROWS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Course:
-    """How one size of trees fared on the held-out folds."""
-
-    num_leaves: int
-    best_iteration: int
-    margins: tuple[FloatArray, ...]
-    log_loss: FloatArray
-    """(folds,) at the best iteration."""
-
-
 class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """LightGBM with a calibration that is affine in log-odds, both chosen out of fold.
+    """LightGBM, from a linear part where there is one, with a calibration that is affine in log-odds, both chosen out of fold.
 
     The number of trees is where the mean log-loss of the held-out folds is least; the calibration is fitted on the same
     held-out margins; the booster that serves is then trained on all rows, which it calls f0, f1, …
 
     Args:
+        linear_penalty: of the linear part from which trees are boosted (see `LinearPart`); None for none.
+        blended: whether the margin is the mean of linear part and trees, instead of their sum.
         learning_rate: shrinkage of each tree.
-        max_trees: where early stopping ends at the latest.
+        max_trees: where early stopping ends at the latest; 0 for a linear part alone.
         patience: trees without a better held-out log-loss before it stops.
         num_leaves: leaves of a tree; of several sizes, the first that no later one beats by more than a standard error.
         min_child_samples: the least number of rows in a leaf, but never more than a tenth of all rows.
@@ -51,13 +39,14 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         colsample: the share of features that each tree sees.
         reg_lambda: L2 regularisation of the leaves.
         n_folds: fewer where a class, or the groups, have fewer members.
-        num_threads: how many sizes are tried side by side; never more than the process may use cores.
+        num_threads: how many folds are run side by side; never more than the process may use cores.
         seed: of the folds and the trees.
 
     Attributes:
-        booster_: the trees, trained on all rows.
+        booster_: the trees, trained on all rows; those of the linear part come first, one a feature.
         calibration_: from their margin to log-odds.
-        best_iteration_: how many trees there are.
+        recipe_: what the booster is made of.
+        best_iteration_: how many trees were boosted.
         num_leaves_: the size that was chosen.
         oof_margins_: (n,) raw margins of each row by trees that did not see it; NaN if no fold held it out.
         oof_probabilities_: (n,) the same calibrated, by a calibration that did not see the row's fold either.
@@ -68,6 +57,8 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         *,
+        linear_penalty: float | None = None,
+        blended: bool = False,
         learning_rate: float = 0.05,
         max_trees: int = 1000,
         patience: int = 50,
@@ -80,6 +71,8 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         num_threads: int = 2,
         seed: int = 42,
     ) -> None:
+        self.linear_penalty = linear_penalty
+        self.blended = blended
         self.learning_rate = learning_rate
         self.max_trees = max_trees
         self.patience = patience
@@ -91,6 +84,24 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_folds = n_folds
         self.num_threads = num_threads
         self.seed = seed
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, num_threads: int = 1) -> ChurnClassifier:
+        """The classifier that follows a recipe."""
+        return cls(
+            linear_penalty=recipe.penalty,
+            blended=recipe.blended,
+            learning_rate=recipe.learning_rate,
+            max_trees=recipe.max_trees,
+            patience=recipe.patience,
+            num_leaves=recipe.num_leaves,
+            min_child_samples=recipe.min_child_samples,
+            subsample=recipe.subsample,
+            colsample=recipe.colsample,
+            reg_lambda=recipe.reg_lambda,
+            num_threads=num_threads,
+            seed=recipe.seed,
+        )
 
     def __sklearn_tags__(self) -> Any:
         """Two classes, and missing values are welcome."""
@@ -107,6 +118,8 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         groups: ArrayLike | None = None,
         recent: ArrayLike | None = None,
         folds: Sequence[Fold] | None = None,
+        words: Collection[int] = (),
+        directions: Sequence[int] | None = None,
     ) -> ChurnClassifier:
         """Choose trees and calibration out of fold, then train on all rows.
 
@@ -117,6 +130,9 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             recent: (n,) bool, the rows of the newest labelled window: they alone calibrate, unless they are fewer than
                 200 or of one class.
             folds: (training rows, held-out rows) in place of the stratified ones; no row is held out twice.
+            words: columns that hold codes of words, 0, 1, …: the linear part gives each code a term of its own, and no fold's
+                order of them knows what it holds out.
+            directions: (d,) +1 where more of a number never means less risk, −1 where it never means more, else 0.
 
         Raises:
             ValueError: one class only, too few rows of one, or groups that cannot be kept on one side of a fold.
@@ -127,23 +143,37 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         churned = self._outcome(outcome)
         split = self._folds(churned, groups) if folds is None else _checked(folds, len(churned))
         sizes = (self.num_leaves,) if isinstance(self.num_leaves, int) else tuple(self.num_leaves)
-        with ThreadPoolExecutor(self._threads()) as pool:
-            course = _least(list(pool.map(lambda size: self._course(matrix, churned, split, size), sizes)))
+        rows = Rows(matrix, churned, frozenset(words), directions)
+        courses = [held_out_course(rows, split, self._recipe(size), self._threads()) for size in sizes]
+        return self.adopt(rows, split, _least(courses), recent=recent)
 
-        self.num_leaves_ = course.num_leaves
-        self.best_iteration_ = course.best_iteration
+    def adopt(
+        self, rows: Rows, folds: Sequence[Fold], course: Course, *, recent: ArrayLike | None = None
+    ) -> ChurnClassifier:
+        """Calibrate on what a course held out, and train its recipe on all rows; `fit` and tuning end here.
+
+        Args:
+            rows: what the course was run on.
+            folds: those of the course.
+            recent: as in `fit`.
+        """
+        churned = rows.y
+        if not hasattr(self, "classes_"):
+            self.classes_, self.n_features_in_ = np.array([0, 1]), rows.X.shape[1]
+        self.recipe_ = course.recipe
+        self.num_leaves_ = course.recipe.num_leaves
+        self.best_iteration_ = course.trees
         self.oof_margins_ = np.full(len(churned), np.nan)
         fold = np.full(len(churned), -1)
-        for number, ((_, held_out), margins) in enumerate(zip(split, course.margins, strict=True)):
+        for number, ((_, held_out), margins) in enumerate(zip(folds, course.margins, strict=True)):
             self.oof_margins_[held_out] = margins
             fold[held_out] = number
         calibrating = _calibrating(fold >= 0, churned, _mask(recent, churned))
         self.calibration_ = Calibration.fit(self.oof_margins_[calibrating], churned[calibrating])
-        self.oof_probabilities_ = _cross_fitted(self.oof_margins_, churned, fold, calibrating)
+        self.oof_probabilities_ = cross_fitted(self.oof_margins_, churned, fold, calibrating)
         self.prior_ = float(churned[calibrating].mean())
         # As many trees as were calibrated: with more of them, margins spread further than the calibration knows.
-        parameters = self._parameters(len(churned), course.num_leaves)
-        self.booster_ = lightgbm.train(parameters, _dataset(matrix, churned, parameters), course.best_iteration)
+        self.booster_ = trained(rows, course.recipe, course.trees)
         return self
 
     def margins(self, X: ArrayLike) -> FloatArray:
@@ -199,62 +229,30 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 return folds
         raise ValueError("The groups cannot be split so that both classes stand on either side: use finer groups.")
 
-    def _course(self, X: NDArray[np.float32], y: NDArray[np.int64], folds: Sequence[Fold], size: int) -> _Course:
-        """Train one size of trees on every fold, up to the iteration that is best for all of them together."""
-        parameters = self._parameters(len(y), size)
-        result = lightgbm.cv(
-            parameters,
-            _dataset(X, y, parameters),
-            num_boost_round=self.max_trees,
-            folds=folds,
-            callbacks=[lightgbm.early_stopping(self.patience, verbose=False)],
-            return_cvbooster=True,
-        )
-        boosters = result["cvbooster"]
-        best = max(1, int(boosters.best_iteration))
-        margins = tuple(
-            _margins(booster, X[held_out], best)
-            for booster, (_, held_out) in zip(boosters.boosters, folds, strict=True)
-        )
-        losses = [
-            float(np.mean(np.logaddexp(0.0, m) - y[held_out] * m))
-            for m, (_, held_out) in zip(margins, folds, strict=True)
-        ]
-        return _Course(size, best, margins, np.asarray(losses))
-
     def _threads(self) -> int:
         return max(1, min(self.num_threads, len(os.sched_getaffinity(0))))
 
-    def _parameters(self, rows: int, num_leaves: int) -> dict[str, Any]:
-        return {
-            "objective": "binary",
-            "metric": "binary_logloss",
-            "num_leaves": num_leaves,
-            "learning_rate": self.learning_rate,
-            "min_data_in_leaf": min(self.min_child_samples, max(1, rows // 10)),
-            "bagging_fraction": self.subsample,
-            "bagging_freq": 1,
-            "feature_fraction": self.colsample,
-            "lambda_l2": self.reg_lambda,
-            "deterministic": True,
-            "force_row_wise": True,
-            # Its threads wait for each other by spinning: on busy cores, two of them take twenty times as long as one.
-            "num_threads": 1,
-            "seed": self.seed,
-            "verbosity": -1,
-        }
+    def _recipe(self, num_leaves: int) -> Recipe:
+        return Recipe(
+            penalty=self.linear_penalty,
+            blended=self.blended,
+            num_leaves=num_leaves,
+            learning_rate=self.learning_rate,
+            min_child_samples=self.min_child_samples,
+            subsample=self.subsample,
+            colsample=self.colsample,
+            reg_lambda=self.reg_lambda,
+            max_trees=self.max_trees,
+            patience=self.patience,
+            seed=self.seed,
+        )
 
 
-def _dataset(X: NDArray[np.float32], y: NDArray[np.int64], parameters: dict[str, Any]) -> lightgbm.Dataset:
-    # Plain names: LightGBM refuses some characters that columns have. The real ones live in the bundle.
-    return lightgbm.Dataset(X, y, feature_name=[f"f{i}" for i in range(X.shape[1])], params=parameters)
+def _margins(booster: lightgbm.Booster, X: NDArray[np.float32]) -> FloatArray:
+    return np.asarray(booster.predict(X, raw_score=True, num_threads=1), dtype=np.float64)
 
 
-def _margins(booster: lightgbm.Booster, X: NDArray[np.float32], trees: int | None = None) -> FloatArray:
-    return np.asarray(booster.predict(X, raw_score=True, num_iteration=trees, num_threads=1), dtype=np.float64)
-
-
-def _least(courses: Sequence[_Course]) -> _Course:
+def _least(courses: Sequence[Course]) -> Course:
     """The first course that no later one beats by more than a standard error of their folds' differences.
 
     Source: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3 (the one-standard-error rule).
@@ -296,7 +294,7 @@ def _calibrating(
     return held_out
 
 
-def _cross_fitted(
+def cross_fitted(
     margins: FloatArray, y: NDArray[np.int64], fold: NDArray[np.int64], calibrating: NDArray[np.bool_]
 ) -> FloatArray:
     """Probabilities of the held-out margins, each fold calibrated without its own rows."""

@@ -44,16 +44,29 @@ app = typer.Typer(
 def run_command(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The business's TOML.")],
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the report as JSON.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="N UNIT",
+            help='How long to look for a model: "10 trials" or "3 minutes"; else [training] budget.',
+        ),
+    ] = None,
 ) -> None:
     """Train on the current features, track the run, and register the model as challenger."""
     with _mistakes():
         # What trains takes seconds to import: only this command waits for it.
+        from features.budget import Budget
         from features.business import Business
         from training.run import run
 
+        try:
+            allowed = None if budget is None else Budget.parse(budget)
+        except ValueError as error:
+            raise TrainingError(f"--budget: {error}.") from None
         business = Business.load(config)
         with _Bars() as bars:
-            result = run(business, Home.from_environment(), bars, report)
+            result = run(business, Home.from_environment(), bars, report, allowed)
         _show(result, Console())
 
 

@@ -38,12 +38,15 @@ def choose_cutoffs(
     horizon_days: int,
     last_event: datetime,
     timezone: str,
+    first_event: datetime | None = None,
 ) -> Cutoffs:
     """Divide cutoffs into those to train on and those to test on.
 
     Args:
         available: the cutoffs that have features.
         test: those to test on; None takes the last whose outcome window is complete.
+        first_event: cutoffs with less than a horizon of history behind them do not train, if any others do: what is
+            known of customers then is not what will be known of them later.
 
     Raises:
         LabelError: a test cutoff has no features or no complete outcome window, or none is left to train on.
@@ -76,6 +79,8 @@ def choose_cutoffs(
                     f"The test cutoff {_day(cutoff)} has no features: run 'python -m features build CONFIG' again."
                 )
     trained = tuple(cutoff for cutoff in complete if cutoff + horizon <= tested[0])
+    if first_event is not None:
+        trained = tuple(cutoff for cutoff in trained if cutoff >= first_event + horizon) or trained
     if not trained:
         raise LabelError(
             f"No training cutoff has its outcome window of {horizon_days} days complete by the first test cutoff, "
@@ -102,7 +107,10 @@ def label_events(generation: Generation, business: Business) -> tuple[Labels, Cu
     last_event = generation.sources.last_event
     if churn is None or last_event is None:
         raise LabelError(f"{business.path}: training needs [data] and [churn], and at least one event.")
-    cutoffs = choose_cutoffs(generation.cutoffs, churn.test_cutoffs, churn.horizon_days, last_event, business.timezone)
+    first_event = generation.sources.first_event
+    cutoffs = choose_cutoffs(
+        generation.cutoffs, churn.test_cutoffs, churn.horizon_days, last_event, business.timezone, first_event
+    )
     return label_at(generation, business, [*cutoffs.train, *cutoffs.test]), cutoffs
 
 

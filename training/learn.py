@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from features.budget import Budget
 from models.churn import ChurnClassifier
+from models.recipe import Rows as RecipeRows
+from models.recipe import held_out_course
 from training.baselines import LogisticBaseline
 from training.categories import Categories
 from training.dataset import TrainingSet
 from training.evaluate import EvaluationReport, calibration_bins, ece_of_chance, measure
 from training.split import Split, in_folds
+from training.tuning import Tuned, Tuner
 from training.windows import Windows
 
 Rows = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float64]
+DEFAULT_TUNER = Tuner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,7 @@ class FittedModel:
 
     classifier: ChurnClassifier
     categories: Categories
+    tuned: Tuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +57,42 @@ class Tested:
         )
 
 
-def fit(data: TrainingSet, train: Rows, windows: Windows | None = None) -> FittedModel:
-    """Fit categories, trees and calibration on the training rows alone.
+def fit(
+    data: TrainingSet,
+    train: Rows,
+    windows: Windows | None = None,
+    tuner: Tuner = DEFAULT_TUNER,
+    advance: Callable[[], None] = lambda: None,
+) -> FittedModel:
+    """Fit categories, recipe, trees and calibration on the training rows alone.
 
     Args:
-        windows: the training rows' windows where they have an order in time. The trees then stop where windows that
-            came later are foretold best, and at the latest where held-out customers are; and if the churn rate drifts,
-            the newest window alone calibrates.
+        windows: the training rows' windows where they have an order in time. Recipe and number of trees are then those that
+            foretell later windows best, and if the churn rate drifts, the newest window alone calibrates.
+        advance: is called after each trial.
     """
     categories = data.categories(train)
-    X, y = data.X(train, categories), data.y[train]
+    rows = _rows(data, train, categories)
+    y = data.y[train]
     held_out = [(fold.train, fold.test) for fold in in_folds(y, data.labels.group[train]).folds]
-    # One thread: a fold is too small to gain by two, and two that wait for a busy core lose tenfold.
-    classifier = ChurnClassifier(num_threads=1)
-    if windows is None:
-        return FittedModel(classifier.fit(X, y, folds=held_out), categories)
-    folds = windows.folds(y)
-    if folds:
-        by_time = ChurnClassifier(num_threads=1).fit(X, y, folds=folds)
-        trees = by_time.best_iteration_
-        classifier.set_params(max_trees=trees, patience=trees, num_leaves=by_time.num_leaves_)
-    recent = windows.newest if windows.newest_foretells(y) else None
-    return FittedModel(classifier.fit(X, y, folds=held_out, recent=recent), categories)
+    by_time = [] if windows is None else windows.folds(y)
+    tuned = tuner.search(rows, by_time or held_out, advance)
+    course = tuned.course
+    if by_time:
+        # Later windows choose, but customers calibrate: what windows of another season got wrong is not the next one's error.
+        # On online_retail, calibrated by windows, the test window's ECE was .14, and by customers .06.
+        recipe = replace(course.recipe, max_trees=course.trees, patience=max(course.trees, 1))
+        course = held_out_course(rows, held_out, recipe, tuner.threads)
+    recent = windows.newest if windows is not None and windows.newest_foretells(y) else None
+    classifier = ChurnClassifier.of(course.recipe).adopt(rows, held_out, course, recent=recent)
+    return FittedModel(classifier, categories, tuned)
+
+
+def _rows(data: TrainingSet, rows: Rows, categories: Categories) -> RecipeRows:
+    names = data.schema.names
+    words = frozenset(names.index(name) for name in data.strings())
+    directions = tuple(0 if place in words else feature.direction for place, feature in enumerate(data.schema))
+    return RecipeRows(data.X(rows, categories), data.y[rows].astype(np.int64), words, directions)
 
 
 def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> Probabilities:
@@ -81,7 +101,11 @@ def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> Probabilities:
 
 
 def fit_and_test(
-    data: TrainingSet, split: Split, windows: Windows | None, advance: Callable[[], None]
+    data: TrainingSet,
+    split: Split,
+    windows: Windows | None,
+    advance: Callable[[], None],
+    tuner: Tuner = DEFAULT_TUNER,
 ) -> tuple[FittedModel, Rows, Tested]:
     """The model to serve, the rows that it was fitted on, and the probabilities of all tested rows.
 
@@ -90,25 +114,26 @@ def fit_and_test(
 
     Args:
         windows: those of the training rows of a time split, else None.
-        advance: is called after each fold.
+        tuner: searches each fold by itself, so that no tested row had a say in the recipe.
+        advance: is called after each trial.
     """
     p = np.full(len(data), np.nan)
     logistic = np.full(len(data), np.nan)
     model: FittedModel | None = None
     for fold in split.folds:
-        model = fit(data, fold.train, windows)
+        model = fit(data, fold.train, windows, tuner, advance)
         p[fold.test] = predict(model, data, fold.test)
         baseline = LogisticBaseline.fit(data.take(fold.train), data.numbers(), data.strings(), data.y[fold.train])
         logistic[fold.test] = baseline.predict(data.take(fold.test))
-        advance()
+        # All searches of a run are as long as the first, so that a run by minutes can be replayed by trials.
+        tuner = replace(tuner, budget=Budget(trials=len(model.tuned.trials)))
     tested = np.flatnonzero(~np.isnan(p))
     if split.is_time:
         assert model is not None
         fitted_on = split.folds[0].train
     else:
         fitted_on = np.arange(len(data), dtype=np.int64)
-        model = fit(data, fitted_on)
-        advance()
+        model = fit(data, fitted_on, None, tuner, advance)
     # The rate of all rows is the best that a constant can do out of fold: no fold's luck in the baseline.
     base_rate = np.full(len(tested), data.y[fitted_on].mean())
     return model, fitted_on, Tested(tested, p[tested], logistic[tested], base_rate)

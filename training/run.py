@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from features.budget import Budget
 from features.business import Business, TableData
 from features.generation import Generation
 from features.home import Home, write_atomically
@@ -51,9 +52,11 @@ from training.tracking import (
     WORTH,
     RunArtifacts,
     TrackedRun,
+    TrackedTrial,
     Tracker,
     environment_tags,
 )
+from training.tuning import DEFAULT, Tuner
 from training.verdict import MEANING, TECHNICAL, refused
 from training.worth import champions_segments, learned_worth
 
@@ -70,8 +73,13 @@ class Progress(Protocol):
         ...
 
 
-def run(business: Business, home: Home, progress: Progress, report_file: Path | None = None) -> RunReport:
+def run(
+    business: Business, home: Home, progress: Progress, report_file: Path | None = None, budget: Budget | None = None
+) -> RunReport:
     """Train on the current generation, track the run, and register the model as `challenger`.
+
+    Args:
+        budget: of the search for a recipe; None takes what [training] says, else 10 trials.
 
     A model that fails a gate of quality is registered all the same, and `promote` refuses it.
 
@@ -87,10 +95,13 @@ def run(business: Business, home: Home, progress: Progress, report_file: Path | 
     with progress.step("Reading features and outcomes") as advance:
         prepared = prepare(generation, business)
         advance()
-    folds = len(prepared.split.folds)
+    budget = budget or business.training.budget or DEFAULT
+    searches = len(prepared.split.folds) + (0 if prepared.split.is_time else 1)
+    tuner = Tuner(budget.shared(searches), home.path / "tuning.journal")
     system = SystemWatch(home.tracking_uri)
-    with system, progress.step("Training and testing", folds + (0 if prepared.split.is_time else 1)) as advance:
-        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, advance)
+    with system, progress.step("Tuning, training and testing", searches * (budget.trials or 1)) as advance:
+        told = advance if budget.trials else lambda: None
+        model, fitted_on, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, told, tuner)
     evaluation = tested.evaluate(prepared.data.y)
     with progress.step("Examining the figures") as advance:
         examination = examine(business, prepared, tested, evaluation)
@@ -207,6 +218,10 @@ def proposed_scorecard(business: Business, prepared: Prepared, tested: Tested) -
 def _params(generation: Generation, prepared: Prepared, model: FittedModel) -> dict[str, object]:
     return {
         **{f"model.{name}": value for name, value in model.classifier.get_params().items()},
+        # With so many trials instead of minutes, the same data give the same model.
+        "tuning.trials": len(model.tuned.trials),
+        "tuning.log_loss": model.tuned.chosen.log_loss,
+        "tuning.best_log_loss": model.tuned.best.log_loss,
         "model.trees": model.classifier.booster_.num_trees(),
         "calibration.slope": model.classifier.calibration_.slope,
         "calibration.intercept": model.classifier.calibration_.intercept,
@@ -238,6 +253,12 @@ def _track(
     for name, baseline in report.evaluation.baselines.items():
         tracked.log_metrics({f"{name}.{figure}": value for figure, value in baseline.to_json().items()})
     tracked.log_metrics({f"gate.{name}": gate.figure for name, gate in report.gates.items()})
+    tracked.log_trials(
+        [
+            TrackedTrial(trial.parameters, {"log_loss": trial.log_loss, "trees": trial.trees, "size": trial.size})
+            for trial in model.tuned.trials
+        ]
+    )
     tracked.log_bundle(bundle)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -42,6 +42,8 @@ name = "killed"
 kind = "events"
 [data.events]
 path = "{events}"
+[training]
+budget = "1 trial"
 [churn]
 definition = "inactivity"
 activity = ["purchase"]

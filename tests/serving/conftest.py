@@ -72,6 +72,8 @@ currency = "EUR"
 kind = "events"
 [[data.events]]
 path = "events.csv"
+[training]
+budget = "1 trial"
 [churn]
 definition = "event"
 event = "subscription_cancelled"

@@ -26,6 +26,8 @@ customer_id = "id"
 outcome = "left"
 churned = "yes"
 {more}
+[training]
+budget = "1 trial"
 [churn]
 horizon_days = 30
 {last}
@@ -37,6 +39,8 @@ name = "log"
 kind = "events"
 [data.events]
 path = "events.csv"
+[training]
+budget = "1 trial"
 [churn]
 {churn}
 horizon_days = 30

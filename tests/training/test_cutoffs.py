@@ -70,3 +70,14 @@ def test_no_training_window_reaches_into_the_test_window(days: set[int], horizon
 def test_what_is_impossible_is_said(available: list[datetime], test: list[datetime] | None, sentence: str) -> None:
     with pytest.raises(LabelError, match=sentence):
         choose_cutoffs(available, test, 90, LAST, "UTC")
+
+
+def test_a_cutoff_with_less_than_a_horizon_of_history_does_not_train_where_others_do() -> None:
+    first = MONTHLY[0] - timedelta(days=20)
+    everything = choose_cutoffs(MONTHLY, None, 90, LAST, "UTC")
+    with_history = choose_cutoffs(MONTHLY, None, 90, LAST, "UTC", first)
+    assert with_history.train == tuple(c for c in everything.train if c >= first + timedelta(days=90))
+    assert 0 < len(with_history.train) < len(everything.train)
+    assert with_history.test == everything.test
+    late = choose_cutoffs(MONTHLY, None, 90, LAST, "UTC", everything.train[-1])
+    assert late.train == everything.train, "but little history is better than none"
