@@ -100,7 +100,7 @@ PEERS: Mapping[str, Callable[[Task], Vector]] = MappingProxyType(
         "LightGBM default": lightgbm_default,
         "logistic regression": logistic_regression,
         "CatBoost default": catboost_default,
-        "FLAML, same time": flaml,
+        "FLAML in the same time": flaml,
     }
 )
 
