@@ -82,7 +82,7 @@ def build(business: Business, home: Home, now: datetime, progress: Progress) -> 
         home.claim(business.name)
         generation.commit(home)
         Generation.collect(home, forgotten)
-    return Built(generation, replaced, tuple(notes))
+    return Built(generation, replaced, (*generation.sources.notes, *notes))
 
 
 def _live(home: Home) -> Generation | None:
@@ -136,6 +136,7 @@ def describe(
             first_event=summary.first_event,
             last_event=summary.last_event,
             customers=customers,
+            notes=summary.notes,
         ),
         fingerprint=summary.fingerprint,
         configuration=business.fingerprint,

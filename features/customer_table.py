@@ -59,7 +59,7 @@ def read_table(intake: Intake, data: TableData) -> None:
     ]
     intake.stage_customers("staged_table", number, columns, reasons)
     intake.refuse_if_useless([number], "customers")
-    _refuse_one_outcome(intake, relation, outcome, data)
+    _check_outcomes(intake, relation, outcome, data)
     names = ", ".join(f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles))
     intake.copy(
         "Writing customers",
@@ -97,17 +97,25 @@ def _order(intake: Intake, relation: Relation, order: Cell) -> str:
     return order.time() if intake.scalar(unlike) == 0 else order.text
 
 
-def _refuse_one_outcome(intake: Intake, relation: Relation, outcome: Cell, data: TableData) -> None:
-    """A table in which nobody, or everybody, churned is not what the TOML says."""
+def _check_outcomes(intake: Intake, relation: Relation, outcome: Cell, data: TableData) -> None:
+    """Refuse a table in which nobody, or everybody, churned; note it where several values all count as stayed."""
     churned, rows = intake.connection.execute(
         "SELECT sum(outcome), count(*) FROM staged_table WHERE reason IS NULL"
     ).fetchall()[0]
-    if 0 < churned < rows:
-        return
+    written = f"trim({outcome.written})"
     values = intake.connection.execute(
-        f"SELECT trim({outcome.written}), count(*) FROM {relation.sql} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
+        f"SELECT {written}, count(*), count(*) OVER () FROM {relation.sql} "
+        f"WHERE coalesce(lower({written}), '') NOT IN {_NO_OUTCOME} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
     ).fetchall()
-    shown = ", ".join(f"{value!r} ({count:,})" for value, count in values)
+    shown = ", ".join(f"{value!r} ({count:,})" for value, count, _ in values)
+    if 0 < churned < rows:
+        kinds = values[0][2]
+        if kinds > 2:
+            intake.notes.append(
+                f"The column {outcome.name!r} has {kinds:,} values: {shown}{', …' if kinds > len(values) else ''}. Whoever has "
+                f"another than {data.churned!r} counts as stayed; take out the rows of which that is not true."
+            )
+        return
     raise IngestError(
         f"{relation.path}: {'every' if churned else 'no'} row has {data.churned!r} in the column {outcome.name!r}, which "
         f"[data] churned names as the value that means churned; the column holds {shown}."

@@ -29,7 +29,7 @@ ANSWERS_FILE = "answers.parquet"
 
 @dataclass(frozen=True, slots=True)
 class SourceSummary:
-    """What became of the sources' rows: read, accepted, filtered by `where`, and rejected by reason."""
+    """What became of the sources' rows: read, accepted, filtered by `where`, and rejected by reason; `notes` are sentences."""
 
     rows_read: int
     rows_accepted: int
@@ -38,6 +38,7 @@ class SourceSummary:
     first_event: datetime | None
     last_event: datetime | None
     customers: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def rows_rejected(self) -> int:
@@ -274,6 +275,7 @@ class Generation:
                     **sources,
                     "first_event": _moment(sources["first_event"]),
                     "last_event": _moment(sources["last_event"]),
+                    "notes": tuple(sources.get("notes", ())),
                 }
             ),
             fingerprint=data["fingerprint"],

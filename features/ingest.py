@@ -38,7 +38,7 @@ class IngestSummary:
     """What became of all rows: read = accepted + filtered + the sum of rejected, which counts by reason.
 
     `first_event` and `last_event` are UTC, None for a table; `fingerprint` is the SHA-256 of the files' content;
-    `customers` counts those of the result, the ones known only from events included.
+    `customers` counts those of the result, the ones known only from events included; `notes` say what to look at.
     """
 
     rows_read: int
@@ -49,6 +49,7 @@ class IngestSummary:
     last_event: datetime | None
     fingerprint: str
     customers: int
+    notes: tuple[str, ...] = ()
 
 
 def ingest(
@@ -170,6 +171,7 @@ def _run(
             last_event=last,
             fingerprint=fingerprint,
             customers=customers,
+            notes=tuple(intake.notes),
         )
 
 

@@ -54,6 +54,7 @@ class Intake:
     check_text: bool
     connection: duckdb.DuckDBPyConnection
     counts: list[SourceCount] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _relations: dict[tuple[Path, str | None], Relation] = field(default_factory=dict)
     _sources: list[Relation | None] = field(default_factory=list)
 

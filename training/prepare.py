@@ -99,7 +99,7 @@ def prepare(generation: Generation, business: Business) -> Prepared:
     Raises:
         LabelError: there is nothing to learn from.
     """
-    notes: list[str] = []
+    notes = list(generation.sources.notes)
     if isinstance(business.data, TableData):
         labels, cutoffs = label_table(generation, ordered=business.data.order is not None), Cutoffs((), ())
     else:

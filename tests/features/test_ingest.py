@@ -536,6 +536,17 @@ def test_the_outcome_is_compared_as_it_is_meant(tmp_path: Path, values: Any, chu
     assert [row["__outcome"] for row in built(business(tmp_path, data)).customers] == [1, 0]
 
 
+def test_an_outcome_of_more_than_two_values_is_noted(tmp_path: Path) -> None:
+    left = ["gone"] * 2 + ["here"] * 3 + ["new", "", "N/A"]
+    pq.write_table(pa.table({"a": list(range(len(left))), "left": left}), tmp_path / "t.parquet")
+    data = 'kind = "table"\npath = "t.parquet"\noutcome = "left"\nchurned = "gone"'
+    result = built(business(tmp_path, data))
+    assert [row["__outcome"] for row in result.customers] == [1, 1, 0, 0, 0, 0]
+    (note,) = result.summary.notes
+    assert "'left' has 3 values: 'here' (3), 'gone' (2), 'new' (1)" in note
+    assert "another than 'gone' counts as stayed" in note
+
+
 @pytest.mark.parametrize(
     ("order", "ranks"),
     [
