@@ -366,6 +366,48 @@ def quality(
         raise typer.Exit(2) from None
 
 
+@benchmark.command()
+def steadiness(
+    data: Annotated[str, typer.Option(help="Data sets of the quality benchmark, with commas between.")] = (
+        "telco_ibm,simulated"
+    ),
+    samples: Annotated[int, typer.Option(min=1, help="Bootstrap samples to train on again.")] = 5,
+    budget: Annotated[str, typer.Option(help='Of each search, such as "10 trials"; default as training has it.')] = "",
+    home: Annotated[
+        Path | None, typer.Option(help="Where features are built and kept; default $KEEPWELL_HOME/quality.")
+    ] = None,
+    json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("steadiness.json"),
+) -> None:
+    """How little health hops, and how few change band, when a model is trained again on other samples of customers."""
+    import warnings
+
+    from experiments.benchmarks import steadiness as table
+    from experiments.benchmarks.errors import BenchmarkError
+    from experiments.benchmarks.quality import PROTOCOLS
+    from features.budget import Budget
+    from features.errors import FeaturesError
+    from training.errors import TrainingError
+
+    errors = Console(stderr=True)
+
+    def told(what: str) -> None:
+        errors.print(what, style="dim", highlight=False)
+
+    try:
+        allowed = Budget.parse(budget) if budget else None
+        folder = home or Path(os.environ.get("KEEPWELL_HOME") or "var") / "quality"
+        with warnings.catch_warnings():
+            # Libraries' notes to programmers.
+            warnings.showwarning = lambda *_, **__: None
+            names = _named(data, PROTOCOLS, "data set")
+            found = [table.measured(name, folder, allowed, samples, told) for name in names]
+    except (BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    table.show(Console(), found)
+    table.write(json, found)
+
+
 def _named(chosen: str, known: Iterable[str], what: str) -> list[str]:
     """The names in a list with commas between.
 

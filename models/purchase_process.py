@@ -13,8 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import gammaln
 
 from models.errors import ModelsError
 
@@ -83,6 +81,8 @@ class PurchaseProcess:
                 f"{len(histories)} customers bought, {returned} of them on more than one day: at least {FEWEST_CUSTOMERS} and "
                 f"{FEWEST_RETURNED} are needed to say when they buy again."
             )
+        from scipy.optimize import minimize  # here, so that serving does not load it
+
         # Many histories are alike: each is looked at once.
         alike = np.stack([histories.repeats, histories.first, histories.last], axis=1)
         alike, weight = np.unique(alike, axis=0, return_counts=True)
@@ -101,6 +101,8 @@ class PurchaseProcess:
 
     def log_likelihood(self, histories: PurchaseHistories) -> FloatArray:
         """Of each history (n,), given when its first purchase was."""
+        from scipy.special import gammaln
+
         r, x, first = self.r, histories.repeats, histories.first
         until = first - histories.last
         still, died = self._silent(r + x, self.alpha + until, self.beta + until, histories.last)
@@ -195,6 +197,9 @@ class PurchaseSpend:
                 f"The purchases of {len(mean)} customers brought money, but at least {FEWEST_CUSTOMERS} are needed to say "
                 f"what one brings."
             )
+        from scipy.optimize import minimize
+        from scipy.special import gammaln
+
         centre = np.log([4.0, 3.0, max(float(np.average(mean, weights=count)), 1e-9)])
 
         def cost(theta: FloatArray) -> float:

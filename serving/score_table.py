@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -117,7 +116,7 @@ class ScoreTable:
     def rows(self, actions: Sequence[str]) -> Iterator[BatchRow]:
         """A row each, with the action that is suggested."""
         version, card = self.release.model_version, self.release.scorecard.version
-        unknown = itertools.repeat(None, len(self))
+        unknown = [None] * len(self)
         figures = [self.figures[name].tolist() if name in self.figures else unknown for name in FIGURES]
         worths = zip(map(self.worths.value, range(len(self))), self.worths.segments, strict=True)
         for customer_id, probability, score, band, (one, two, three), action, moment, beside, (value, segment) in zip(

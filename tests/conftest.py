@@ -1,4 +1,4 @@
-"""What tests of several parts share: servers that they start for themselves."""
+"""What tests of several parts share: servers that they start for themselves, and no deadline on a machine that is busy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("keepwell", deadline=None)
+hypothesis.settings.load_profile("keepwell")
 
 
 @pytest.fixture

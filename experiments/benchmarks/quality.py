@@ -104,7 +104,7 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
         BenchmarkError: the data, or a peer's library, is not there.
     """
     protocol = PROTOCOLS[name]
-    prepared = _prepared(name, protocol, home, told)
+    prepared = prepared_for(name, protocol, home, told)
     data, folds = _divided(prepared, protocol)
     tuner = Tuner(budget or DEFAULT, home / "tuning.journal")
     windows = prepared.windows if protocol.in_time else None
@@ -145,7 +145,12 @@ def write(path: Path, standings: Sequence[Standing]) -> None:
     path.write_text(json.dumps([asdict(one) for one in standings], indent=1) + "\n")
 
 
-def _prepared(name: str, protocol: Protocol, home: Path, told: Told) -> Prepared:
+def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> Prepared:
+    """A data set's rows, built under `home` if they are not there as its TOML says.
+
+    Raises:
+        BenchmarkError: the public data is not there.
+    """
     folder = home / (protocol.config.removesuffix(".toml") or name)
     config = Path(__file__).parents[1] / protocol.config
     if not protocol.config:

@@ -110,6 +110,3 @@ def _note(state: State, results: list[CustomerScore | UnknownCustomer]) -> None:
         )
         if state.shadow is not None:
             state.shadow.note(result.customer_id)
-        state.history.note(
-            result.customer_id, result.probability, result.score, result.model_version, result.scorecard_version
-        )

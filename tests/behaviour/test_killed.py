@@ -34,7 +34,7 @@ from serving.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-CUSTOMERS = 600
+CUSTOMERS = 300
 TOML = """
 [business]
 name = "killed"
@@ -48,7 +48,7 @@ budget = "1 trial"
 definition = "inactivity"
 activity = ["purchase"]
 horizon_days = 30
-cutoffs = "monthly"
+cutoffs = ["2025-05-01", "2025-07-01", "2025-09-01", "2025-11-01"]
 """
 
 

@@ -338,7 +338,7 @@ def shop(template: Shop, tmp_path: Path) -> Shop:
     """A shop of one's own; its models stay those of the template."""
     home = Home(tmp_path / "home")
     # A lock that this process holds goes when any file of it is closed: a copy of it would take the reader's slot.
-    shutil.copytree(template.home.path, home.path, ignore=shutil.ignore_patterns("*-lock"))
+    shutil.copytree(template.home.path, home.path, ignore=shutil.ignore_patterns("*-lock", "scores"))
     return replace(template, settings=settings_of(home))
 
 
