@@ -48,7 +48,7 @@ demo: $(VENV)/runtime.stamp  ## simulate a business, train, promote, serve on ht
 	@$(BIN)/python -m experiments demo
 
 test: $(VENV)/dev.stamp  ## all tests, in parallel
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

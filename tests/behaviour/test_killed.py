@@ -160,7 +160,7 @@ class Reader:
                 look()
             except Exception as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
-            time.sleep(0.3)
+            time.sleep(0.5)
 
     def _http(self) -> None:
         for customer in ("C0", "C7", "C31"):
