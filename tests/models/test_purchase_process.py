@@ -109,8 +109,9 @@ def test_probabilities_hold_together(
     )
 
     assert 0.0 <= alive[0] <= 1.0
-    assert 0.0 <= soon[0] <= later[0] + 1e-9
-    assert later[0] <= alive[0] + 1e-9
+    # As exact as the integral is wherever parameters may be.
+    assert 0.0 <= soon[0] <= later[0] + 1e-6
+    assert later[0] <= alive[0] + 1e-6
     assert soon[0] <= process.expected_purchases(history, days)[0] + 1e-6
 
 

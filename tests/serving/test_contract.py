@@ -161,6 +161,8 @@ def check(tally: Tally, running: Running) -> None:
 
 @pytest.mark.slow
 def test_answers_are_as_documented_in_two_thousand_cases(contract_server: Running, contract: Shop) -> None:
-    tally = fuzz(contract_server, contract, examples=208)
+    paths = httpx.get(f"{contract_server.url}/openapi.json").json()["paths"]
+    # Some strategies have fewer cases than they are asked for.
+    tally = fuzz(contract_server, contract, examples=2400 // sum(map(len, paths.values())))
     assert tally.total >= 2000
     check(tally, contract_server)

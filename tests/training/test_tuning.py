@@ -129,7 +129,7 @@ def test_a_tuned_run_gives_the_same_bundle_whether_it_was_cut_off_or_not(
     build_table: Any, customers: Any, silent: Any, tmp_path: Path
 ) -> None:
     """The search of a run through, then a shorter one from nothing that goes on."""
-    place = build_table(tmp_path / "business", customers(240))
+    place = build_table(tmp_path / "business", customers(120))
     through = run(place.business, place.home, silent, budget=Budget(trials=3))
     (place.home.path / "tuning.journal").unlink()
     run(place.business, place.home, silent, budget=Budget(trials=2))
