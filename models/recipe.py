@@ -160,7 +160,10 @@ class _Runner:
             train = _dataset(mine.X, mine.y, parameters, start)
             self._booster = lightgbm.Booster(parameters, train)
             valid_start = None if start is None else self._start
-            self._booster.add_valid(train.create_valid(self._X, self.y, init_score=valid_start), "held out")
+            # With its parameters: without them LightGBM goes back to all cores, in all threads, and one that was laying out its
+            # bins for one core writes past them.
+            valid = train.create_valid(self._X, self.y, init_score=valid_start, params=parameters)
+            self._booster.add_valid(valid, "held out")
 
     def grow(self, count: int) -> list[float]:
         """Grow so many trees; the held-out log-loss after each."""
