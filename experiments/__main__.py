@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -42,13 +44,10 @@ def simulate(
     """Write a simulated subscription business: customers, 18 months of events, its truth, and its TOML."""
     folder = out or Path(os.environ.get("KEEPWELL_HOME") or "var") / "simulation"
     errors = Console(stderr=True)
-    try:
+    with _one_sentence(SimulationError):
         scenario = Scenario(customers, seed, _midnight(end), effect_spread)
         with _bars(errors) as bars:
             summary = write(scenario, folder, _Report(bars))
-    except SimulationError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
     for name, rows in summary.rows.items():
         typer.echo(f"{rows:>9,}  {name}")
     typer.echo(f"{summary.folder / 'business.toml'}")
@@ -120,8 +119,6 @@ def compare(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("compare.json"),
 ) -> None:
     """Models side by side on the same test rows, with paired intervals: is one really better than the other?"""
-    import warnings
-
     from experiments import compare as beside
     from features.errors import FeaturesError
     from features.home import Home
@@ -129,9 +126,7 @@ def compare(
     from training.errors import TrainingError
 
     try:
-        with warnings.catch_warnings():
-            # Libraries' notes to programmers.
-            warnings.showwarning = lambda *_, **__: None
+        with _quiet():
             compared = beside.compare_runs(Home.from_environment(), runs or (), share)
             beside.write(compared, html, json)
     except (FeaturesError, ModelsError, TrainingError) as error:
@@ -191,11 +186,8 @@ def speed(
     errors = Console(stderr=True)
     scale = table.Scale(rounds, seconds, customers, explained, materialized, events, joined)
     wanted = [row.strip() for row in rows.split(",") if row.strip()] or list(table.ROWS)
-    try:
+    with _one_sentence(BenchmarkError):
         measured, conditions = table.measure(wanted, scale, lambda what: errors.print(what, style="dim"))
-    except BenchmarkError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
     table.write(json, measured, conditions)
     table.show(Console(), measured, conditions)
 
@@ -211,8 +203,6 @@ def decisions(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("decisions.json"),
 ) -> None:
     """How good decisions are: effects and policies on a public trial, and in simulated businesses whose truth is known."""
-    import warnings
-
     from experiments.benchmarks import decisions as table
     from experiments.benchmarks.errors import BenchmarkError
     from experiments.benchmarks.simulated_decisions import Earned, measure
@@ -220,26 +210,20 @@ def decisions(
     from training.errors import TrainingError
 
     errors, console = Console(stderr=True), Console()
-    try:
-        with warnings.catch_warnings():
-            # Libraries' notes to programmers.
-            warnings.showwarning = lambda *_, **__: None
-            result = None
-            if trial:
-                result = table.trial(Path(trial), peers=peers, told=lambda what: errors.print(what, style="dim"))
-                table.show_trial(result, console)
+    with _one_sentence(BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError), _quiet():
+        result = None
+        if trial:
+            result = table.trial(Path(trial), peers=peers, told=lambda what: errors.print(what, style="dim"))
+            table.show_trial(result, console)
 
-            def told(one: Earned) -> None:
-                errors.print(
-                    f"seed {one.seed}, spread {one.spread:g}, {one.decisions:,} decisions: {one.of_oracle:.3f}",
-                    style="dim",
-                )
+        def told(one: Earned) -> None:
+            errors.print(
+                f"seed {one.seed}, spread {one.spread:g}, {one.decisions:,} decisions: {one.of_oracle:.3f}",
+                style="dim",
+            )
 
-            chosen = tuple(float(spread) for spread in spreads.split(",") if spread.strip())
-            found = measure(seeds, chosen, customers, few, told)
-    except (BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+        chosen = tuple(float(spread) for spread in spreads.split(",") if spread.strip())
+        found = measure(seeds, chosen, customers, few, told)
     if found:
         table.show_earned(found, console)
     table.write(json, result, found)
@@ -252,15 +236,11 @@ def horizons(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("horizons.json"),
 ) -> None:
     """Measure intervals and churn by horizon in simulated businesses, beside the truth: about two minutes a seed."""
-    import warnings
-
     from experiments.benchmarks import horizons as table
 
     errors = Console(stderr=True)
     found = []
-    with warnings.catch_warnings():
-        # Libraries' notes to programmers.
-        warnings.showwarning = lambda *_, **__: None
+    with _quiet():
         for seed in range(1, seeds + 1):
             errors.print(f"seed {seed}", style="dim")
             found.append(table.measure(seed, customers))
@@ -282,14 +262,11 @@ def recommendations(
     from features.errors import FeaturesError
 
     here = Path(__file__).parent
-    try:
+    with _one_sentence(BenchmarkError, FeaturesError):
         measured = [
             table.measure(config, days)
             for config in configs or [here / "online_retail.toml", here / "complete_journey.toml"]
         ]
-    except (BenchmarkError, FeaturesError) as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
     for one in measured:
         table.show(Console(), one)
     if json is not None:
@@ -302,21 +279,13 @@ def value(
     json: Annotated[Path | None, typer.Option(help="Where the figures go as JSON.")] = None,
 ) -> None:
     """How well spend is foretold in a window that nothing was fitted on: what serves, the other candidates, and BG/NBD."""
-    import warnings
-
     from experiments.benchmarks import values as table
     from experiments.benchmarks.errors import BenchmarkError
     from features.errors import FeaturesError
     from training.errors import TrainingError
 
-    try:
-        with warnings.catch_warnings():
-            # Libraries' notes to programmers.
-            warnings.showwarning = lambda *_, **__: None
-            measured = [table.measure(config) for config in configs or [Path(__file__).parent / "cdnow.toml"]]
-    except (BenchmarkError, FeaturesError, TrainingError) as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+    with _one_sentence(BenchmarkError, FeaturesError, TrainingError), _quiet():
+        measured = [table.measure(config) for config in configs or [Path(__file__).parent / "cdnow.toml"]]
     for one in measured:
         table.show(Console(), one)
     if json is not None:
@@ -334,8 +303,6 @@ def quality(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("quality.json"),
 ) -> None:
     """How good predictions are: public data and a simulated business, beside peers on the same folds, with intervals."""
-    import warnings
-
     from experiments.benchmarks import quality as table
     from experiments.benchmarks.errors import BenchmarkError
     from experiments.benchmarks.peers.classifiers import PEERS
@@ -345,14 +312,12 @@ def quality(
 
     errors, console = Console(stderr=True), Console(width=140)
     standings: list[table.Standing] = []
-    try:
+    with _one_sentence(BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError):
         allowed = Budget.parse(budget) if budget else None
         left_out = _named(without, PEERS, "peer")
         peers = [peer for peer in PEERS if peer not in left_out]
         folder = home or Path(os.environ.get("KEEPWELL_HOME") or "var") / "quality"
-        with warnings.catch_warnings():
-            # Libraries' notes to programmers.
-            warnings.showwarning = lambda *_, **__: None
+        with _quiet():
             for name in _named(data, table.PROTOCOLS, "data set") or table.PROTOCOLS:
                 standings += (
                     found := table.measured(
@@ -361,9 +326,6 @@ def quality(
                 )
                 table.show(console, found)
                 table.write(json, standings)
-    except (BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
 
 
 @benchmark.command()
@@ -379,8 +341,6 @@ def steadiness(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("steadiness.json"),
 ) -> None:
     """How little health hops, and how few change band, when a model is trained again on other samples of customers."""
-    import warnings
-
     from experiments.benchmarks import steadiness as table
     from experiments.benchmarks.errors import BenchmarkError
     from experiments.benchmarks.quality import PROTOCOLS
@@ -393,19 +353,32 @@ def steadiness(
     def told(what: str) -> None:
         errors.print(what, style="dim", highlight=False)
 
-    try:
+    with _one_sentence(BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError):
         allowed = Budget.parse(budget) if budget else None
         folder = home or Path(os.environ.get("KEEPWELL_HOME") or "var") / "quality"
-        with warnings.catch_warnings():
-            # Libraries' notes to programmers.
-            warnings.showwarning = lambda *_, **__: None
+        with _quiet():
             names = _named(data, PROTOCOLS, "data set")
             found = [table.measured(name, folder, allowed, samples, told) for name in names]
-    except (BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
     table.show(Console(), found)
     table.write(json, found)
+
+
+@contextlib.contextmanager
+def _one_sentence(*mistakes: type[Exception]) -> Iterator[None]:
+    """End with exit code 2 and what one of `mistakes` says."""
+    try:
+        yield
+    except mistakes as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep libraries' notes to programmers to themselves."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda *_, **__: None
+        yield
 
 
 def _named(chosen: str, known: Iterable[str], what: str) -> list[str]:

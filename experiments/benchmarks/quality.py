@@ -23,7 +23,7 @@ from features.build import build
 from features.business import Business, TableData
 from features.errors import NoGeneration
 from features.generation import Generation
-from features.home import Home
+from features.home import Home, write_atomically
 from training.dataset import TrainingSet
 from training.evaluate import measure, row_losses
 from training.learn import fit, predict
@@ -142,7 +142,7 @@ def show(console: Console, standings: Sequence[Standing]) -> None:
 
 def write(path: Path, standings: Sequence[Standing]) -> None:
     """All figures as JSON."""
-    path.write_text(json.dumps([asdict(one) for one in standings], indent=1) + "\n")
+    write_atomically(path, json.dumps([asdict(one) for one in standings], indent=1) + "\n")
 
 
 def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> Prepared:

@@ -17,6 +17,7 @@ from rich.table import Table
 from experiments.benchmarks.errors import BenchmarkError
 from features import event_files
 from features.business import Business
+from features.home import write_atomically
 from features.ingest import ingest
 from features.purchases import Purchases, write_purchases
 from models.recommend import OwnHistory, Recommender
@@ -182,7 +183,7 @@ def show(console: Console, measured: Measured) -> None:
 
 def write(path: Path, measured: list[Measured]) -> None:
     """The figures as JSON."""
-    path.write_text(json.dumps([asdict(one) for one in measured], indent=1) + "\n")
+    write_atomically(path, json.dumps([asdict(one) for one in measured], indent=1) + "\n")
 
 
 def _shown(figure: Interval) -> str:

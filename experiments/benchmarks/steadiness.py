@@ -13,6 +13,7 @@ from rich.table import Table
 
 from experiments.benchmarks.quality import PROTOCOLS, Told, prepared_for
 from features.budget import Budget
+from features.home import write_atomically
 from models.calibration import logit
 from models.health import propose
 from training.learn import fit, predict
@@ -90,4 +91,4 @@ def show(console: Console, found: Sequence[Steadiness]) -> None:
 
 def write(path: Path, found: Sequence[Steadiness]) -> None:
     """All figures as JSON."""
-    path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
+    write_atomically(path, json.dumps([asdict(one) for one in found], indent=1) + "\n")
