@@ -19,7 +19,7 @@ from serving.customer_file import CustomerFile, Customers, FileRows, RowReader, 
 from serving.database import Database
 from serving.decisions import DecisionService
 from serving.keys import Principal, Role
-from serving.playbook import Playbook
+from serving.playbook import Playbook, business_of
 from serving.progress import progress
 from serving.release import Release
 from serving.rows import COLUMNS, BatchRow, score_as_of_now
@@ -136,7 +136,7 @@ def open_batch(source: Path, release: Release, database: Database, *, decide: bo
     Raises:
         CommandError, IngestError, SchemaMismatch: the file is not there, or not what it should be.
     """
-    business = Business.load(release.generation.business_file)
+    business = business_of(release.generation)
     table = business.data if isinstance(business.data, TableData) else None
     playbook = Playbook.of_release(release)
     file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)

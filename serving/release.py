@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.business import Business
 from features.generation import Generation
 from features.online import OnlineStore
 from features.schema import DType, FeatureSchema
@@ -21,6 +20,7 @@ from models.predictor import ChurnPredictor
 from models.recommend import Recommender
 from serving.errors import ReleaseMismatch
 from serving.outlook import OutlookTable
+from serving.playbook import business_of
 from serving.worth import WorthTable
 
 DEFAULT_STALE_AFTER = timedelta(days=7)
@@ -135,7 +135,7 @@ class Release:
             typical=typical,
             beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
             outlook=OutlookTable.of_bundle(bundle),
-            minimum_coverage=Business.load(generation.business_file).health.minimum_coverage,
+            minimum_coverage=business_of(generation).health.minimum_coverage,
             worth=WorthTable(bundle, generation),
             policy=policy,
             policy_version=policy_version,

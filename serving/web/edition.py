@@ -13,14 +13,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, false, func, insert, select, update
 
-from features.business import Business
 from features.generation import Generation
 from features.schema import DType
 from models.calibration import expit
 from models.health import Band
 from models.segments import CustomerSegment
 from serving.database import Database
-from serving.playbook import Playbook
+from serving.playbook import Playbook, business_of
 from serving.release import Release, shortest
 from serving.scorer import CustomerFeatures
 from serving.tables import accounts, current_scores, editions
@@ -106,7 +105,7 @@ class Editions:
         past = [_scores_at(release, population_at(release, moment)) for moment in moments]
         before = _week_before(generation.as_of, moments)
         people = _people(generation)
-        business = Business.load(generation.business_file)
+        business = business_of(generation)
         figures = {
             "business": business.name,
             "currency": None if business.value is None else business.currency,
