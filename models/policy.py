@@ -291,9 +291,9 @@ class NextBestActionPolicy:
         if self.ranking is Ranking.RANDOM:
             share = 1.0 / allowed
         else:
-            share = self.exploration / allowed
-            if share > 0.0:
-                share = min(max(share, self.floor), 1.0 / allowed)
+            share = 0.0
+            if self.exploration > 0.0:
+                share = min(max(self.exploration / allowed, self.floor), 1.0 / allowed)
         best = self._best(options)
         rest = max(0.0, 1.0 - (allowed - 1) * share)
         return [0.0 if not option.allowed else rest if option is best else share for option in options]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -106,6 +106,7 @@ def test_no_decision_breaks_a_filter(context: DecisionContext, policy: NextBestA
 
 
 @given(contexts, policies)
+@example(DecisionContext("C1", 0.3, 500.0, {}), NextBestActionPolicy(ACTIONS, 5e-324, floor=0.06, limits=LIMITS))
 def test_every_allowed_action_has_the_floor(context: DecisionContext, policy: NextBestActionPolicy) -> None:
     dist = policy.action_dist(context)
     allowed = [NO_ACTION, *(action.name for action in ACTIONS if may(action, context))]

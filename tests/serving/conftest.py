@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -336,10 +337,28 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 @pytest.fixture
 def shop(template: Shop, tmp_path: Path) -> Shop:
     """A shop of one's own; its models stay those of the template."""
-    home = Home(tmp_path / "home")
-    # A lock that this process holds goes when any file of it is closed: a copy of it would take the reader's slot.
-    shutil.copytree(template.home.path, home.path, ignore=shutil.ignore_patterns("*-lock", "scores"))
-    return replace(template, settings=settings_of(home))
+    return copy_of(template, tmp_path / "home")
+
+
+def copy_of(shop: Shop, path: Path) -> Shop:
+    """A copy of a shop, which may be open in this process.
+
+    A lock that a process holds goes when it closes any file of it, and then others take what is open for abandoned: so LMDB's
+    locks stay behind, and SQLite copies its databases itself.
+    """
+    home = Home(path)
+    ignored = shutil.ignore_patterns("*-lock", "scores", "keepwell.db*", "mlflow.db*")
+    shutil.copytree(shop.home.path, path, ignore=ignored)
+    for source, target in (
+        (shop.home.database, home.database),
+        (shop.home.mlflow / "mlflow.db", home.mlflow / "mlflow.db"),
+    ):
+        with (
+            contextlib.closing(sqlite3.connect(source)) as original,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
+            original.backup(copy)
+    return replace(shop, settings=settings_of(home))
 
 
 class Running:

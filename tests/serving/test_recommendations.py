@@ -112,7 +112,7 @@ def release(template: Any, tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 def with_toml(release: Release, folder: Path, toml: str) -> Release:
-    shutil.copytree(release.generation.path, folder)
+    shutil.copytree(release.generation.path, folder, ignore=shutil.ignore_patterns("*-lock"))
     (folder / "business.toml").write_text(toml)
     return replace(release, generation=replace(release.generation, path=folder))
 

@@ -27,7 +27,7 @@ from serving.keys import ApiKeys, Role
 from serving.tables import accounts, editions
 from serving.web.edition import Editions
 
-from ..conftest import NEWCOMER, SCHEMA, Running, Shop, customer_ids, make_columns, serving, settings_of, wait_for
+from ..conftest import NEWCOMER, SCHEMA, Running, Shop, copy_of, customer_ids, make_columns, serving, wait_for
 
 SCRIPT = "<script>alert(1)</script>"
 SCRIPTED = "C00002"
@@ -147,10 +147,8 @@ def _events(generation: Generation, people: list[str]) -> pa.Table:
 
 def make_office(template: Shop, path: Path) -> Office:
     """A copy of the shop, furnished, with keys for its people."""
-    home = Home(path / "home")
-    shutil.copytree(template.home.path, home.path, ignore=shutil.ignore_patterns("*-lock"))
-    furnish(home)
-    shop = replace(template, settings=settings_of(home))
+    shop = copy_of(template, path / "home")
+    furnish(shop.home)
     database = Database(shop.settings.database)
     database.migrate()
     with database.begin() as connection:
