@@ -107,7 +107,8 @@ def label_events(generation: Generation, business: Business) -> tuple[Labels, Cu
     last_event = generation.sources.last_event
     if churn is None or last_event is None:
         raise LabelError(f"{business.path}: training needs [data] and [churn], and at least one event.")
-    first_event = generation.sources.first_event
+    # Cutoffs that a TOML lists are meant, whatever little was known at them.
+    first_event = generation.sources.first_event if isinstance(churn.cutoffs, str) else None
     cutoffs = choose_cutoffs(
         generation.cutoffs, churn.test_cutoffs, churn.horizon_days, last_event, business.timezone, first_event
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -325,40 +324,35 @@ def make_keys(settings: Settings) -> dict[Role, str]:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop that nobody changes: copy it, or read it."""
-    home = Home(tmp_path_factory.mktemp("shop") / "home")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop that nobody opens: copy it."""
+    home = Home(tmp_path_factory.mktemp("untouched") / "home")
     build(home)
     promote(home, train(home))
     settings = settings_of(home)
     return Shop(settings, make_keys(settings))
 
 
-@pytest.fixture
-def shop(template: Shop, tmp_path: Path) -> Shop:
-    """A shop of one's own; its models stay those of the template."""
-    return copy_of(template, tmp_path / "home")
+def copy_of(untouched: Shop, path: Path) -> Shop:
+    """A copy of a shop, whose models stay those of the first one.
 
-
-def copy_of(shop: Shop, path: Path) -> Shop:
-    """A copy of a shop, which may be open in this process.
-
-    A lock that a process holds goes when it closes any file of it, and then others take what is open for abandoned: so LMDB's
-    locks stay behind, and SQLite copies its databases itself.
+    Only of one that is not open: a process that closes any file of a database gives up its locks on it, and others then take
+    the log of the database, which is in use, for left behind, and delete it.
     """
-    home = Home(path)
-    ignored = shutil.ignore_patterns("*-lock", "scores", "keepwell.db*", "mlflow.db*")
-    shutil.copytree(shop.home.path, path, ignore=ignored)
-    for source, target in (
-        (shop.home.database, home.database),
-        (shop.home.mlflow / "mlflow.db", home.mlflow / "mlflow.db"),
-    ):
-        with (
-            contextlib.closing(sqlite3.connect(source)) as original,
-            contextlib.closing(sqlite3.connect(target)) as copy,
-        ):
-            original.backup(copy)
-    return replace(shop, settings=settings_of(home))
+    shutil.copytree(untouched.home.path, path)
+    return replace(untouched, settings=settings_of(Home(path)))
+
+
+@pytest.fixture(scope="session")
+def template(untouched: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop that nobody changes: read it."""
+    return copy_of(untouched, tmp_path_factory.mktemp("shop") / "home")
+
+
+@pytest.fixture
+def shop(untouched: Shop, tmp_path: Path) -> Shop:
+    """A shop of one's own."""
+    return copy_of(untouched, tmp_path / "home")
 
 
 class Running:

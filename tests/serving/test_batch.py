@@ -58,14 +58,6 @@ pytestmark = [
 Rows = list[dict[str, Any]]
 
 
-@pytest.fixture
-def shop(shop: Shop) -> Shop:
-    """A shop whose database remembers nothing: others decide about the template's customers."""
-    for file in shop.home.path.glob("keepwell.db*"):
-        file.unlink()
-    return shop
-
-
 def score(settings: Settings, source: Path, target: Path, *, decide: bool = False) -> Rows:
     """The output's rows; missing is None."""
     score_file(settings, source, target, decide=decide)

@@ -30,14 +30,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def shop(shop: Shop) -> Shop:
-    """A shop whose database remembers nothing: others decide about the template's customers."""
-    for file in shop.home.path.glob("keepwell.db*"):
-        file.unlink()
-    return shop
-
-
 def rows_of(shop: Shop) -> list[BatchRow | DeletedCustomer]:
     database = Database(shop.settings.database)
     rows = list(CurrentScores(database).page(None, None, 1000).rows)

@@ -24,7 +24,6 @@ from features.home import Home
 from features.schema import DType
 from serving.database import Database
 from serving.keys import ApiKeys, Role
-from serving.tables import accounts, editions
 from serving.web.edition import Editions
 
 from ..conftest import NEWCOMER, SCHEMA, Running, Shop, copy_of, customer_ids, make_columns, serving, wait_for
@@ -145,16 +144,11 @@ def _events(generation: Generation, people: list[str]) -> pa.Table:
     )
 
 
-def make_office(template: Shop, path: Path) -> Office:
+def make_office(untouched: Shop, path: Path) -> Office:
     """A copy of the shop, furnished, with keys for its people."""
-    shop = copy_of(template, path / "home")
+    shop = copy_of(untouched, path / "home")
     furnish(shop.home)
     database = Database(shop.settings.database)
-    database.migrate()
-    with database.begin() as connection:
-        # The template may have been served, without names, before it was copied.
-        connection.execute(accounts.delete())
-        connection.execute(editions.delete())
     keys = ApiKeys(database)
     secrets = {
         "north": keys.add("north", Role.MANAGER),
@@ -169,9 +163,9 @@ def make_office(template: Shop, path: Path) -> Office:
 
 
 @pytest.fixture(scope="session")
-def office(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Office:
+def office(untouched: Shop, tmp_path_factory: pytest.TempPathFactory) -> Office:
     """The office that all page tests share; whoever changes an account takes one that no other test looks at."""
-    return make_office(template, tmp_path_factory.mktemp("office"))
+    return make_office(untouched, tmp_path_factory.mktemp("office"))
 
 
 @pytest.fixture(scope="session")
