@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,30 @@ def expit(log_odds: ArrayLike) -> FloatArray:
     return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small), dtype=np.float64)
 
 
+def level(log_odds: ArrayLike, y: ArrayLike) -> float:
+    """What has to be added to all log-odds (n,) so that their mean probability is the rate of `y` (n,).
+
+    Raises:
+        ValueError: `y` has one class only.
+    """
+    x = np.asarray(log_odds, dtype=np.float64)
+    rate = float(np.asarray(y, dtype=np.float64).mean())
+    if not 0.0 < rate < 1.0:
+        raise ValueError("A level needs both outcomes.")
+    low, high = float(logit(rate) - x.max()), float(logit(rate) - x.min())
+    added = min(max(0.0, low), high)
+    for _ in range(100):
+        p = expit(x + added)
+        excess = float(p.mean()) - rate
+        low, high = (low, added) if excess > 0.0 else (added, high)
+        step = excess / max(float(np.mean(p * (1.0 - p))), 1e-12)
+        if abs(step) < 1e-12:
+            break
+        # Newton's step, or half the interval where that would leave it.
+        added = added - step if low < added - step < high else (low + high) / 2.0
+    return added
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """`logit p = slope · margin + intercept`; a positive slope keeps the model's order of risk.
@@ -43,6 +67,14 @@ class Calibration:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.slope) and self.slope > 0 and math.isfinite(self.intercept)):
             raise ValueError(f"A calibration needs a finite slope above 0 and a finite intercept, not {self}.")
+
+    def at_level(self, margins: ArrayLike, y: ArrayLike) -> Calibration:
+        """The same slope, with the intercept at which the margins' mean probability is the rate of `y`, both (n,).
+
+        Raises:
+            ValueError: `y` has one class only.
+        """
+        return replace(self, intercept=self.intercept + level(self.log_odds(margins), y))
 
     def log_odds(self, margin: ArrayLike) -> FloatArray:
         """Calibrated log-odds of the booster's raw margins, in float64."""

@@ -127,8 +127,8 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: (n, d) numbers, taken as float32; NaN is missing.
             y: (n,) two classes; the greater one is churn.
             groups: (n,) rows of one group never straddle a fold.
-            recent: (n,) bool, the rows of the newest labelled window: they alone calibrate, unless they are fewer than
-                200 or of one class.
+            recent: (n,) bool, the rows of the newest labelled window: they alone set the level of the calibration, unless they
+                are fewer than 200 or of one class; its slope is that of all rows.
             folds: (training rows, held-out rows) in place of the stratified ones; no row is held out twice.
             words: columns that hold codes of words, 0, 1, …: the linear part gives each code a term of its own, and no fold's
                 order of them knows what it holds out.
@@ -168,10 +168,11 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for number, ((_, held_out), margins) in enumerate(zip(folds, course.margins, strict=True)):
             self.oof_margins_[held_out] = margins
             fold[held_out] = number
-        calibrating = _calibrating(fold >= 0, churned, _mask(recent, churned))
-        self.calibration_ = Calibration.fit(self.oof_margins_[calibrating], churned[calibrating])
-        self.oof_probabilities_ = cross_fitted(self.oof_margins_, churned, fold, calibrating)
-        self.prior_ = float(churned[calibrating].mean())
+        judged = fold >= 0
+        newest = _newest(judged, churned, _mask(recent, churned))
+        self.calibration_ = _calibration(self.oof_margins_, churned, judged, newest)
+        self.oof_probabilities_ = cross_fitted(self.oof_margins_, churned, fold, newest)
+        self.prior_ = float(churned[judged if newest is None else newest].mean())
         # As many trees as were calibrated: with more of them, margins spread further than the calibration knows.
         self.booster_ = trained(rows, course.recipe, course.trees)
         return self
@@ -283,29 +284,36 @@ def _mask(recent: ArrayLike | None, y: NDArray[np.int64]) -> NDArray[np.bool_] |
     return mask
 
 
-def _calibrating(
+def _newest(
     held_out: NDArray[np.bool_], y: NDArray[np.int64], recent: NDArray[np.bool_] | None
-) -> NDArray[np.bool_]:
-    """The rows that calibrate: the held-out ones of the newest window, or all held-out ones if those say too little."""
-    if recent is not None:
-        newest = held_out & recent
-        if newest.sum() >= MINIMUM_RECENT_ROWS and len(np.unique(y[newest])) == 2:
-            return newest
-    return held_out
+) -> NDArray[np.bool_] | None:
+    """The held-out rows of the newest window, if they say enough to set the level of a calibration."""
+    if recent is None:
+        return None
+    newest = held_out & recent
+    return newest if newest.sum() >= MINIMUM_RECENT_ROWS and len(np.unique(y[newest])) == 2 else None
+
+
+def _calibration(
+    margins: FloatArray, y: NDArray[np.int64], rows: NDArray[np.bool_], newest: NDArray[np.bool_] | None
+) -> Calibration:
+    """The slope of all `rows`, which one window is too small to know, at the level of the newest ones among them."""
+    calibration = Calibration.fit(margins[rows], y[rows])
+    if newest is None or len(np.unique(y[rows & newest])) < 2:
+        return calibration
+    return calibration.at_level(margins[rows & newest], y[rows & newest])
 
 
 def cross_fitted(
-    margins: FloatArray, y: NDArray[np.int64], fold: NDArray[np.int64], calibrating: NDArray[np.bool_]
+    margins: FloatArray, y: NDArray[np.int64], fold: NDArray[np.int64], newest: NDArray[np.bool_] | None = None
 ) -> FloatArray:
     """Probabilities of the held-out margins, each fold calibrated without its own rows."""
     p = np.full(len(y), np.nan)
     for number in range(int(fold.max()) + 1):
         rows = fold == number
-        others = calibrating & ~rows
-        if len(np.unique(y[others])) < 2:
-            others = (fold >= 0) & ~rows
+        others = (fold >= 0) & ~rows
         if len(np.unique(y[others])) < 2:
             # A single fold: two parameters can't flatter many rows by much, and there is nothing else to fit them on.
-            others = calibrating
-        p[rows] = Calibration.fit(margins[others], y[others]).apply(margins[rows])
+            others = fold >= 0
+        p[rows] = _calibration(margins, y, others, newest).apply(margins[rows])
     return p

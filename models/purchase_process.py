@@ -53,6 +53,10 @@ class PurchaseHistories:
         since = np.maximum(since, 0.0)
         return cls(n, since, np.where(n > 1.0, np.clip(recent, 0.0, since), since), money)
 
+    def of_rows(self, rows: NDArray[np.int64]) -> PurchaseHistories:
+        """The histories of some customers, by their place."""
+        return PurchaseHistories(self.count[rows], self.first[rows], self.last[rows], self.mean[rows])
+
     @property
     def repeats(self) -> FloatArray:
         """Days with a purchase after the first."""

@@ -20,10 +20,14 @@ from training.errors import LabelError
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """The moments at which customers are judged, oldest first: those to train on end a horizon before the first to test on."""
+    """The moments at which customers are judged, oldest first: those to train on end a horizon before the first to test on.
+
+    `early` could have trained, but had less than a horizon of history behind them.
+    """
 
     train: tuple[datetime, ...]
     test: tuple[datetime, ...]
+    early: tuple[datetime, ...] = ()
 
 
 def data_end(last_event: datetime, timezone: str) -> datetime:
@@ -78,15 +82,14 @@ def choose_cutoffs(
                 raise LabelError(
                     f"The test cutoff {_day(cutoff)} has no features: run 'python -m features build CONFIG' again."
                 )
-    trained = tuple(cutoff for cutoff in complete if cutoff + horizon <= tested[0])
-    if first_event is not None:
-        trained = tuple(cutoff for cutoff in trained if cutoff >= first_event + horizon) or trained
+    ended = tuple(cutoff for cutoff in complete if cutoff + horizon <= tested[0])
+    trained = tuple(cutoff for cutoff in ended if first_event is None or cutoff >= first_event + horizon) or ended
     if not trained:
         raise LabelError(
             f"No training cutoff has its outcome window of {horizon_days} days complete by the first test cutoff, "
             f"{_day(tested[0])}: give more history, earlier [churn] cutoffs or a shorter horizon_days."
         )
-    return Cutoffs(trained, tuple(tested))
+    return Cutoffs(trained, tuple(tested), tuple(cutoff for cutoff in ended if cutoff not in trained))
 
 
 def _day(moment: datetime) -> str:
@@ -107,8 +110,7 @@ def label_events(generation: Generation, business: Business) -> tuple[Labels, Cu
     last_event = generation.sources.last_event
     if churn is None or last_event is None:
         raise LabelError(f"{business.path}: training needs [data] and [churn], and at least one event.")
-    # Cutoffs that a TOML lists are meant, whatever little was known at them.
-    first_event = generation.sources.first_event if isinstance(churn.cutoffs, str) else None
+    first_event = generation.sources.first_event
     cutoffs = choose_cutoffs(
         generation.cutoffs, churn.test_cutoffs, churn.horizon_days, last_event, business.timezone, first_event
     )

@@ -68,7 +68,7 @@ def fit(
 
     Args:
         windows: the training rows' windows where they have an order in time. Recipe and number of trees are then those that
-            foretell later windows best, and if the churn rate drifts, the newest window alone calibrates.
+            foretell later windows best, and if the churn rate drifts, the newest window alone sets the calibration's level.
         advance: is called after each trial.
     """
     categories = data.categories(train)

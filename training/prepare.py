@@ -104,6 +104,11 @@ def prepare(generation: Generation, business: Business) -> Prepared:
         labels, cutoffs = label_table(generation, ordered=business.data.order is not None), Cutoffs((), ())
     else:
         labels, cutoffs = label_events(generation, business)
+        if cutoffs.early:
+            days = ", ".join(f"{cutoff:%Y-%m-%d}" for cutoff in cutoffs.early)
+            notes.append(
+                f"Less than {generation.horizon_days} days of events came before {days}: nothing trains there."
+            )
     check_labels(labels, np.arange(len(labels), dtype=np.int64), "labelled rows")
     data = joined(generation, labels)
     if isinstance(business.data, TableData):

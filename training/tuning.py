@@ -45,6 +45,11 @@ FIRST: tuple[Parameters, ...] = (
     {"kind": "trees", "num_leaves": 8, "learning_rate": 0.05, "min_child_samples": 40,
      "subsample": 0.8, "colsample": 0.6, "reg_lambda": 5.0},
     {"kind": "linear", "penalty": 100.0},
+    {"kind": "both", "penalty": 10.0, "num_leaves": 31, "learning_rate": 0.05, "min_child_samples": 10,
+     "subsample": 0.8, "colsample": 1.0, "reg_lambda": 1.0},
+    {"kind": "both", "penalty": 10.0, "num_leaves": 16, "learning_rate": 0.03, "min_child_samples": 100,
+     "subsample": 0.8, "colsample": 0.5, "reg_lambda": 10.0},
+    {"kind": "linear", "penalty": 1.0},
 )  # fmt: skip
 
 

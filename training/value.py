@@ -134,7 +134,7 @@ def _of_purchases(generation: Generation, prepared: Prepared, model: FittedModel
         here = _process(histories, tested, generation.horizon_days)
     except ModelsError:
         return None
-    asked = _take(histories, tested)
+    asked = histories.of_rows(tested)
     spent = spend_within(generation, test, prepared, tested)
     base = here.within(asked, generation.horizon_days)
     candidates = {Method.PURCHASES: here}
@@ -211,7 +211,7 @@ def _trees(
             continue
         rows.append(here)
         spent.append(np.maximum(spend_within(generation, cutoff, prepared, here), 0.0))
-        expected.append(then.within(_take(histories, here), horizon))
+        expected.append(then.within(histories.of_rows(here), horizon))
     if not rows or not sum(float(of.sum()) for of in spent):
         return {}
     X = prepared.data.X(np.concatenate(rows), model.categories)
@@ -222,12 +222,8 @@ def _trees(
 
 
 def _process(histories: PurchaseHistories, rows: Rows, horizon_days: int) -> PurchaseValue:
-    chosen = _take(histories, rows)
+    chosen = histories.of_rows(rows)
     return PurchaseValue(PurchaseProcess.fit(chosen), PurchaseSpend.fit(chosen), horizon_days)
-
-
-def _take(histories: PurchaseHistories, rows: Rows) -> PurchaseHistories:
-    return PurchaseHistories(histories.count[rows], histories.first[rows], histories.last[rows], histories.mean[rows])
 
 
 def _naive(moment: datetime) -> np.datetime64:

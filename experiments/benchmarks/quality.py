@@ -24,12 +24,18 @@ from features.business import Business, TableData
 from features.errors import NoGeneration
 from features.generation import Generation
 from features.home import Home, write_atomically
+from features.pillars.evidence import PURCHASES
+from features.store import OfflineStore
+from models.purchase_process import PurchaseHistories
+from models.value import PURCHASE_FIGURES
 from training.dataset import TrainingSet
 from training.evaluate import measure, row_losses
+from training.labels import entity_frame
 from training.learn import fit, predict
 from training.prepare import Prepared, prepare
 from training.split import Fold, identical_rows, in_folds
 from training.tuning import DEFAULT, Tuner
+from training.value import histories_of
 
 Vector = npt.NDArray[np.float64]
 Told = Callable[[str], None]
@@ -104,11 +110,11 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
         BenchmarkError: the data, or a peer's library, is not there.
     """
     protocol = PROTOCOLS[name]
-    prepared = prepared_for(name, protocol, home, told)
+    prepared, histories = prepared_for(name, protocol, home, told)
     data, folds = _divided(prepared, protocol)
     tuner = Tuner(budget or DEFAULT, home / "tuning.journal")
     windows = prepared.windows if protocol.in_time else None
-    models = [KEEPWELL, *(peer for peer in peers if classifiers.applies(peer, data))]
+    models = [KEEPWELL, *(peer for peer in peers if classifiers.applies(peer, histories))]
     p = {model: np.full(len(data), np.nan) for model in models}
     seconds = dict.fromkeys(models, 0.0)
     for number, fold in enumerate(folds, 1):
@@ -120,7 +126,7 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
                 p[model][fold.test] = predict(fitted, data, fold.test)
             else:
                 p[model][fold.test] = classifiers.PEERS[model](
-                    classifiers.Task(data, fold, prepared.horizon_days, seconds[KEEPWELL] / number)
+                    classifiers.Task(data, fold, prepared.horizon_days, seconds[KEEPWELL] / number, histories)
                 )
             seconds[model] += time.perf_counter() - started
     rows = np.flatnonzero(~np.isnan(p[KEEPWELL]))
@@ -145,8 +151,8 @@ def write(path: Path, standings: Sequence[Standing]) -> None:
     write_atomically(path, json.dumps([asdict(one) for one in standings], indent=1) + "\n")
 
 
-def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> Prepared:
-    """A data set's rows, built under `home` if they are not there as its TOML says.
+def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple[Prepared, PurchaseHistories | None]:
+    """A data set's rows, built under `home` if they are not there as its TOML says; with what they bought, if that says who churns.
 
     Raises:
         BenchmarkError: the public data is not there.
@@ -174,7 +180,12 @@ def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> Prepa
     if not protocol.in_time and isinstance(business.data, TableData):
         business = replace(business, data=business.data.model_copy(update={"order": None}))
     told(f"{name}: reading")
-    return prepare(generation, business)
+    prepared = prepare(generation, business)
+    churn = business.churn
+    if churn is None or not churn.activity or not set(churn.activity) <= set(PURCHASES):
+        return prepared, None
+    frame = OfflineStore(generation).training_frame(entity_frame(prepared.data.labels), PURCHASE_FIGURES)
+    return prepared, histories_of(frame)
 
 
 def _divided(prepared: Prepared, protocol: Protocol) -> tuple[TrainingSet, tuple[Fold, ...]]:

@@ -79,5 +79,7 @@ def test_a_cutoff_with_less_than_a_horizon_of_history_does_not_train_where_other
     assert with_history.train == tuple(c for c in everything.train if c >= first + timedelta(days=90))
     assert 0 < len(with_history.train) < len(everything.train)
     assert with_history.test == everything.test
+    assert with_history.early + with_history.train == everything.train
+    assert everything.early == ()
     late = choose_cutoffs(MONTHLY, None, 90, LAST, "UTC", everything.train[-1])
     assert late.train == everything.train, "but little history is better than none"

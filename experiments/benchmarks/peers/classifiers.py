@@ -16,23 +16,29 @@ import numpy.typing as npt
 import pandas as pd
 
 from experiments.benchmarks.errors import BenchmarkError
+from models.purchase_process import PurchaseHistories, PurchaseProcess
 from training.baselines import LogisticBaseline
 from training.dataset import TrainingSet
 from training.split import Fold
 
 Vector = npt.NDArray[np.float64]
 
+PARETO_NBD = "Pareto/NBD"
 _MISSING = "(missing)"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Rows to learn from and to be judged on; `seconds` are what keepwell took for such a fold."""
+    """Rows to learn from and to be judged on; `seconds` are what keepwell took for such a fold.
+
+    `histories` are what all rows' customers had bought at their cutoff, where who buys no more is who churns.
+    """
 
     data: TrainingSet
     fold: Fold
     horizon_days: int
     seconds: float
+    histories: PurchaseHistories | None = None
 
     def frames(self, *, as_text: bool = False) -> tuple[pd.DataFrame, pd.DataFrame, npt.NDArray[np.int8]]:
         """The raw columns of both sides, words as pandas categories or as text, and the outcomes to learn from."""
@@ -95,16 +101,24 @@ def flaml(task: Task) -> Vector:
         return np.asarray(model.predict_proba(test)[:, 1], dtype=np.float64)
 
 
+def pareto_nbd(task: Task) -> Vector:
+    """One minus the probability of any purchase, by the process that is fitted to what the judged customers had bought."""
+    assert task.histories is not None
+    judged = task.histories.of_rows(task.fold.test)
+    return 1.0 - PurchaseProcess.fit(judged).any_purchase(judged, task.horizon_days)
+
+
 PEERS: Mapping[str, Callable[[Task], Vector]] = MappingProxyType(
     {
         "LightGBM default": lightgbm_default,
         "logistic regression": logistic_regression,
         "CatBoost default": catboost_default,
         "FLAML in the same time": flaml,
+        PARETO_NBD: pareto_nbd,
     }
 )
 
 
-def applies(peer: str, data: TrainingSet) -> bool:  # noqa: ARG001 - a purchase process needs purchases
-    """Whether a peer can say anything about such data."""
-    return peer in PEERS
+def applies(peer: str, histories: PurchaseHistories | None) -> bool:
+    """Whether a peer can say anything: a purchase process needs purchases."""
+    return peer != PARETO_NBD or histories is not None
