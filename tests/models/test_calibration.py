@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.calibration import Calibration, expit, logit
+from models.calibration import Calibration, expit, level, logit
 
 
 @given(st.floats(0, 1))
@@ -75,3 +75,19 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
     for slope, intercept in ((0.0, 0.0), (-1.0, 0.0), (math.nan, 0.0), (1.0, math.inf)):
         with pytest.raises(ValueError, match="slope above 0"):
             Calibration(slope, intercept)
+
+
+@given(st.integers(2, 300), st.floats(0.01, 20.0), st.integers(0, 2**32))
+def test_at_its_level_the_mean_probability_is_the_rate_whatever_the_spread(n: int, spread: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) < rng.integers(1, n))
+    margins = spread * rng.normal(size=n) + rng.normal()
+    assert expit(margins + level(margins, y)).mean() == pytest.approx(y.mean(), abs=1e-9)
+    calibration = Calibration(1.7, 0.3).at_level(margins, y)
+    assert calibration.slope == 1.7
+    assert calibration.apply(margins).mean() == pytest.approx(y.mean(), abs=1e-9)
+
+
+def test_one_class_has_no_level() -> None:
+    with pytest.raises(ValueError, match="both"):
+        level([0.1, 0.2], [1, 1])

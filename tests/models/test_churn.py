@@ -72,7 +72,7 @@ def test_groups_that_cannot_be_split_are_refused() -> None:
         ChurnClassifier(num_threads=1).fit(X, y, groups=np.zeros(299))
 
 
-def test_the_newest_window_calibrates() -> None:
+def test_the_newest_window_sets_the_level() -> None:
     """Risk doubles in the newest window: the calibration follows it, the margins need not."""
     X, y, _ = simulated(4000)
     recent = np.arange(4000) >= 3000
@@ -85,6 +85,7 @@ def test_the_newest_window_calibrates() -> None:
     assert abs(newest.mean() - y[recent].mean()) < 0.02
     assert abs(everything.apply(drifted.margins(X[recent])).mean() - y[recent].mean()) > 0.1
     assert drifted.prior_ == y[recent].mean()
+    assert drifted.calibration_.slope == everything.slope, "the newest window sets the level alone"
 
 
 @pytest.mark.parametrize("newest", [199, 0, 400])
