@@ -102,10 +102,17 @@ def flaml(task: Task) -> Vector:
 
 
 def pareto_nbd(task: Task) -> Vector:
-    """One minus the probability of any purchase, by the process that is fitted to what the judged customers had bought."""
+    """One minus the probability of any purchase, by the process that is fitted to what the judged customers had bought.
+
+    Who only sent things back gets the mean of the others.
+    """
     assert task.histories is not None
-    judged = task.histories.of_rows(task.fold.test)
-    return 1.0 - PurchaseProcess.fit(judged).any_purchase(judged, task.horizon_days)
+    bought = task.histories.count[task.fold.test] > 0.0
+    buyers = task.histories.of_rows(task.fold.test[bought])
+    churned = 1.0 - PurchaseProcess.fit(buyers).any_purchase(buyers, task.horizon_days)
+    p = np.full(len(bought), churned.mean())
+    p[bought] = churned
+    return p
 
 
 PEERS: Mapping[str, Callable[[Task], Vector]] = MappingProxyType(
