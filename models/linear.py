@@ -53,8 +53,11 @@ class LinearPart:
 
     intercept: float
     steps: tuple[Steps, ...]
-    weights: int
-    """How many were fitted, the intercept apart."""
+
+    @property
+    def leaves(self) -> int:
+        """Of the trees that it is served as."""
+        return sum(len(steps.values) + 1 for steps in self.steps)
 
     def margins(self, X: NDArray[np.float32]) -> FloatArray:
         """The log-odds (n,) of rows (n, d)."""
@@ -68,7 +71,6 @@ class LinearPart:
         return LinearPart(
             share * self.intercept,
             tuple(replace(s, values=share * s.values, missing=share * s.missing) for s in self.steps),
-            self.weights,
         )
 
     @classmethod
@@ -128,7 +130,7 @@ class LinearPart:
             intercept += mean
             if max(np.abs(centred.values).max(), abs(centred.missing)) >= _SAME:
                 steps.append(centred)
-        return cls(intercept, tuple(steps), len(weights))
+        return cls(intercept, tuple(steps))
 
 
 @dataclass(frozen=True, slots=True)

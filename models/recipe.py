@@ -91,7 +91,7 @@ class Course:
     recipe: Recipe
     trees: int
     size: float
-    """How many values were fitted: weights of the linear part and leaves of the trees, on average over the folds."""
+    """How many leaves the model has, those of the linear part's trees among them, on average over the folds."""
     margins: tuple[FloatArray, ...]
     log_loss: FloatArray
 
@@ -182,7 +182,7 @@ class _Runner:
         return 0.5 * (boosted + self._linear.margins(self._X)) if self._blended else boosted + self._start
 
     def size(self, trees: int) -> int:
-        return (0 if self._linear is None else self._linear.weights) + trees * self._num_leaves
+        return (0 if self._linear is None else self._linear.leaves) + trees * self._num_leaves
 
 
 def _linear(rows: Rows, recipe: Recipe) -> LinearPart | None:
