@@ -18,6 +18,12 @@ from experiments.simulation.company import write
 from experiments.simulation.errors import SimulationError
 from experiments.simulation.scenario import Scenario
 
+# What the benchmarks that train share.
+SearchBudget = Annotated[str, typer.Option(help='Of each search, such as "10 trials"; default as training has it.')]
+QualityHome = Annotated[
+    Path | None, typer.Option(help="Where features are built and kept; default $KEEPWELL_HOME/quality.")
+]
+
 app = typer.Typer(
     help="A simulated business, models side by side, speed and quality.",
     no_args_is_help=True,
@@ -42,7 +48,7 @@ def simulate(
     effect_spread: Annotated[float, typer.Option(help="How much the actions' effects differ between customers.")] = 1.0,
 ) -> None:
     """Write a simulated subscription business: customers, 18 months of events, its truth, and its TOML."""
-    folder = out or Path(os.environ.get("KEEPWELL_HOME") or "var") / "simulation"
+    folder = out or _in_home("simulation")
     errors = Console(stderr=True)
     with _one_sentence(SimulationError):
         scenario = Scenario(customers, seed, _midnight(end), effect_spread)
@@ -295,11 +301,9 @@ def value(
 @benchmark.command()
 def quality(
     data: Annotated[str, typer.Option(help="Data sets, with commas between; default all.")] = "",
-    budget: Annotated[str, typer.Option(help='Of each search, such as "10 trials"; default as training has it.')] = "",
+    budget: SearchBudget = "",
     without: Annotated[str, typer.Option(help="Peers to leave out, with commas between.")] = "",
-    home: Annotated[
-        Path | None, typer.Option(help="Where features are built and kept; default $KEEPWELL_HOME/quality.")
-    ] = None,
+    home: QualityHome = None,
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("quality.json"),
 ) -> None:
     """How good predictions are: public data and a simulated business, beside peers on the same folds, with intervals."""
@@ -316,7 +320,7 @@ def quality(
         allowed = Budget.parse(budget) if budget else None
         left_out = _named(without, PEERS, "peer")
         peers = [peer for peer in PEERS if peer not in left_out]
-        folder = home or Path(os.environ.get("KEEPWELL_HOME") or "var") / "quality"
+        folder = home or _in_home("quality")
         with _quiet():
             for name in _named(data, table.PROTOCOLS, "data set") or table.PROTOCOLS:
                 standings += (
@@ -334,10 +338,8 @@ def steadiness(
         "telco_ibm,simulated"
     ),
     samples: Annotated[int, typer.Option(min=1, help="Bootstrap samples to train on again.")] = 5,
-    budget: Annotated[str, typer.Option(help='Of each search, such as "10 trials"; default as training has it.')] = "",
-    home: Annotated[
-        Path | None, typer.Option(help="Where features are built and kept; default $KEEPWELL_HOME/quality.")
-    ] = None,
+    budget: SearchBudget = "",
+    home: QualityHome = None,
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("steadiness.json"),
 ) -> None:
     """How little health hops, and how few change band, when a model is trained again on other samples of customers."""
@@ -355,12 +357,16 @@ def steadiness(
 
     with _one_sentence(BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError):
         allowed = Budget.parse(budget) if budget else None
-        folder = home or Path(os.environ.get("KEEPWELL_HOME") or "var") / "quality"
+        folder = home or _in_home("quality")
         with _quiet():
             names = _named(data, PROTOCOLS, "data set")
             found = [table.measured(name, folder, allowed, samples, told) for name in names]
     table.show(Console(), found)
     table.write(json, found)
+
+
+def _in_home(name: str) -> Path:
+    return Path(os.environ.get("KEEPWELL_HOME") or "var") / name
 
 
 @contextlib.contextmanager

@@ -94,7 +94,8 @@ class Tuner:
         """Try recipes, and choose the smallest that is as good as the best.
 
         That is the one of fewest leaves, which cost time to explain, whose log-loss is within 1 % of the best one's, if the 95 %
-        interval of their rows' mean difference includes 0. Trial n depends on the rows, the folds and the trials before it, and on nothing else.
+        interval of their rows' mean difference includes 0. Trial n depends on the rows, the folds and the trials before it, and
+        on nothing else.
 
         Args:
             advance: is called after each trial.

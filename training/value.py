@@ -123,8 +123,7 @@ def learned_value(
 def _of_purchases(generation: Generation, prepared: Prepared, model: FittedModel) -> LearnedValue | None:
     """The best of process, corrected process and trees in the newest test window; None where too few customers bought."""
     labels = prepared.data.labels
-    frame = OfflineStore(generation).training_frame(entity_frame(labels), PURCHASE_FIGURES)
-    histories = histories_of(frame)
+    histories = histories_of(OfflineStore(generation), entity_frame(labels))
     moments = labels.event_timestamp
     test = prepared.cutoffs.test[-1]
     tested = np.flatnonzero((moments == _naive(test)) & (histories.count > 0.0))
@@ -165,8 +164,9 @@ def _of_purchases(generation: Generation, prepared: Prepared, model: FittedModel
     return LearnedValue(ValueModel(best, candidates[best]), report, ValueTrial(asked, spent, foretold))
 
 
-def histories_of(frame: pd.DataFrame) -> PurchaseHistories:
-    """The purchase histories (n,) of a frame with the columns `PURCHASE_FIGURES`; who never bought has a count of 0."""
+def histories_of(store: OfflineStore, entities: pd.DataFrame) -> PurchaseHistories:
+    """What some customers had bought at some moments (n,), as `OfflineStore` takes them; who never bought has a count of 0."""
+    frame = store.training_frame(entities, PURCHASE_FIGURES)
     columns = [frame[name].to_numpy(dtype=np.float64) for name in PURCHASE_FIGURES]
     count = np.nan_to_num(columns[0], nan=0.0)
     return PurchaseHistories.of(count, *columns[1:])

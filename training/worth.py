@@ -20,7 +20,7 @@ from models.errors import ModelsError
 from models.health import Scorecard
 from models.registry import Registry
 from models.segments import Segments
-from models.value import MONTHS, PRICE, PURCHASE_FIGURES, Method, ValueModel, Valuer
+from models.value import MONTHS, PRICE, Method, ValueModel, Valuer
 from training.labels import entity_frame
 from training.learn import FittedModel, Tested
 from training.prepare import Prepared
@@ -134,7 +134,7 @@ def _value_of(
     chosen = entity_frame(labels).iloc[tested.rows]
     store, valuer = OfflineStore(generation), Valuer(value)
     if value.purchases is not None:
-        histories = histories_of(store.training_frame(chosen, PURCHASE_FIGURES))
+        histories = histories_of(store, chosen)
         year = valuer.of_purchases(histories, prepared.data.X(tested.rows, model.categories))[1]
         return np.where(histories.count > 0.0, year, np.nan)
     if value.method is Method.PRICE:

@@ -11,13 +11,12 @@ import numpy as np
 
 from experiments.benchmarks import reference
 from experiments.benchmarks.errors import DifferentAnswers
-from experiments.benchmarks.figures import Row, interleaved
+from experiments.benchmarks.figures import PEERS_SHARE, Row, interleaved
 from models.tree_shap import TreeShap
 
 THREADS = 2
 _SAME = 1e-9
 _SAME_FLOAT32 = 1e-3
-_PEERS_SHARE = 10
 
 
 def one_row(model: reference.Reference, rounds: int) -> Row:
@@ -62,7 +61,7 @@ def many_rows(model: reference.Reference, rounds: int, rows: int) -> Iterator[Ro
     def ours() -> float:
         return speed(lambda part: shap.contributions(part, threads=THREADS), matrix)
 
-    tenth = matrix[: rows // _PEERS_SHARE]
+    tenth = matrix[: rows // PEERS_SHARE]
     mine, theirs = interleaved(rounds, ours, lambda: speed(lambda part: _lightgbm(model, part, THREADS), tenth))
     what = f"exact SHAP, {rows:,} rows, {THREADS} threads"
     yield Row("7", what, "LightGBM pred_contrib", "rows/s", 10.0, mine, theirs, {"rows_of_the_peer": len(tenth)})

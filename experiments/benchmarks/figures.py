@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+PEERS_SHARE = 10
+"""Where a peer's cost is each row's own, it does one row in so many."""
 _RESAMPLES = 10_000
 _LEVEL = 0.95
 

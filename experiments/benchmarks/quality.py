@@ -27,7 +27,6 @@ from features.home import Home, write_atomically
 from features.pillars.evidence import PURCHASES
 from features.store import OfflineStore
 from models.purchase_process import PurchaseHistories
-from models.value import PURCHASE_FIGURES
 from training.dataset import TrainingSet
 from training.evaluate import measure, row_losses
 from training.labels import entity_frame
@@ -110,10 +109,11 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
         BenchmarkError: the data, or a peer's library, is not there.
     """
     protocol = PROTOCOLS[name]
-    prepared, histories = prepared_for(name, protocol, home, told)
+    generation, business, prepared = prepared_for(name, protocol, home, told)
     data, folds = _divided(prepared, protocol)
     tuner = Tuner(budget or DEFAULT, home / "tuning.journal")
     windows = prepared.windows if protocol.in_time else None
+    histories = _bought(generation, business, prepared)
     models = [KEEPWELL, *(peer for peer in peers if classifiers.applies(peer, histories))]
     p = {model: np.full(len(data), np.nan) for model in models}
     seconds = dict.fromkeys(models, 0.0)
@@ -151,8 +151,8 @@ def write(path: Path, standings: Sequence[Standing]) -> None:
     write_atomically(path, json.dumps([asdict(one) for one in standings], indent=1) + "\n")
 
 
-def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple[Prepared, PurchaseHistories | None]:
-    """A data set's rows, built under `home` if they are not there as its TOML says; with what they bought, if that says who churns.
+def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple[Generation, Business, Prepared]:
+    """A data set's rows, built under `home` if they are not there as its TOML says; with the build and the business they are of.
 
     Raises:
         BenchmarkError: the public data is not there.
@@ -180,12 +180,15 @@ def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple
     if not protocol.in_time and isinstance(business.data, TableData):
         business = replace(business, data=business.data.model_copy(update={"order": None}))
     told(f"{name}: reading")
-    prepared = prepare(generation, business)
+    return generation, business, prepare(generation, business)
+
+
+def _bought(generation: Generation, business: Business, prepared: Prepared) -> PurchaseHistories | None:
+    """What the rows' customers had bought at their cutoff; None where it is not buying no more that is churn."""
     churn = business.churn
     if churn is None or not churn.activity or not set(churn.activity) <= set(PURCHASES):
-        return prepared, None
-    frame = OfflineStore(generation).training_frame(entity_frame(prepared.data.labels), PURCHASE_FIGURES)
-    return prepared, histories_of(frame)
+        return None
+    return histories_of(OfflineStore(generation), entity_frame(prepared.data.labels))
 
 
 def _divided(prepared: Prepared, protocol: Protocol) -> tuple[TrainingSet, tuple[Fold, ...]]:

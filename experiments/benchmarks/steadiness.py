@@ -46,7 +46,7 @@ def measured(name: str, home: Path, budget: Budget | None, samples: int, told: T
     Raises:
         BenchmarkError: the data is not there.
     """
-    prepared, _ = prepared_for(name, PROTOCOLS[name], home, told)
+    _, _, prepared = prepared_for(name, PROTOCOLS[name], home, told)
     data, train, windows = prepared.data, prepared.train, prepared.windows
     scored = prepared.split.folds[0].test if prepared.split.is_time else np.arange(len(data), dtype=np.int64)
     tuner = Tuner(budget or DEFAULT, home / "tuning.journal")

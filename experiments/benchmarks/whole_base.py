@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 
 from experiments.benchmarks import reference
 from experiments.benchmarks.errors import BenchmarkError, DifferentAnswers
-from experiments.benchmarks.figures import Row, interleaved
+from experiments.benchmarks.figures import PEERS_SHARE, Row, interleaved
 from features.generation import Generation
 from features.home import Home
 from features.store import OfflineStore
 
 _SAME = 1e-6
 _WRITTEN_AT_A_TIME = 100_000
-_PEERS_SHARE = 10
 
 
 def write_customers(path: Path, customers: int) -> None:
@@ -52,7 +51,7 @@ def scoring(home: Home, model: reference.Reference, scratch: Path, rounds: int, 
         scratch / name for name in ("customers.parquet", "ours.parquet", "theirs.parquet")
     )
     write_customers(source, customers)
-    tenth = customers // _PEERS_SHARE
+    tenth = customers // PEERS_SHARE
     pq.write_table(pq.read_table(source).slice(0, tenth), scratch / "tenth.parquet")
     (scratch / "batch_model.txt").write_text(model.bundle.model_text)
     pq.write_table(pa.table({"n": [0]}), scratch / "nothing.parquet")

@@ -108,6 +108,8 @@ def test_any_linear_part_is_its_trees(seed: int, n: int, penalty: float) -> None
         return
     linear = LinearPart.fit(X, y, penalty=penalty, words=WORDS)
     served = joined(boosted(X, y, linear.margins(X), 1), linear_trees(linear))
+    trees = served.dump_model()["tree_info"] if linear.steps else []
+    assert linear.leaves == sum(tree["num_leaves"] for tree in trees)
     rows = np.vstack([X, drawn(100, seed + 1)[0] * np.float32(3)])
     np.testing.assert_allclose(served.predict(rows, raw_score=True), linear.margins(rows), atol=1e-9, rtol=0)
 
