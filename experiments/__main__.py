@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from experiments.simulation.company import write
 from experiments.simulation.errors import SimulationError
+from experiments.simulation.records.company import write
 from experiments.simulation.scenario import Scenario
 
 # What the benchmarks that train share.
@@ -68,7 +68,7 @@ def demo() -> None:
     from features.errors import FeaturesError
     from models.errors import ModelsError
     from serving.errors import ServingError
-    from serving.settings import Settings
+    from serving.platform.settings import Settings
 
     try:
         settings = Settings.from_environment()
@@ -97,7 +97,7 @@ def screenshots(
     from features.errors import FeaturesError
     from features.generation import Generation
     from serving.errors import ServingError
-    from serving.settings import Settings
+    from serving.platform.settings import Settings
 
     try:
         settings = Settings.from_environment()
@@ -186,8 +186,8 @@ def speed(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("bench.json"),
 ) -> None:
     """Measure each row of the table in the README beside its peer; their answers are compared before they are timed."""
-    from experiments.benchmarks import speed as table
     from experiments.benchmarks.errors import BenchmarkError
+    from experiments.benchmarks.speed import table
 
     errors = Console(stderr=True)
     scale = table.Scale(rounds, seconds, customers, explained, materialized, events, joined)
@@ -209,9 +209,9 @@ def decisions(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("decisions.json"),
 ) -> None:
     """How good decisions are: effects and policies on a public trial, and in simulated businesses whose truth is known."""
-    from experiments.benchmarks import decisions as table
+    from experiments.benchmarks.decisions import table
+    from experiments.benchmarks.decisions.simulated import Earned, measure
     from experiments.benchmarks.errors import BenchmarkError
-    from experiments.benchmarks.simulated_decisions import Earned, measure
     from features.errors import FeaturesError
     from training.errors import TrainingError
 
@@ -242,7 +242,7 @@ def horizons(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("horizons.json"),
 ) -> None:
     """Measure intervals and churn by horizon in simulated businesses, beside the truth: about two minutes a seed."""
-    from experiments.benchmarks import horizons as table
+    from experiments.benchmarks.quality import horizons as table
 
     errors = Console(stderr=True)
     found = []
@@ -263,7 +263,7 @@ def recommendations(
     json: Annotated[Path | None, typer.Option(help="Where the figures go as JSON.")] = None,
 ) -> None:
     """Measure recommendations beside popularity and last purchases, on a split in time, with intervals."""
-    from experiments.benchmarks import recommendations as table
+    from experiments.benchmarks.decisions import recommendations as table
     from experiments.benchmarks.errors import BenchmarkError
     from features.errors import FeaturesError
 
@@ -285,8 +285,8 @@ def value(
     json: Annotated[Path | None, typer.Option(help="Where the figures go as JSON.")] = None,
 ) -> None:
     """How well spend is foretold in a window that nothing was fitted on: what serves, the other candidates, and BG/NBD."""
-    from experiments.benchmarks import values as table
     from experiments.benchmarks.errors import BenchmarkError
+    from experiments.benchmarks.quality import spend as table
     from features.errors import FeaturesError
     from training.errors import TrainingError
 
@@ -307,10 +307,10 @@ def quality(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("quality.json"),
 ) -> None:
     """How good predictions are: public data and a simulated business, beside peers on the same folds, with intervals."""
-    from experiments.benchmarks import quality as table
     from experiments.benchmarks.errors import BenchmarkError
     from experiments.benchmarks.peers.classifiers import PEERS
-    from features.budget import Budget
+    from experiments.benchmarks.quality import table
+    from features.config.search_budget import Budget
     from features.errors import FeaturesError
     from training.errors import TrainingError
 
@@ -343,10 +343,10 @@ def steadiness(
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("steadiness.json"),
 ) -> None:
     """How little health hops, and how few change band, when a model is trained again on other samples of customers."""
-    from experiments.benchmarks import steadiness as table
     from experiments.benchmarks.errors import BenchmarkError
-    from experiments.benchmarks.quality import PROTOCOLS
-    from features.budget import Budget
+    from experiments.benchmarks.quality import steadiness as table
+    from experiments.benchmarks.quality.table import PROTOCOLS
+    from features.config.search_budget import Budget
     from features.errors import FeaturesError
     from training.errors import TrainingError
 

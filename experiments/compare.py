@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from features.home import Home, write_atomically
-from models.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
-from training.bootstrap import Difference
-from training.card import CARD, PICTURES
-from training.comparison import SideBySide, side_by_side
-from training.document import Document, Section, Table, figure
+from models.registry.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from training.comparison.aligned_predictions import Contestant, same_rows
+from training.comparison.compare import SideBySide, side_by_side
+from training.comparison.shadow import Shadowed, shadowed
 from training.errors import NotComparable, TrainingError
-from training.same_rows import Contestant, same_rows
-from training.shadow import Shadowed, shadowed
-from training.tracking import Tracker
+from training.evaluation.bootstrap import Difference
+from training.reporting.document import Document, Section, Table, figure
+from training.reporting.model_card import CARD, PICTURES
+from training.tracking.runs import Tracker
 
 SHOWN = {
     "auc": "AUC",

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from features.errors import NoGeneration
 from features.generation import Generation
 from features.home import Home, write_atomically
-from models.registry import Registry
-from serving.database import Database
-from serving.keys import ApiKeys, Role
-from serving.settings import Settings
+from models.registry.registry import Registry
+from serving.auth.api_keys import ApiKeys, Role
+from serving.platform.database import Database
+from serving.platform.settings import Settings
 
 KEY_NAME = "demo"
 

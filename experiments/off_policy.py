@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from models.off_policy import (
+from models.decisions.logged_trials import NOTHING
+from models.decisions.off_policy import (
     ESTIMATORS,
     Estimate,
     PolicyValue,
@@ -20,9 +21,8 @@ from models.off_policy import (
     greedy,
     interval,
 )
-from models.trials import NOTHING
-from models.uplift_curve import UpliftCurve, uplift_curve
-from training.effects import CrossFitted
+from models.decisions.qini import UpliftCurve, uplift_curve
+from training.policy.cross_fitting import CrossFitted
 
 __all__ = [
     "ESTIMATORS",

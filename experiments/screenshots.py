@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from serving.errors import CommandError
-from serving.settings import Settings
+from serving.platform.settings import Settings
 
 WIDTH, HEIGHT = 1280, 800
 _ARGUMENTS = (

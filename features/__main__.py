@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from features.build import Built
     from features.generation import Generation
-    from features.snapshot import Progress as _Tasks
+    from features.snapshots.builder import Progress as _Tasks
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Features: what we know of a customer, at a moment.")
 
@@ -37,7 +37,7 @@ CustomerId = Annotated[
 def build(config: Config) -> None:
     """Read a business's files, describe its customers, and make the result live."""
     from features.build import build as build_features
-    from features.business import Business
+    from features.config.business import Business
 
     # Feast switches every deprecation on when it is imported; this one is Ibis's to mend.
     warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
@@ -68,7 +68,7 @@ def show(customer: CustomerId = None) -> None:
 def feast(context: typer.Context) -> None:
     """Run Feast's own command on the live features, such as `feature-views list`; without one, print its environment."""
     from features.generation import Generation
-    from features.store import feast_environment
+    from features.store.offline import feast_environment
 
     generation = Generation.current(Home.from_environment())
     variables = feast_environment(generation)
@@ -169,7 +169,7 @@ def _show_customer(generation: Generation, customer: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from features.store import OnlineStore
+    from features.store.offline import OnlineStore
 
     row = OnlineStore(generation).read_one(customer).row(0)
     table = Table("pillar", "feature", "value", "in words")

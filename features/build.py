@@ -8,19 +8,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from features import event_files
-from features.answers import write_answers
-from features.business import Business, TableData
-from features.cutoffs import Moments, moments_of_events, moments_of_table
+from features.config.business import Business, TableData
 from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
 from features.generation import ANSWERS_FILE, PURCHASES_FILE, Generation, SourceSummary
 from features.home import Home
-from features.ingest import IngestSummary, ingest
-from features.ledger import Ledger
-from features.purchases import write_purchases
+from features.ingestion import partitions
+from features.ingestion.manifest import Ledger
+from features.ingestion.run import IngestSummary, ingest
 from features.schema import FeatureSchema
-from features.snapshot import EventLog, Progress, build_snapshots, build_table_snapshot, declared_schema, table_schema
-from features.store import OfflineStore, forget, online_store_from_environment
+from features.snapshots.builder import (
+    EventLog,
+    Progress,
+    build_snapshots,
+    build_table_snapshot,
+    declared_schema,
+    table_schema,
+)
+from features.snapshots.cutoffs import Moments, moments_of_events, moments_of_table
+from features.snapshots.purchases import write_purchases
+from features.snapshots.touch_responses import write_answers
+from features.store.offline import OfflineStore, forget, online_store_from_environment
 
 CANCELLED = "subscription_cancelled"
 REGISTERING = "Registering features"
@@ -160,7 +167,7 @@ def _describe_events(
         left_by = business.churn.event or CANCELLED
         kept = _kept(schema, path, base)
         customers = build_snapshots(log, schema, moments, path, left_by, progress, kept)
-        events = Path(event_files.files(path))
+        events = Path(partitions.files(path))
         if log.evidence.says("purchase", "item"):
             write_purchases(events, moments.as_of, path / PURCHASES_FILE)
         if log.evidence.seen("touch"):

@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from features import event_files
 from features.errors import HomeError, NoGeneration
 from features.home import Home, write_atomically
+from features.ingestion import partitions
 from features.schema import FeatureSchema
 
 MANIFEST = "generation.json"
@@ -78,7 +78,7 @@ class Generation:
     def events_files(self) -> str:
         """Canonical events, as the pattern of their Parquet files; there are none for tables."""
         former = self.path / "events.parquet"  # one file, until the log came to be kept by the month
-        return str(former) if former.exists() else event_files.files(self.path)
+        return str(former) if former.exists() else partitions.files(self.path)
 
     @property
     def event_parts(self) -> tuple[Path, ...]:

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from serving import commands
+from serving import cli
 from serving.errors import ServingError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Answer: the API, the pages, batch files, digests, and API keys."
 )
-app.add_typer(commands.key, name="key")
-app.command()(commands.batch)
-app.command()(commands.plan)
-app.command()(commands.refresh)
-app.command()(commands.digest)
+app.add_typer(cli.key, name="key")
+app.command()(cli.batch)
+app.command()(cli.plan)
+app.command()(cli.refresh)
+app.command()(cli.digest)
 
 
 @app.command()
@@ -26,10 +26,10 @@ def run(
 ) -> None:
     """Serve the API and the pages on HOST and PORT, in the foreground."""
     from features.generation import Generation
-    from serving import logs
-    from serving.database import Database
-    from serving.settings import Settings
-    from serving.workers import listen, serve
+    from serving.platform import logs
+    from serving.platform.database import Database
+    from serving.platform.settings import Settings
+    from serving.platform.workers import listen, serve
 
     settings = Settings.from_environment()
     Generation.current(settings.state)

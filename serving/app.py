@@ -19,25 +19,32 @@ from starlette.routing import Match
 from features.errors import FeaturesError
 from models.errors import ModelsError
 from serving import openapi
-from serving.auth import RateLimiter, is_page
-from serving.champion import Follower, ReleaseSource
-from serving.current import CurrentScores
-from serving.database import Database
-from serving.direct import DirectScore
+from serving.api import operations
+from serving.api.dependencies import State
+from serving.api.middleware import Gate
+from serving.api.responses import JsonResponse, ProblemResponse
+from serving.auth.api_keys import ApiKeys
+from serving.auth.permissions import RateLimiter, is_page
+from serving.current_scores.feed import CurrentScores
+from serving.current_scores.refresh import bring_up_to_date
+from serving.decisions import routes as decisions
 from serving.errors import INTERNAL_ERROR, ServingError, describe
-from serving.gate import Gate
-from serving.keys import ApiKeys
-from serving.metrics import Metrics
-from serving.refresh import bring_up_to_date
-from serving.responses import JsonResponse, ProblemResponse
-from serving.routes import customers, decisions, experiments, models, operations, scores
-from serving.score_history import FOLDER, ScoreHistory
-from serving.settings import Settings
-from serving.shadow import Shadow
-from serving.shedding import Shedder
-from serving.state import State
-from serving.web import assets, customer_pages, pages, rendering, team_pages
-from serving.web.keeper import Keeper
+from serving.experiments import routes as experiments
+from serving.platform.database import Database
+from serving.platform.load_shedding import Shedder
+from serving.platform.metrics import Metrics
+from serving.platform.settings import Settings
+from serving.recommendations import routes as customers
+from serving.releases import routes as models
+from serving.releases.follower import Follower, ReleaseSource
+from serving.scores import routes as scores
+from serving.scores.fast_path import DirectScore
+from serving.scores.history import FOLDER, ScoreHistory
+from serving.scores.shadow import Shadow
+from serving.web import assets, pages, rendering
+from serving.web.accounts.snapshot_refresher import Keeper
+from serving.web.customer import routes as customer_pages
+from serving.web.team import routes as team_pages
 
 _log = structlog.get_logger(__name__)
 _PATIENCE = 2.0
@@ -54,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         # A wrong slash is a wrong path: a redirect would lose the key on the way.
         redirect_slashes=False,
-        # What is counted of requests is counted in serving/metrics.py; FastAPI's own telemetry would look for a provider with
+        # What is counted of requests is counted in serving/platform/metrics.py; FastAPI's own telemetry would look for a provider with
         # each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         middleware=[Middleware(Gate), Middleware(DirectScore, route=scores.ONE)],
@@ -78,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def from_environment() -> FastAPI:
     """The app as the environment sets it, for servers that start workers of their own."""
-    from serving import logs
+    from serving.platform import logs
 
     settings = Settings.from_environment()
     logs.configure(settings)

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from models.filters import BLOCK_CODES
-from models.policy import WHY_NOT_CODES
-from serving.decision_schemas import DECISION_DEGRADED_CODES, DECISION_LACKED_CODES
+from models.decisions.eligibility import BLOCK_CODES
+from models.decisions.policy import WHY_NOT_CODES
+from serving.api.schemas import ProblemModel
+from serving.decisions.schemas import DECISION_DEGRADED_CODES, DECISION_LACKED_CODES
 from serving.errors import PROBLEMS
-from serving.recommendations import RECOMMENDATION_LACKED_CODES
-from serving.schemas import ProblemModel
+from serving.recommendations.service import RECOMMENDATION_LACKED_CODES
 
 TITLE = "keepwell"
 

@@ -11,9 +11,9 @@ import experiments.__main__
 import features.__main__
 import serving.__main__
 import training.__main__
-from features.business import Business
+from features.config.business import Business
 from serving.app import create_app
-from serving.settings import Settings
+from serving.platform.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

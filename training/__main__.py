@@ -22,10 +22,10 @@ from models.errors import ModelsError
 from training.errors import GateRefused, TrainingError
 
 if TYPE_CHECKING:
-    from training.policy_report import PolicyReport
-    from training.promote import Promotion
-    from training.report import RunReport
-    from training.watch import Watched
+    from training.monitoring.watch import Watched
+    from training.policy.report import PolicyReport
+    from training.promotion.model import Promotion
+    from training.reporting.run_report import RunReport
 
 MISTAKE = 2
 MOST_SHOWN = 12
@@ -56,8 +56,8 @@ def run_command(
     """Train on the current features, track the run, and register the model as challenger."""
     with _mistakes():
         # What trains takes seconds to import: only this command waits for it.
-        from features.budget import Budget
-        from features.business import Business
+        from features.config.business import Business
+        from features.config.search_budget import Budget
         from training.run import run
 
         try:
@@ -81,8 +81,8 @@ def policy_command(
 ) -> None:
     """Learn each action's effects from a trial or the decision log, and register the policy as challenger."""
     with _mistakes():
-        from features.business import Business
-        from training.policy import train_policy
+        from features.config.business import Business
+        from training.policy.train import train_policy
 
         business = Business.load(config)
         with _Bars() as bars:
@@ -100,9 +100,9 @@ def watch_command(
 ) -> None:
     """Say whether the champion should be trained again: exit code 0 where it is fine, 3 where it should."""
     with _mistakes():
-        from features.business import Business
+        from features.config.business import Business
+        from training.monitoring.watch import watch
         from training.run import write_json, write_page
-        from training.watch import watch
 
         home = Home.from_environment()
         business = None if config is None else Business.load(config)
@@ -152,13 +152,13 @@ def promote_command(
                 raise TrainingError("--force is for the churn model: a policy that is not proven is not served.")
             force = _reason(force)
         if policy:
-            from training.promote_policy import promote_policy
+            from training.promotion.policy import promote_policy
 
             with _Bars() as bars, bars.step("Promoting"):
                 said = promote_policy(Home.from_environment(), None if version is None else str(version))
             Console().print(said, highlight=False)
             return
-        from training.promote import promote
+        from training.promotion.model import promote
 
         with _Bars() as bars, bars.step("Promoting"):
             promotion = promote(
@@ -177,13 +177,13 @@ def rollback_command(
     """Make the version that served before the champion serve again."""
     with _mistakes():
         if policy:
-            from training.promote_policy import rollback_policy
+            from training.promotion.policy import rollback_policy
 
             with _Bars() as bars, bars.step("Rolling back"):
                 said = rollback_policy(Home.from_environment())
             Console().print(said, highlight=False)
             return
-        from training.promote import rollback
+        from training.promotion.model import rollback
 
         with _Bars() as bars, bars.step("Rolling back"):
             promotion = rollback(Home.from_environment())

@@ -16,35 +16,36 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from features.budget import Budget
-from features.business import Business, TableData
+from features.config.business import Business, TableData
+from features.config.search_budget import Budget
 from features.generation import Generation
 from features.home import Home, write_atomically
 from features.schema import DType
-from features.store import OfflineStore
-from models.bundle import GateResult, ModelBundle
-from models.calibration import logit
-from models.explain import Explainer
-from models.health import Scorecard, propose
-from models.registry import Registry
-from training.card import CARD, Lineage, model_card
-from training.confidence import learned_coverage, learned_interval
-from training.dataset import TrainingSet
+from features.store.offline import OfflineStore
+from models.explanation.explainer import Explainer
+from models.inference.calibration import logit
+from models.registry.model_bundle import GateResult, ModelBundle
+from models.registry.registry import Registry
+from models.scorecard import Scorecard, propose
+from training.churn.fit import FittedModel, Tested, fit_and_test
+from training.churn.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
+from training.churn.onnx_export import margin_graph
+from training.churn.survival import learned_hazard
+from training.churn.tuning import DEFAULT, Tuner
+from training.churn.uncertainty import learned_coverage, learned_interval
+from training.churn.verdict import MEANING, TECHNICAL, refused
+from training.dataset.leakage import changed_values
+from training.dataset.prepare import Prepared, current_generation, prepare
+from training.dataset.split import SEED
+from training.dataset.training_set import TrainingSet
 from training.errors import GateRefused, TrainingError
-from training.examine import examine
-from training.export import margin_graph
-from training.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
-from training.histograms import Snapshot
-from training.horizons import learned_hazard
-from training.leaks import changed_values
-from training.learn import FittedModel, Tested, fit_and_test
-from training.plots import MOST_ROWS, plot_calibration, plot_gains, plot_shap_summary
-from training.prepare import Prepared, current_generation, prepare
-from training.recommend import learned_recommender
-from training.report import RunReport
-from training.split import SEED
-from training.system_figures import SystemWatch
-from training.tracking import (
+from training.evaluation.drift import Snapshot
+from training.evaluation.plots import MOST_ROWS, plot_calibration, plot_gains, plot_shap_summary
+from training.evaluation.slices import examine
+from training.recommender import learned_recommender
+from training.reporting.model_card import CARD, Lineage, model_card
+from training.reporting.run_report import RunReport
+from training.tracking.runs import (
     PREDICTIONS,
     REPORT,
     SNAPSHOT,
@@ -56,9 +57,8 @@ from training.tracking import (
     Tracker,
     environment_tags,
 )
-from training.tuning import DEFAULT, Tuner
-from training.verdict import MEANING, TECHNICAL, refused
-from training.worth import champions_segments, learned_worth
+from training.tracking.system_metrics import SystemWatch
+from training.value.customer_value import champions_segments, learned_worth
 
 Rows = npt.NDArray[np.int64]
 FIRST_SCORECARD = "1"

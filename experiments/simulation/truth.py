@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.simulation.actions import DECAY, effects
-from experiments.simulation.dynamics import State, hazard, step
-from experiments.simulation.population import Floats, Integers, Population
+from experiments.simulation.behaviour.dynamics import State, hazard, step
+from experiments.simulation.customers.actions import DECAY, effects
+from experiments.simulation.customers.population import Floats, Integers, Population
 
 BLOCK = 60_000
 """Customers × futures that advance together: as many as a processor's cache holds."""

@@ -7,7 +7,7 @@ import sys
 from features.errors import FeaturesError
 from features.generation import Generation
 from features.home import Home
-from features.store import OfflineStore
+from features.store.offline import OfflineStore
 
 try:
     _store = OfflineStore(Generation.current(Home.from_environment()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from features.pillars.evidence import Evidence
-from features.pillars.measures import age_of_pillar, counts, distinct, events, rhythm
+from features.pillars.aggregations import age_of_pillar, counts, distinct, events, rhythm
+from features.pillars.data_profile import Evidence
 from features.schema import Feature, Pillar
 
 USES = ("feature_used",)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from features.pillars.evidence import PAYMENTS, PURCHASES, Evidence
-from features.pillars.measures import (
+from features.pillars.aggregations import (
     active_days,
     age_of_pillar,
     counts,
@@ -18,6 +17,7 @@ from features.pillars.measures import (
     since,
     total,
 )
+from features.pillars.data_profile import PAYMENTS, PURCHASES, Evidence
 from features.schema import Feature, Pillar
 
 

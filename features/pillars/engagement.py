@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from features.pillars.evidence import Evidence
-from features.pillars.measures import (
+from features.config.data import NO_ACTION
+from features.pillars.aggregations import (
     Events,
     age_of_pillar,
     count,
@@ -16,8 +16,8 @@ from features.pillars.measures import (
     rhythm,
     share,
 )
+from features.pillars.data_profile import Evidence
 from features.schema import Feature, Pillar
-from features.sections import NO_ACTION
 
 
 def pillar(evidence: Evidence) -> Pillar | None:

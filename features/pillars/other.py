@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
-from features.pillars.evidence import Evidence
-from features.pillars.measures import age_of_pillar, counts, days_active, rhythm, since
+from features.pillars.aggregations import age_of_pillar, counts, days_active, rhythm, since
+from features.pillars.data_profile import Evidence
 from features.schema import OTHER, Feature, Pillar
 
 

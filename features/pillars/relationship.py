@@ -7,8 +7,8 @@ from typing import Any
 
 import ibis
 
-from features.pillars.evidence import CONSENTS, PAYMENTS, SUBSCRIPTION, Evidence
-from features.pillars.measures import age_of_pillar, count, counts, events, gap, recency
+from features.pillars.aggregations import age_of_pillar, count, counts, events, gap, recency
+from features.pillars.data_profile import CONSENTS, PAYMENTS, SUBSCRIPTION, Evidence
 from features.schema import DType, Feature, Pillar
 
 YEAR_DAYS = 365.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from features.pillars.evidence import Evidence
-from features.pillars.measures import Events, age_of_pillar, counts, latest, mean, since
+from features.pillars.aggregations import Events, age_of_pillar, counts, latest, mean, since
+from features.pillars.data_profile import Evidence
 from features.schema import Feature, Pillar
 
 # A high NPS or CSAT is good news; CES is asked both ways round (effort, ease), so its direction is left open.

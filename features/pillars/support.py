@@ -6,8 +6,8 @@ from typing import Any
 
 import ibis
 
-from features.pillars.evidence import TICKETS, Evidence
-from features.pillars.measures import age_of_pillar, counts, events, trend
+from features.pillars.aggregations import age_of_pillar, counts, events, trend
+from features.pillars.data_profile import TICKETS, Evidence
 from features.schema import Feature, Pillar
 
 # A ticket without an identity is matched by order: a customer's n-th resolution answers the n-th opening.

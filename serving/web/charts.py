@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.web.shown import adding_up
+from serving.web.formatting import adding_up
 
 WIDTH, HEIGHT = 112.0, 28.0
 _PAD = 3.0

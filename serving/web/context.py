@@ -10,12 +10,12 @@ from fastapi import Depends, Request
 from sqlalchemy import Connection
 from starlette.responses import HTMLResponse
 
+from serving.api.dependencies import StateDep
 from serving.errors import NoRelease
-from serving.state import StateDep
 from serving.web import rendering
-from serving.web.edition import Edition, Editions
-from serving.web.portfolio import Portfolio
-from serving.web.sessions import Viewer, ViewerDep
+from serving.web.accounts.account_snapshots import Edition, Editions
+from serving.web.portfolio.listing import Portfolio
+from serving.web.signin.sessions import Viewer, ViewerDep
 
 
 @dataclass(frozen=True, slots=True)

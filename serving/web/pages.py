@@ -12,13 +12,13 @@ from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from serving.auth import is_page
+from serving.api.dependencies import StateDep
+from serving.auth.permissions import is_page
 from serving.errors import NotPermitted
-from serving.state import StateDep
 from serving.web import rendering
 from serving.web.context import LookDep
-from serving.web.portfolio import NOBODY, SORTS, Filters
-from serving.web.sessions import COOKIE, FormDep, Sessions, check_origin, set_cookie
+from serving.web.portfolio.listing import NOBODY, SORTS, Filters
+from serving.web.signin.sessions import COOKIE, FormDep, Sessions, check_origin, set_cookie
 
 router = APIRouter(include_in_schema=False)
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from serving.errors import NotAuthenticated, ProblemDetail
-from serving.web import assets, shown
+from serving.web import assets, formatting
 from serving.web.charts import HEIGHT, WIDTH, sparkline
 
 POLICY = "; ".join(
@@ -57,18 +57,18 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "health": shown.health,
-        "tenths": shown.tenths,
-        "whole": shown.whole,
-        "signed": shown.signed,
-        "percent": shown.percent,
-        "between": shown.between,
-        "money": shown.money,
-        "day": shown.day,
+        "health": formatting.health,
+        "tenths": formatting.tenths,
+        "whole": formatting.whole,
+        "signed": formatting.signed,
+        "percent": formatting.percent,
+        "between": formatting.between,
+        "money": formatting.money,
+        "day": formatting.day,
         "oneline": lambda text: " ".join(str(text).split()),
         "iso": lambda moment: moment.isoformat(),
-        "words": shown.words,
-        "sentence": shown.sentence,
+        "words": formatting.words,
+        "sentence": formatting.sentence,
     }
     made.globals |= {
         "asset": assets.address,
@@ -76,7 +76,7 @@ def environment() -> Environment:
         "sparkline": sparkline,
         "spark_width": WIDTH,
         "spark_height": HEIGHT,
-        "age": lambda moment: shown.age(moment, datetime.now(UTC)),
+        "age": lambda moment: formatting.age(moment, datetime.now(UTC)),
     }
     return made
 

@@ -20,9 +20,9 @@ import mlflow.store.tracking.sqlalchemy_store as store
 import shap
 
 from features.build import build
-from features.business import Business
+from features.config.business import Business
 from features.home import Home
-from training.promote import promote
+from training.promotion.model import promote
 from training.run import run
 
 # What a training imports when it comes to it, a child would otherwise import anew each time.

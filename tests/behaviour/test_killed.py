@@ -25,12 +25,12 @@ import uvicorn
 
 from features.generation import Generation
 from features.home import Home
-from features.store import OnlineStore
-from models.registry import Registry
+from features.store.offline import OnlineStore
+from models.registry.registry import Registry
 from serving.app import create_app
-from serving.database import Database
-from serving.keys import ApiKeys, Role
-from serving.settings import Settings
+from serving.auth.api_keys import ApiKeys, Role
+from serving.platform.database import Database
+from serving.platform.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import event_files
-from features.business import Business
+from features.config.business import Business
 from features.generation import Generation, SourceSummary
+from features.ingestion import partitions
 from features.schema import DType, Feature, FeatureSchema
-from features.store import OfflineStore
+from features.store.offline import OfflineStore
 
 MOMENT = pa.timestamp("us", "UTC")
 EVENTS = pa.schema(
@@ -73,7 +73,7 @@ def write_log(tmp_path: Path) -> WriteLog:
         ]
         with duckdb.connect() as connection:
             connection.register("written", pa.Table.from_pylist(rows, schema=EVENTS))
-            event_files.write(lambda _, sql, __: connection.execute(sql), "written", [event_files.WHOLE], path)
+            partitions.write(lambda _, sql, __: connection.execute(sql), "written", [partitions.WHOLE], path)
         known = list(customers or [])
         seen = {customer["customer_id"] for customer in known}
         known += [{"customer_id": name} for name in sorted({event["customer_id"] for event in events} - seen)]

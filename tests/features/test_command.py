@@ -12,10 +12,10 @@ import pytest
 
 from features.__main__ import main
 from features.build import build
-from features.business import Business
+from features.config.business import Business
 from features.generation import Generation
 from features.home import Home
-from features.store import OfflineStore, OnlineStore
+from features.store.offline import OfflineStore, OnlineStore
 
 # Ibis calls what DuckDB renamed; Feast switches its own deprecations on.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")

@@ -223,7 +223,7 @@ def check_live(home: Home, builds: int) -> str:
     """The live generation is whole: its manifest, its snapshots and its online store tell the same."""
     import pyarrow.parquet as pq
 
-    from features.store import OnlineStore
+    from features.store.offline import OnlineStore
 
     live = Generation.current(home)
     store = OnlineStore(live)

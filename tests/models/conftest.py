@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from models.bundle import GateResult, ModelBundle
-from models.calibration import Calibration
-from models.health import Scorecard
+from models.inference.calibration import Calibration
+from models.registry.model_bundle import GateResult, ModelBundle
+from models.scorecard import Scorecard
 
 FEATURES = ("tickets_open", "plan", "Call  Failure")
 

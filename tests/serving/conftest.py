@@ -24,21 +24,21 @@ import uvicorn
 from features.generation import Generation, SourceSummary
 from features.home import Home
 from features.schema import DType, Feature, FeatureSchema
-from features.store import OfflineStore, project_name
-from models.bundle import GateResult, ModelBundle
-from models.calibration import Calibration
-from models.coverage import Coverage
-from models.hazard import Hazard
-from models.health import Scorecard
-from models.intervals import ProbabilityInterval
-from models.registry import RegisteredModel, Registry, prepare_store
-from models.segments import Figure, Segment, Segments
-from models.value import Method, ValueModel
+from features.store.offline import OfflineStore, project_name
+from models.inference.calibration import Calibration
+from models.inference.coverage import Coverage
+from models.inference.survival import Hazard
+from models.inference.venn_abers import ProbabilityInterval
+from models.registry.model_bundle import GateResult, ModelBundle
+from models.registry.registry import RegisteredModel, Registry, prepare_store
+from models.scorecard import Scorecard
+from models.value.customer_value import Method, ValueModel
+from models.value.segmentation import Figure, Segment, Segments
 from serving.app import create_app
-from serving.database import Database
-from serving.keys import ApiKeys, Role
-from serving.settings import Settings
-from training.export import margin_graph
+from serving.auth.api_keys import ApiKeys, Role
+from serving.platform.database import Database
+from serving.platform.settings import Settings
+from training.churn.onnx_export import margin_graph
 
 BUSINESS = "tinyshop"
 CUSTOMERS = 240

@@ -16,7 +16,7 @@ import pytest
 from features.generation import Generation
 from features.home import Home
 from serving.errors import CommandError
-from serving.settings import Settings
+from serving.platform.settings import Settings
 
 from .conftest import Running, Shop, build, make_keys, promote, serving, settings_of, train, wait_for
 

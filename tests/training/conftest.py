@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from features.build import build
-from features.business import Business
+from features.config.business import Business
 from features.home import Home
 
 TABLE = """

@@ -16,16 +16,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from features.business import Business
+from features.config.business import Business
 from features.errors import HomeError, NoGeneration
 from features.generation import Generation
 from features.home import Home
-from features.store import OfflineStore
-from models.explain import Explainer
-from models.predictor import ChurnPredictor
-from models.registry import Registry
+from features.store.offline import OfflineStore
+from models.explanation.explainer import Explainer
+from models.inference.onnx_predictor import ChurnPredictor
+from models.registry.registry import Registry
+from training.dataset.prepare import prepare
 from training.errors import LabelError, StaleGeneration
-from training.prepare import prepare
 from training.run import run
 
 pytestmark = [

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from experiments.benchmarks.errors import BenchmarkError
-from models.purchase_process import PurchaseHistories, PurchaseProcess
-from training.baselines import LogisticBaseline
-from training.dataset import TrainingSet
-from training.split import Fold
+from models.value.pareto_nbd import PurchaseHistories, PurchaseProcess
+from training.churn.baselines import LogisticBaseline
+from training.dataset.split import Fold
+from training.dataset.training_set import TrainingSet
 
 Vector = npt.NDArray[np.float64]
 

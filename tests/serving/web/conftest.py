@@ -22,9 +22,9 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from features.generation import Generation
 from features.home import Home
 from features.schema import DType
-from serving.database import Database
-from serving.keys import ApiKeys, Role
-from serving.web.edition import Editions
+from serving.auth.api_keys import ApiKeys, Role
+from serving.platform.database import Database
+from serving.web.accounts.account_snapshots import Editions
 
 from ..conftest import NEWCOMER, SCHEMA, Running, Shop, copy_of, customer_ids, make_columns, serving, wait_for
 

@@ -1,0 +1,122 @@
+"""A table of customers whose outcome is known: its columns are the features, under their own names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from features.config.business import TableData
+from features.errors import IngestError
+from features.ingestion.casts import Cell, literal, quoted
+from features.ingestion.files import ROW, Relation
+from features.ingestion.profiling import number_reasons, profiled, refuse_reserved
+from features.ingestion.quarantine import Reason
+from features.ingestion.staging import Intake
+
+OUTCOME: Final = "__outcome"
+ORDER: Final = "__order"
+GROUP: Final = "__group"
+_RESERVED: Final = ("customer_id", "event_timestamp", "created_timestamp")
+_NO_OUTCOME: Final = "('', 'na', 'n/a', 'nan', 'null')"
+
+
+def read_table(intake: Intake, data: TableData) -> None:
+    """Write customers.parquet: customer_id, the features, then `__outcome` (0 or 1), `__order` (from 1) and `__group`.
+
+    The outcome, the columns of `drop`, and those that `customer_id`, `order` and `group` name are no features.
+    """
+    number, relation = intake.open(data.path, data.delimiter)
+    dropped = {relation.cell(column, "[data] drop").name for column in data.drop}
+    outcome = relation.cell(data.outcome, "[data] outcome")
+    id = relation.optional(data.customer_id, "customer_id", "[data] customer_id")
+    if id is not None and id.name in dropped:
+        id = None
+    order = None if data.order in (None, "file") else relation.cell(str(data.order), "[data] order")
+    group = None if data.group is None else relation.cell(data.group, "[data] group")
+    for column in data.pillars:
+        relation.cell(column, "[data.pillars]")
+    for column in data.directions:
+        relation.cell(column, "[data.directions]")
+    taken = {outcome.name, *dropped, *(cell.name for cell in (id, order, group) if cell is not None)}
+    cells = [cell for cell in relation.cells if cell.name not in taken]
+    if not cells:
+        raise IngestError(f"{relation.path}: no column is left to be a feature.")
+    refuse_reserved(relation, cells, _RESERVED, "[data] drop")
+    profiles = profiled(intake.execute, relation, cells)
+    id_sql = f"CAST({ROW} AS VARCHAR)" if id is None else id.id
+    order_sql = str(ROW) if order is None else _order(intake, relation, order)
+    reasons = [
+        f"WHEN {id_sql} IS NULL THEN {literal(Reason.NO_CUSTOMER)}",
+        f"WHEN coalesce(lower(trim({outcome.written})), '') IN {_NO_OUTCOME} THEN {literal(Reason.NO_OUTCOME)}",
+        f"WHEN {order_sql} IS NULL THEN {literal(Reason.NO_ORDER)}",
+        *number_reasons([profile.cell for profile in profiles if profile.is_number]),
+    ]
+    columns = [
+        f"{id_sql} AS id",
+        f"CAST(coalesce({_churned(outcome, data.churned)}, FALSE) AS INTEGER) AS outcome",
+        f"{order_sql} AS position_in_time",
+        f"{'NULL::VARCHAR' if group is None else group.id} AS member_of",
+        *(f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)),
+    ]
+    intake.stage_customers("staged_table", number, columns, reasons)
+    intake.refuse_if_useless([number], "customers")
+    _check_outcomes(intake, relation, outcome, data)
+    names = ", ".join(f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles))
+    intake.copy(
+        "Writing customers",
+        f"SELECT id AS customer_id, {names}, outcome AS {OUTCOME}, "
+        f"row_number() OVER (ORDER BY position_in_time, {ROW}) AS {ORDER}, member_of AS {GROUP} "
+        f"FROM staged_table WHERE reason IS NULL ORDER BY {ROW}",
+        "customers.parquet",
+    )
+
+
+def _churned(outcome: Cell, churned: str | bool | int | float) -> str:
+    """SQL: whether the outcome is the value that means churned, however the file's format writes it."""
+    written = f"trim({outcome.written})"
+    if isinstance(churned, bool):
+        return f"lower({written}) = {literal(str(churned).lower())}"
+    if isinstance(churned, str):
+        if outcome.type == "BOOLEAN":
+            return f"{written} = {literal(churned.strip().lower())}"
+        same = f"{written} = {literal(churned.strip())}"
+        try:
+            return f"({same} OR coalesce({outcome.number} = {float(churned)!r}, FALSE))"
+        except ValueError:
+            return same
+    return f"{outcome.number} = {float(churned)!r}"
+
+
+def _order(intake: Intake, relation: Relation, order: Cell) -> str:
+    """SQL of the order column as what it holds: numbers, times, or text."""
+    if order.is_time:
+        return order.time()
+    (profile,) = profiled(intake.execute, relation, [order])
+    if profile.is_number:
+        return order.number
+    unlike = f"SELECT count(*) FROM {relation.sql} WHERE {order.present} AND {order.time()} IS NULL"
+    return order.time() if intake.scalar(unlike) == 0 else order.text
+
+
+def _check_outcomes(intake: Intake, relation: Relation, outcome: Cell, data: TableData) -> None:
+    """Refuse a table in which nobody, or everybody, churned; note it where several values all count as stayed."""
+    churned, rows = intake.connection.execute(
+        "SELECT sum(outcome), count(*) FROM staged_table WHERE reason IS NULL"
+    ).fetchall()[0]
+    written = f"trim({outcome.written})"
+    values = intake.connection.execute(
+        f"SELECT {written}, count(*), count(*) OVER () FROM {relation.sql} "
+        f"WHERE coalesce(lower({written}), '') NOT IN {_NO_OUTCOME} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
+    ).fetchall()
+    shown = ", ".join(f"{value!r} ({count:,})" for value, count, _ in values)
+    if 0 < churned < rows:
+        kinds = values[0][2]
+        if kinds > 2:
+            intake.notes.append(
+                f"The column {outcome.name!r} has {kinds:,} values: {shown}{', …' if kinds > len(values) else ''}. Whoever has "
+                f"another than {data.churned!r} counts as stayed; take out the rows of which that is not true."
+            )
+        return
+    raise IngestError(
+        f"{relation.path}: {'every' if churned else 'no'} row has {data.churned!r} in the column {outcome.name!r}, which "
+        f"[data] churned names as the value that means churned; the column holds {shown}."
+    )

@@ -1,0 +1,423 @@
+"""Data files as one relation in DuckDB, whatever their format: CSV, CSV.gz, Parquet, a folder or a glob of them."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.config.suggestions import near_matches
+from features.errors import IngestError
+from features.ingestion import csv_reader
+from features.ingestion.casts import Cell, literal, quoted
+from features.ingestion.quarantine import BadLine, Reason, raw_row
+
+Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
+
+# Columns that every relation has beside its own: the file's position, the line in it, the row in all files; all but the
+# position are counted from 1.
+FILE, LINE, ROW = "file_position", "line_number", "row_position"
+_OWN: Final = "c"
+_ROWS: Final = 1 << 16
+
+
+class Format(StrEnum):
+    """How a file is written, by its content."""
+
+    CSV = "CSV"
+    PARQUET = "Parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """The rows of a source: `sql` is what stands after FROM; `bad` the same for lines that are no rows."""
+
+    path: Path
+    files: tuple[Path, ...]
+    sql: str
+    cells: tuple[Cell, ...]
+    rows: int  # bad lines included
+    bad: str | None = None  # SQL with columns file_position, line_number, reason, raw
+
+    def cell(self, name: str, key: str) -> Cell:
+        """The column `name`, which `key` of the TOML names.
+
+        Raises:
+            IngestError: the files have no such column.
+        """
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        near = near_matches(name, [cell.name for cell in self.cells])
+        raise IngestError(f"{self.path}: there is no column {name!r}, which {key} names{near}")
+
+    def optional(self, name: str | None, canonical: str, key: str) -> Cell | None:
+        """The column that `key` names, else the one of the canonical name, else None."""
+        if name is not None:
+            return self.cell(name, key)
+        return next((cell for cell in self.cells if cell.name == canonical), None)
+
+    def required(self, name: str | None, canonical: str, key: str) -> Cell:
+        """As `optional`, but one of them must exist."""
+        cell = self.optional(name, canonical, key)
+        if cell is None:
+            near = near_matches(canonical, [cell.name for cell in self.cells])
+            raise IngestError(f"{self.path}: there is no column {canonical!r}, and {key} names no other{near}")
+        return cell
+
+    @property
+    def raw(self) -> str:
+        """SQL: the row as a JSON object."""
+        return f"json_object({', '.join(f'{literal(cell.name)}, {cell.json}' for cell in self.cells)})"
+
+    @property
+    def file_names(self) -> str:
+        """SQL: the file's path, by its position."""
+        names = ", ".join(literal(str(file)) for file in self.files)
+        return f"list_extract([{names}], {FILE} + 1)"
+
+
+def find(path: Path) -> tuple[Path, ...]:
+    """The files that a path of the TOML means, sorted: the file, the folder's Parquet or CSV files, or the glob's.
+
+    Raises:
+        IngestError: there are none.
+    """
+    if path.is_dir():
+        visible = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+        ]
+        for endings in ((".parquet", ".pq"), (".csv", ".csv.gz")):
+            found = tuple(file for file in visible if file.name.lower().endswith(endings))
+            if found:
+                return found
+        raise IngestError(f"{path}: the folder holds no Parquet and no CSV files.")
+    if path.exists():
+        return (path,)
+    if glob.has_magic(str(path)):
+        names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        found = tuple(Path(name) for name in names if Path(name).is_file())
+        if found:
+            return found
+        raise IngestError(f"{path}: no file matches this pattern.")
+    folder = path.parent
+    while not folder.is_dir():
+        folder, missing = folder.parent, folder
+    if folder != path.parent:
+        raise IngestError(f"{path}: there is no folder {missing}.")
+    siblings = sorted(entry.name for entry in folder.iterdir())
+    raise IngestError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
+
+
+def digests(files: Sequence[Path], progress: Progress, known: Mapping[Path, str]) -> dict[Path, str]:
+    """The SHA-256 of each file's content; what is `known` is not read again."""
+    wanted = [file for file in dict.fromkeys(files) if file not in known]
+    total = sum(file.stat().st_size for file in wanted) or 1
+    done, found = 0, {file: known[file] for file in files if file in known}
+    for file in wanted:
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+                done += len(chunk)
+                progress("Checking files", done / total)
+        found[file] = digest.hexdigest()
+    return found
+
+
+def fingerprint(files: Sequence[Path], digests: Mapping[Path, str]) -> str:
+    """The SHA-256 over the files' content, in order; names and dates play no part."""
+    return hashlib.sha256(b"".join(bytes.fromhex(digests[file]) for file in files)).hexdigest()
+
+
+def read(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    delimiter: str | None,
+    work: Path,
+    progress: Progress,
+    check_text: bool = False,
+    only: tuple[Path, ...] | None = None,
+) -> Relation:
+    """Make the files at `path`, or `only` these of them, a relation; CSV is taken apart into Parquet under `work`, Parquet is read where it is.
+
+    `check_text` takes Parquet apart too, so that text which is not UTF-8 becomes bad rows instead of an error.
+
+    Raises:
+        IngestError: a file is missing, empty, damaged, or not in a format that is known.
+    """
+    files = find(path) if only is None else only
+    try:
+        formats = {file: _format(file) for file in files}
+    except OSError as error:
+        raise IngestError(f"{path}: the file cannot be read ({error.strerror}).") from None
+    if len(set(formats.values())) > 1:
+        odd = next(file for file in files if formats[file] is not formats[files[0]])
+        raise IngestError(
+            f"{path}: {files[0].name} is {formats[files[0]]} but {odd.name} is {formats[odd]}; one at a time."
+        )
+    if formats[files[0]] is Format.CSV:
+        relation = _staged_csv(connection, path, files, delimiter, work, progress)
+    elif check_text:
+        relation = _staged_parquet(connection, path, files, work, progress)
+    else:
+        relation = _parquet_in_place(connection, path, files)
+    if relation.rows == 0:
+        raise IngestError(
+            f"{path}: there is a header, but no rows." if len(files) == 1 else f"{path}: there are no rows."
+        )
+    return relation
+
+
+def _format(file: Path) -> Format:
+    with file.open("rb") as stream:
+        magic = stream.read(4)
+    if magic == b"PAR1":
+        return Format.PARQUET
+    if not magic:
+        raise IngestError(f"{file}: the file is empty.")
+    if file.suffix.lower() in (".parquet", ".pq"):
+        raise IngestError(f"{file}: this is not a Parquet file, though it is named as one.")
+    return Format.CSV
+
+
+def _distinct(names: Sequence[str], path: Path) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        twin = seen.get(name.casefold())
+        if twin is not None:
+            what = (
+                f"column {name!r} appears twice"
+                if twin == name
+                else f"columns {twin!r} and {name!r} differ only in case"
+            )
+            raise IngestError(f"{path}: the {what}; rename one.")
+        seen[name.casefold()] = name
+
+
+def _parquet_in_place(connection: duckdb.DuckDBPyConnection, path: Path, files: tuple[Path, ...]) -> Relation:
+    names: dict[str, None] = {}
+    starts: list[int] = []
+    rows = 0
+    for file in files:
+        metadata = _metadata(file)
+        starts.append(rows)
+        rows += metadata.num_rows
+        own = metadata.schema.to_arrow_schema().names
+        _distinct(own, file)
+        names |= dict.fromkeys(own)
+    _distinct(list(names), path)
+    for reserved in ("file_index", "file_row_number"):
+        if reserved in names:
+            raise IngestError(f"{path}: the column name {reserved!r} is reserved; rename the column.")
+    columns = ", ".join(f"{quoted(name)} AS {_OWN}{position}" for position, name in enumerate(names))
+    # hive_partitioning off: a folder named year=2011 adds no column that the files do not have.
+    scan = f"read_parquet([{', '.join(literal(str(file)) for file in files)}], union_by_name = true, binary_as_string = true, hive_partitioning = false)"
+    first = f"list_extract([{', '.join(map(str, starts))}], file_index::BIGINT + 1)"
+    sql = (
+        f"(SELECT file_index::BIGINT AS {FILE}, file_row_number + 1 AS {LINE}, file_row_number + 1 + {first} AS {ROW}, "
+        f"{columns} FROM {scan})"
+    )
+    return Relation(path, files, sql, _cells(connection, sql, list(names), path), rows)
+
+
+def _metadata(file: Path) -> Any:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            return parquet.metadata
+    except (pa.ArrowException, OSError) as error:
+        raise IngestError(f"{file}: this Parquet file is damaged ({_first_line(error)}).") from None
+
+
+def _cells(connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str], path: Path) -> tuple[Cell, ...]:
+    try:
+        types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()}
+    except duckdb.Error as error:
+        raise IngestError(f"{path}: the files cannot be read together ({_first_line(error)}).") from None
+    return tuple(Cell(name, f"{_OWN}{position}", types[f"{_OWN}{position}"]) for position, name in enumerate(names))
+
+
+def _staged_csv(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    files: tuple[Path, ...],
+    delimiter: str | None,
+    work: Path,
+    progress: Progress,
+) -> Relation:
+    layouts = [csv_reader.layout(file, delimiter) for file in files]
+    names: dict[str, int] = {}
+    for layout in layouts:
+        _distinct(layout.header, layout.path)
+        for name in layout.header:
+            names.setdefault(name, len(names))
+    _distinct(list(names), path)
+    schema = pa.schema([(column, pa.int64()) for column in (FILE, LINE, ROW)])
+    for position in range(len(names)):
+        schema = schema.append(pa.field(f"{_OWN}{position}", pa.string()))
+    sizes = [file.stat().st_size for file in files]
+    bad = _BadLines(work)
+    rows = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal rows
+        for position, layout in enumerate(layouts):
+            before = rows
+            done = sum(sizes[:position])
+
+            def advance(count: int, done: int = done) -> None:
+                progress("Reading", (done + count) / sum(sizes))
+
+            for block in csv_reader.blocks(layout, advance):
+                bad.add(position, block.bad)
+                own = {names[name]: column for name, column in zip(layout.header, block.columns, strict=True)}
+                count = len(block.rows)
+                rows += count + len(block.bad)
+                missing = pa.nulls(count, pa.string())
+                arrays = [
+                    pa.repeat(position, count).cast(pa.int64()),
+                    pa.array(block.lines),
+                    pa.array(block.rows + before),
+                ]
+                arrays += [own.get(index, missing) for index in range(len(names))]
+                yield pa.record_batch(arrays, schema=schema)
+
+    sql = _stage(work, schema, batches())
+    return Relation(path, files, sql, _cells(connection, sql, list(names), path), rows, bad.close())
+
+
+def _staged_parquet(
+    connection: duckdb.DuckDBPyConnection, path: Path, files: tuple[Path, ...], work: Path, progress: Progress
+) -> Relation:
+    """Parquet whose text is not all UTF-8: DuckDB refuses the file, so the bad rows are taken out of it first."""
+    plain = _parquet_in_place(connection, path, files)
+    names = [cell.name for cell in plain.cells]
+    bad = _BadLines(work)
+    staged: list[str] = []
+    before = 0
+    for position, file in enumerate(files):
+        with pq.ParquetFile(file) as parquet:
+            fields = [
+                field.with_name(f"{_OWN}{names.index(field.name)}") for field in map(_decoded, parquet.schema_arrow)
+            ]
+            schema = pa.schema([*((column, pa.int64()) for column in (FILE, LINE, ROW)), *fields])
+
+            def batches(parquet: Any = parquet, schema: Any = schema, position: int = position) -> Iterator[Any]:
+                nonlocal before
+                first = before
+                for batch in parquet.iter_batches(_ROWS):
+                    wrong = _not_utf8(batch)
+                    start = before - first + 1
+                    for index in wrong:
+                        cells = [
+                            column[index].cast(pa.binary()).as_py() if _is_text(column.type) else column[index].as_py()
+                            for column in batch.columns
+                        ]
+                        raw = raw_row(batch.schema.names, cells)
+                        bad.add(position, [BadLine(start + index, before + index + 1, Reason.BAD_UTF8, raw)])
+                    lines = pa.array(range(start, start + len(batch)), pa.int64())
+                    keep = pa.array([index for index in range(len(batch)) if index not in wrong], pa.int64())
+                    numbers = [pa.repeat(position, len(batch)).cast(pa.int64()), lines, pc.add(lines, first)]
+                    columns = [column.take(keep) for column in [*numbers, *batch.columns]]
+                    yield pa.record_batch(
+                        [column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+                    )
+                    before += len(batch)
+                    progress("Reading", before / plain.rows)
+
+            staged.append(_stage(work, schema, batches()))
+    sql = f"({' UNION ALL BY NAME '.join(f'SELECT * FROM {part}' for part in staged)})"
+    return Relation(path, files, sql, _cells(connection, sql, names, path), plain.rows, bad.close())
+
+
+def _is_text(type: Any) -> bool:
+    return bool(pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_binary(type))
+
+
+def _decoded(field: Any) -> Any:
+    return field.with_type(pa.string()) if _is_text(field.type) else field
+
+
+def _not_utf8(batch: Any) -> set[int]:
+    wrong: set[int] = set()
+    for column in batch.columns:
+        if not _is_text(column.type):
+            continue
+        content = column.cast(pa.binary())
+        try:
+            content.cast(pa.string())
+        except pa.ArrowInvalid:
+            for index, value in enumerate(content.to_pylist()):
+                try:
+                    (value or b"").decode()
+                except UnicodeDecodeError:
+                    wrong.add(index)
+    return wrong
+
+
+class _BadLines:
+    """Bad lines on their way to the quarantine, on disk: there may be as many as there are rows."""
+
+    def __init__(self, work: Path) -> None:
+        self._file = _new_file(work)
+        self._writer: Any = None
+        self._pending: list[dict[str, object]] = []
+
+    def add(self, position: int, lines: Sequence[BadLine]) -> None:
+        self._pending += [
+            {FILE: position, LINE: line.line, "reason": str(line.reason), "raw": line.raw} for line in lines
+        ]
+        if len(self._pending) >= _ROWS // 16:
+            self._write()
+
+    def close(self) -> str | None:
+        if self._pending:
+            self._write()
+        if self._writer is None:
+            return None
+        self._writer.close()
+        return f"read_parquet({literal(str(self._file))})"
+
+    def _write(self) -> None:
+        schema = pa.schema([(FILE, pa.int64()), (LINE, pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._file, schema, compression="lz4")
+        self._writer.write_table(pa.Table.from_pylist(self._pending, schema))
+        self._pending = []
+
+
+def _new_file(work: Path) -> Path:
+    descriptor, name = tempfile.mkstemp(".parquet", "staged", work)
+    os.close(descriptor)
+    return Path(name)
+
+
+def _stage(work: Path, schema: Any, batches: Iterator[Any]) -> str:
+    """Write batches to a Parquet file under `work`; the SQL that reads it."""
+    file = _new_file(work)
+    with pq.ParquetWriter(file, schema, compression="lz4", use_dictionary=[FILE]) as writer:
+        pending: list[Any] = []
+        for batch in batches:
+            pending.append(batch)
+            if sum(map(len, pending)) >= _ROWS:
+                writer.write_table(pa.Table.from_batches(pending, schema))
+                pending = []
+        writer.write_table(pa.Table.from_batches(pending, schema))
+    return f"read_parquet({literal(str(file))})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,214 @@
+"""A business's files -> canonical customers and events; bad rows -> quarantine, with file, line and reason.
+
+Events: event_id, customer_id, occurred_at and received_at (UTC), type, channel, value (double), text, properties (a JSON
+object as text), and what features read most (see `event_files`), sorted by type, customer and time. Customers:
+customer_id, created_at, name, owner, plan, mrr (double), then attributes, each double or string; who is known only from
+events is a row too. A table: customer_id, its features under their own names, each double or string, then `__outcome`
+(1: churned), `__order` (rank in time, from 1) and `__group`.
+
+Everything happens in DuckDB, on disk beside the result, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet
+
+from features.config.business import Business, EventsData, TableData
+from features.errors import ConfigError, IngestError
+from features.ingestion import files as source
+from features.ingestion.customers import read_table
+from features.ingestion.events import Base, Unlike, read_customers, read_events
+from features.ingestion.files import Progress
+from features.ingestion.manifest import File, Ledger, Source, added, code, configuration
+from features.ingestion.staging import Intake
+
+__all__ = ["IngestSummary", "Progress", "ingest"]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSummary:
+    """What became of all rows: read = accepted + filtered + the sum of rejected, which counts by reason.
+
+    `first_event` and `last_event` are UTC, None for a table; `fingerprint` is the SHA-256 of the files' content;
+    `customers` counts those of the result, the ones known only from events included; `notes` say what to look at.
+    """
+
+    rows_read: int
+    rows_accepted: int
+    rows_filtered: int
+    rejected: Mapping[str, int]
+    first_event: datetime | None
+    last_event: datetime | None
+    fingerprint: str
+    customers: int
+    notes: tuple[str, ...] = ()
+
+
+def ingest(
+    business: Business, out: Path, now: datetime, progress: Progress | None = None, base: Path | None = None
+) -> IngestSummary:
+    """Read a business's files into `out`: customers.parquet, events/ and evidence/ (events only) and quarantine/.
+
+    `now` is aware; what claims to be later is quarantined. `progress` hears what is being done, and the share of it done.
+    `base` is the directory of an earlier generation: if files were only added since, only those are read, and the result
+    is the same.
+
+    Raises:
+        ConfigError: the TOML has no data, or a format in it is none.
+        IngestError: a file is not what the TOML says, or holds no usable row; `out` is then as it was.
+    """
+    if business.data is None:
+        raise ConfigError(f"{business.path}: there is no table [data], so there is nothing to build.")
+    existed = out.exists()
+    work = out / f".ingest-{os.getpid()}"
+    try:
+        try:
+            summary = _with_base(business, work, now, progress or _silent, base)
+            if summary is None:
+                summary = _run(business, work, now, progress or _silent, check_text=False)
+        except duckdb.InvalidInputException as error:
+            if "Invalid string encoding" not in str(error):
+                raise
+            # Parquet whose text is not UTF-8: DuckDB refuses the file, so take it apart and find the rows.
+            shutil.rmtree(work)
+            summary = _run(business, work, now, progress or _silent, check_text=True)
+        _publish(work / "result", out)
+    except duckdb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise IngestError(f"{business.path}: its data cannot be read ({reason}).") from error
+    except OSError as error:
+        raise IngestError(f"{error.filename or out}: reading or writing failed ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if not existed and out.exists() and not any(out.iterdir()):
+            out.rmdir()
+    return summary
+
+
+def _silent(task: str, share: float) -> None:
+    """Nobody listens."""
+
+
+def _with_base(
+    business: Business, work: Path, now: datetime, progress: Progress, base: Path | None
+) -> IngestSummary | None:
+    """Read what was added to the log at `base`; None where everything has to be read."""
+    ledger = None if base is None else Ledger.load(base)
+    if base is None or ledger is None or not isinstance(business.data, EventsData):
+        return None
+    if not ledger.fits(business, int(now.timestamp() * 1e6)):
+        return None
+    try:
+        return _run(business, work, now, progress, False, base, ledger)
+    except (Unlike, IngestError, duckdb.Error):
+        # What is wrong with the files is for a whole reading to say.
+        shutil.rmtree(work)
+        return None
+
+
+def _run(
+    business: Business,
+    work: Path,
+    now: datetime,
+    progress: Progress,
+    check_text: bool,
+    base: Path | None = None,
+    ledger: Ledger | None = None,
+) -> IngestSummary:
+    data = business.data
+    paths: list[Path] = []
+    if isinstance(data, TableData):
+        paths = [data.path]
+    elif isinstance(data, EventsData):
+        paths = [one.path for one in data.events] + ([data.customers.path] if data.customers else [])
+    found = [source.find(path) for path in paths]
+    files = [file for part in found for file in part]
+    stamps = [_stamp(file) for file in files]
+    known = {} if ledger is None else ledger.known
+    unchanged = {file: known[str(file)].digest for file in files if _is_unchanged(file, known)}
+    digests = source.digests(files, progress, unchanged)
+    fingerprint = source.fingerprint(files, digests)
+    first = last = None
+    with Intake.begun(business, work, now, progress, check_text) as intake:
+        if isinstance(data, TableData):
+            read_table(intake, data)
+        elif isinstance(data, EventsData):
+            since = None if base is None or ledger is None else _base(base, ledger, found, digests)
+            read = read_events(intake, data, since)
+            first, last = read.first, read.last
+            read_customers(intake, data.customers)
+            books = [
+                Source(tuple(_file(file, digests) for file in part), columns, count.read, count.accepted, count.filtered,
+                       count.rejected)
+                for part, columns, count in zip(found, read.columns, intake.counts, strict=False)
+            ]  # fmt: skip
+            told = ""
+            if data.customers:
+                told = f"{[digests[file] for file in found[-1]]} {dict(intake.counts[-1].rejected)}"
+            Ledger(
+                code(), configuration(business), tuple(books), told, read.due, base.name if base and since else None,
+                read.added_from,
+            ).write(intake.result)  # fmt: skip
+        for file, stamp in zip(files, stamps, strict=True):
+            if _stamp(file) != stamp:
+                raise IngestError(f"{file}: the file changed while it was being read; build again.")
+        intake.write_quarantine(fingerprint)
+        customers = pyarrow.parquet.read_metadata(intake.result / "customers.parquet").num_rows
+        return IngestSummary(
+            rows_read=sum(count.read for count in intake.counts),
+            rows_accepted=sum(count.accepted for count in intake.counts),
+            rows_filtered=sum(count.filtered for count in intake.counts),
+            rejected=intake.rejected,
+            first_event=first,
+            last_event=last,
+            fingerprint=fingerprint,
+            customers=customers,
+            notes=tuple(intake.notes),
+        )
+
+
+def _base(path: Path, ledger: Ledger, found: Sequence[tuple[Path, ...]], digests: Mapping[Path, str]) -> Base:
+    new = [added(known, part, digests) for known, part in zip(ledger.sources, found, strict=False)]
+    if any(part is None for part in new):
+        raise Unlike
+    return Base(path, ledger, tuple(part for part in new if part is not None))
+
+
+def _is_unchanged(file: Path, known: Mapping[str, File]) -> bool:
+    return str(file) in known and known[str(file)].is_unchanged(file)
+
+
+def _file(file: Path, digests: Mapping[Path, str]) -> File:
+    status = file.stat()
+    return File(str(file), status.st_size, status.st_mtime_ns, status.st_ctime_ns, digests[file])
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _publish(result: Path, out: Path) -> None:
+    """Move the finished files into place, on the disk before they are seen."""
+    folders = {out}
+    for file in sorted(result.rglob("*")):
+        if not file.is_file():
+            continue
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+        target = out / file.relative_to(result)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folders.add(target.parent)
+        file.replace(target)
+    for folder in folders:
+        descriptor = os.open(folder, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,119 @@
+"""What a policy would have earned, from a log of decisions that another one made; with intervals.
+
+Every estimate is a mean over rows, and its interval the normal one (95 %) of that mean, a customer's rows counting as
+one. For a policy that gives action a the probability π(a|x), with weights w = π(A|x) / pscore of what was done:
+
+- `ips`: mean of w·y. Horvitz and Thompson (1952).
+- `snips`: Σ w·y / Σ w, its variance by the delta method. Swaminathan and Joachims (2015).
+- `dm`: mean of Σ_a π(a|x)·m(a, x), m the mean reward that a model foretells. Its interval is that of a least-squares
+  model on the same features, whose influence function has the projection of w on them in place of w; it knows nothing of
+  a model's bias.
+- `dr`: mean of Σ_a π(a|x)·m(a, x) + w·(y − m(A, x)). Dudík, Langford and Li (2011).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decisions.design_matrix import Design, FloatArray
+from models.decisions.logged_trials import Rows, Trials
+
+ESTIMATORS = ("ips", "snips", "dm", "dr")
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure and its interval (95 %)."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyValue:
+    """What a policy would earn a decision, by each estimator, and how many rows that rests on."""
+
+    ips: Estimate
+    snips: Estimate
+    dm: Estimate
+    dr: Estimate
+    effective_sample_size: float
+    """(Σ w)² / Σ w²; Kong (1992)."""
+
+
+def evaluate(trials: Trials, means: FloatArray, action_dist: FloatArray, Z: FloatArray | None = None) -> PolicyValue:
+    """What a policy would have earned on these trials.
+
+    Args:
+        means: the mean reward of every action (n, 1 + k), by models that did not see the row.
+        action_dist: the policy's probability of every action (n, 1 + k).
+        Z: the design (n, p) of the trials' features, where it is at hand.
+    """
+    rows = np.arange(len(trials))
+    w = action_dist[rows, trials.action] / trials.pscore
+    foretold = (action_dist * means).sum(axis=1)
+    corrected = foretold + w * (trials.y - means[rows, trials.action])
+    total = float(w.sum())
+    weighted = float((w * trials.y).sum() / total) if total > 0 else float("nan")
+    if Z is None:
+        Z = Design.fit(trials.X, trials.n_categories).transform(trials.X)
+    rest = trials.y - means[rows, trials.action]
+    of_model = interval(foretold + _projected(trials, Z, w) * rest, trials.group)
+    reach = of_model.upper - of_model.value
+    by_model = float(foretold.mean())
+    residual = w * (trials.y - weighted) / (total / len(trials)) if total > 0 else np.full(len(trials), np.nan)
+    around = interval(residual, trials.group)
+    return PolicyValue(
+        ips=interval(w * trials.y, trials.group),
+        snips=Estimate(weighted, weighted + around.lower, weighted + around.upper),
+        dm=Estimate(by_model, by_model - reach, by_model + reach),
+        dr=interval(corrected, trials.group),
+        effective_sample_size=total**2 / float((w**2).sum()) if total > 0 else 0.0,
+    )
+
+
+def _projected(trials: Trials, Z: FloatArray, w: FloatArray) -> FloatArray:
+    """What a line over the design says of the weights, action by action (n,)."""
+    projected = np.zeros(len(w))
+    for arm in range(trials.k + 1):
+        mine = np.flatnonzero(trials.action == arm)
+        if len(mine) and w[mine].any():
+            basis = np.column_stack([np.ones(len(mine)), Z[mine]])
+            gram = basis.T @ basis + 1e-6 * len(mine) * np.eye(basis.shape[1])
+            projected[mine] = basis @ np.linalg.solve(gram, basis.T @ w[mine])
+    return projected
+
+
+def interval(figures: FloatArray, group: Rows) -> Estimate:
+    """The mean of figures (n,) and its interval (95 %), where those of a group may be alike."""
+    value = float(figures.mean())
+    members = np.unique(group, return_inverse=True)[1]
+    n_groups = int(members.max()) + 1
+    deviations = np.bincount(members, figures - value, minlength=n_groups)
+    variance = float((deviations**2).sum()) / len(figures) ** 2 * n_groups / max(n_groups - 1, 1)
+    reach = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * float(np.sqrt(variance))
+    return Estimate(value, value - reach, value + reach)
+
+
+def greedy(effects: FloatArray, eligible: NDArray[np.bool_]) -> Rows:
+    """The eligible action of the largest effect (n,), 0 for doing nothing where none is above 0; effects are (n, k)."""
+    options = np.where(eligible[:, 1:], effects, -np.inf)
+    best = options.argmax(axis=1) if options.shape[1] else np.zeros(len(options), dtype=np.int64)
+    helps = options[np.arange(len(options)), best] > 0.0 if options.shape[1] else np.zeros(len(options), dtype=np.bool_)
+    return np.asarray(np.where(helps, best + 1, 0), dtype=np.int64)
+
+
+def constant(action: int, eligible: NDArray[np.bool_]) -> Rows:
+    """The same action for everybody (n,), and nothing for those for whom it is not eligible."""
+    return np.where(eligible[:, action], action, 0).astype(np.int64)
+
+
+def deterministic(chosen: Rows, n_actions: int) -> FloatArray:
+    """Choices (n,) as probabilities (n, n_actions)."""
+    return np.asarray(np.eye(n_actions)[chosen])

@@ -1,0 +1,124 @@
+"""What a server needs to decide by learned effects, as plain data under one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decisions.design_matrix import Matrix
+from models.decisions.effect_model import EffectModel
+from models.decisions.logged_trials import Rows
+from models.decisions.off_policy import constant, greedy
+from models.errors import BundleError, EffectError
+from models.registry.folder import canonical, write_folder
+from models.registry.model_bundle import GateResult
+
+FORMAT_VERSION = 1
+
+_JSON = "policy.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyBundle:
+    """Learned effects, and how they may be used."""
+
+    business: str
+    effects: EffectModel
+    constant_action: str | None
+    """The action to serve to everybody, `no_action` among them, where no personal policy is proven better than it; None
+    where the personal one is. Other actions may then still be explored, but are not the best."""
+    metrics: Mapping[str, float | None]
+    gates: Mapping[str, GateResult]
+    data_fingerprint: str
+    trained_at: datetime
+    run_id: str | None = field(default=None)
+    commit: str | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if self.trained_at.tzinfo is None:
+            raise BundleError("A policy's trained_at needs a time zone.")
+
+    def choose(self, X: Matrix, eligible: NDArray[np.bool_]) -> Rows:
+        """What the policy does without costs and exploration: 0 for nothing, else the action's place from 1.
+
+        Args:
+            X: encoded features (n, d).
+            eligible: what may be done, (n, 1 + actions), doing nothing first.
+        """
+        names = [action.name for action in self.effects.actions]
+        if self.constant_action is not None:
+            return constant(names.index(self.constant_action) + 1 if self.constant_action in names else 0, eligible)
+        return greedy(np.nan_to_num(self.effects.predict(X).effect, nan=-np.inf), eligible)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of what the policy is; run id, times and commit are left out."""
+        return hashlib.sha256(canonical(self._content()).encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the policy as the new folder `path`, whole or not at all.
+
+        Raises:
+            BundleError: something already stands there, a figure is not finite, or the disk refuses.
+        """
+        run = {"run_id": self.run_id, "commit": self.commit, "trained_at": self.trained_at.astimezone(UTC).isoformat()}
+        manifest = {"format_version": FORMAT_VERSION, "hash": self.hash, "content": self._content(), "run": run}
+        write_folder(path, {_JSON: (canonical(manifest) + "\n").encode()})
+
+    @classmethod
+    def load(cls, path: Path) -> PolicyBundle:
+        """The policy that `save` wrote, verified against its hash.
+
+        Raises:
+            BundleError: it is missing, damaged or changed, or of another format.
+        """
+        try:
+            manifest = json.loads((path / _JSON).read_bytes())
+        except OSError as error:
+            raise BundleError(f"{path} is no policy: {_JSON} cannot be read ({error.strerror}).") from error
+        except ValueError as error:
+            raise BundleError(f"The policy in {path} is damaged: {error}.") from error
+        version = manifest.get("format_version") if isinstance(manifest, dict) else None
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"The policy in {path} has format {version}, but this keepwell reads format {FORMAT_VERSION}: train again."
+            )
+        try:
+            content, run = manifest["content"], manifest["run"]
+            policy = cls(
+                business=content["business"],
+                effects=EffectModel.from_json(content["effects"]),
+                constant_action=content["constant_action"],
+                metrics=content["metrics"],
+                gates={name: GateResult(**gate) for name, gate in content["gates"].items()},
+                data_fingerprint=content["data_fingerprint"],
+                trained_at=datetime.fromisoformat(run["trained_at"]),
+                run_id=run["run_id"],
+                commit=run["commit"],
+            )
+            stated = str(manifest["hash"])
+        except (KeyError, TypeError, ValueError, AttributeError, EffectError) as error:
+            raise BundleError(f"The policy in {path} is damaged: {_JSON} lacks or mangles {error}.") from error
+        if policy.hash != stated:
+            raise BundleError(
+                f"The policy in {path} was changed after training: its hash is {policy.hash[:12]}, not {stated[:12]}."
+            )
+        return policy
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "business": self.business,
+            "effects": self.effects.to_json(),
+            "constant_action": self.constant_action,
+            "metrics": dict(self.metrics),
+            "gates": {name: asdict(gate) for name, gate in self.gates.items()},
+            "data_fingerprint": self.data_fingerprint,
+        }

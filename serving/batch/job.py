@@ -1,0 +1,178 @@
+"""Scoring a file of customers: each row comes back in its place, a bad one with its error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from features.config.business import Business, TableData
+from features.config.suggestions import near_matches
+from features.errors import SchemaMismatch, UnknownCustomer
+from features.schema import FeatureSchema
+from serving.auth.api_keys import Principal, Role
+from serving.batch.pool import on_all_cores
+from serving.batch.reader import CustomerFile, Customers, FileRows, RowReader, ending
+from serving.batch.writer import DECIDED, file_schema, writing
+from serving.current_scores.record import COLUMNS, BatchRow, score_as_of_now
+from serving.current_scores.table import ScoreTable
+from serving.decisions.playbook import Playbook, business_of
+from serving.decisions.service import DecisionService
+from serving.platform.database import Database
+from serving.platform.progress import progress
+from serving.platform.settings import Settings
+from serving.releases.follower import ReleaseSource
+from serving.releases.release import Release
+from serving.scores.scorer import CustomerScore, Explain, Scorer
+
+CUSTOMER_ID = "customer_id"
+COMMAND = Principal("serving batch", Role.ADMIN)
+"""Who decides, in the log, when nobody came with a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One run: what reads rows of the file, what scores them, and what suggests or decides."""
+
+    reader: RowReader
+    release: Release
+    playbook: Playbook
+    database: Database
+    decide: bool
+    from_file: bool
+    """A table business: the features stand in the file, not in the store."""
+
+    def table(self, rows: FileRows) -> pa.Table:
+        """A line per row, in order, as the file of scores holds them."""
+        customers = self.reader.parse(rows)
+        good = [place for place, error in enumerate(customers.errors) if error is None]
+        scored, places = self._scored(customers, good)
+        errors = list(customers.errors)
+        for place in set(good) - set(places):
+            errors[place] = str(UnknownCustomer((str(customers.ids[place]),)))
+        take = np.full(len(customers), -1)
+        take[places] = np.arange(len(places))
+        chosen = pa.array(take, mask=take < 0)
+        schema = file_schema(decided=self.decide)
+        whole = {"customer_id": pa.array(customers.ids, pa.string()), "error": pa.array(errors, pa.string())}
+        columns = [whole[name] if name in whole else scored[name].take(chosen) for name in schema.names]
+        return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+
+    def _scored(self, customers: Customers, good: Sequence[int]) -> tuple[dict[str, pa.Array], Sequence[int]]:
+        """The columns of those of the `good` rows that can be scored, and the places of these."""
+        ids = [str(customers.ids[place]) for place in good]
+        if not self.from_file:
+            if self.decide:
+                results = zip(good, score_as_of_now(Scorer(self.release), ids), strict=True)
+                known = [(place, score) for place, score in results if isinstance(score, CustomerScore)]
+                return self._decided([score for _, score in known]), [place for place, _ in known]
+            table, among = ScoreTable.as_of_now(self.release, ids)
+            return self._suggested(table), [good[place] for place in among]
+        columns = customers.columns
+        if len(good) < len(customers):
+            columns = {
+                name: column[good] if isinstance(column, np.ndarray) else [column[place] for place in good]
+                for name, column in columns.items()
+            }
+        if self.decide:
+            return self._decided(Scorer(self.release).score_rows(ids, columns, Explain.TOP)), good
+        matrix = self.release.schema.to_matrix(columns, self.release.bundle.categories)
+        return self._suggested(ScoreTable.of(self.release, ids, columns, matrix)), good
+
+    def _suggested(self, table: ScoreTable) -> dict[str, pa.Array]:
+        with self.database.read() as connection:
+            return table.to_arrow(table.suggestions(self.playbook, connection))
+
+    def _decided(self, scores: Sequence[CustomerScore]) -> dict[str, pa.Array]:
+        decisions = DecisionService(self.database).decide_scored(self.release, scores, COMMAND)
+        rows = [BatchRow.of(score, decision.action) for score, decision in zip(scores, decisions, strict=True)]
+        columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+        columns |= {name: [getattr(decision, name) for decision in decisions] for name in DECIDED}
+        schema = file_schema(decided=True)
+        return {name: pa.array(column, schema.field(name).type) for name, column in columns.items()}
+
+
+def score_file(settings: Settings, source: Path, target: Path, *, decide: bool) -> str:
+    """Score the customers of `source` into `target` by what stands; with `decide`, decide about each and log it.
+
+    Returns:
+        a sentence that says how many there were.
+
+    Raises:
+        CommandError, IngestError: a file is not there, or not what it should be; `target` is as it was.
+        NoRelease: nothing was built or promoted.
+    """
+    ending(source)
+    ending(target)
+    releases = ReleaseSource(settings)
+    release = releases.load(releases.newest())
+    database = Database(settings.database)
+    rows = bad = 0
+    try:
+        database.migrate()
+        file, batch = open_batch(source, release, database, decide=decide)
+        with writing(target, decided=decide) as output, progress("Scoring customers", None) as bar:
+            chunks = file.read(bar)
+            # Decisions wait for the database, not for a processor, and are drawn here in the order of the file.
+            tables = map(batch.table, chunks) if decide else on_all_cores(batch, chunks, source, settings.database)
+            for table in tables:
+                output.write(table)
+                rows += table.num_rows
+                bad += table.num_rows - table.column("error").null_count
+                bar.advance(table.num_rows)
+    finally:
+        database.close()
+        release.store.close()
+    failed = f", {bad:,} with an error" if bad else ""
+    return f"{rows:,} rows{failed}: {target}"
+
+
+def open_batch(source: Path, release: Release, database: Database, *, decide: bool) -> tuple[CustomerFile, Batch]:
+    """The file `source`, and how a release scores its rows.
+
+    Raises:
+        CommandError, IngestError, SchemaMismatch: the file is not there, or not what it should be.
+    """
+    business = business_of(release.generation)
+    table = business.data if isinstance(business.data, TableData) else None
+    playbook = Playbook.of_release(release)
+    file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)
+    reader = _reader(file, business, release, playbook)
+    return file, Batch(reader, release, playbook, database, decide, from_file=table is not None)
+
+
+def _reader(file: CustomerFile, business: Business, release: Release, playbook: Playbook) -> RowReader:
+    """What to read of the file.
+
+    Raises:
+        SchemaMismatch: it lacks columns.
+    """
+    data = business.data
+    if not isinstance(data, TableData):
+        _require(file, [CUSTOMER_ID], "which an event business is scored by")
+        return RowReader(file.path, file.names, CUSTOMER_ID, FeatureSchema(()), {}, business.timezone)
+    id_name = data.customer_id
+    if id_name is None and CUSTOMER_ID in file.names and CUSTOMER_ID not in data.drop:
+        id_name = CUSTOMER_ID
+    if id_name is not None:
+        _require(file, [id_name], "which holds the customers' ids")
+    needed = dict.fromkeys([*release.schema.names, *playbook.features])
+    _require(file, [name for name in release.generation.schema.names if name in needed], "which the model reads")
+    return RowReader(
+        file.path, file.names, id_name, release.generation.schema, release.bundle.categories, business.timezone
+    )
+
+
+def _require(file: CustomerFile, names: Sequence[str], why: str) -> None:
+    missing = [name for name in names if name not in file.names]
+    if not missing:
+        return
+    if len(missing) == 1:
+        near = near_matches(missing[0], file.names)
+        raise SchemaMismatch(f"{file.path}: there is no column {missing[0]!r}, {why}{near}")
+    shown = ", ".join(repr(name) for name in missing[:5])
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    raise SchemaMismatch(f"{file.path}: there are no columns {shown}{more}, {why}.")

@@ -1,0 +1,110 @@
+"""Files of scores: written aside, some thousand rows at a time, and put into place when they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from serving.batch.reader import PARQUET_ENDINGS, ending
+from serving.current_scores.record import COLUMNS, FIGURES
+from serving.errors import CommandError
+
+_TIME = pa.timestamp("us", "UTC")
+_TYPES: dict[str, pa.DataType] = {
+    "churn_probability": pa.float64(),
+    "health_score": pa.float64(),
+    **{name: pa.float64() for name in FIGURES},
+    "feature_timestamp": _TIME,
+    "scored_at": _TIME,
+    "pscore": pa.float64(),
+    "value_next_12_months": pa.float64(),
+    "value_at_risk": pa.float64(),
+}
+DECIDED = ("decision_id", "pscore", "channel")
+
+
+class _Writer(Protocol):
+    def write(self, table: pa.Table) -> None: ...
+    def close(self) -> None: ...
+
+
+def file_schema(*, decided: bool) -> pa.Schema:
+    """The columns of a file of scores."""
+    names = [*COLUMNS, *(DECIDED if decided else ()), "error"]
+    return pa.schema([(name, _TYPES.get(name, pa.string())) for name in names])
+
+
+class ScoreFile:
+    """Scores on their way into a file."""
+
+    def __init__(self, writer: _Writer, *, times_as_text: bool) -> None:
+        self._writer = writer
+        self._times_as_text = times_as_text
+
+    def write(self, table: pa.Table) -> None:
+        """Append the rows of `table`, which has the columns of `file_schema`."""
+        self._writer.write(_with_times_as_text(table) if self._times_as_text else table)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, decided: bool) -> Iterator[ScoreFile]:
+    """A file by its ending, which appears under `path` when the block ends, and not at all if it raises.
+
+    Raises:
+        CommandError: the ending is none that is known, or the file cannot be written there.
+    """
+    kind = ending(path)
+    schema = file_schema(decided=decided)
+    if path.is_dir():
+        raise CommandError(f"{path}: this is a folder; name a file in it.")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("xb") as file:
+            if kind in PARQUET_ENDINGS:
+                with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                    yield ScoreFile(writer, times_as_text=False)
+            else:
+                with _compressed(file, kind) as stream, pyarrow.csv.CSVWriter(stream, _text_schema(schema)) as writer:
+                    yield ScoreFile(writer, times_as_text=True)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise CommandError(f"{path}: the file cannot be written ({error.strerror or error}).") from None
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _compressed(file: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
+    if kind.endswith(".gz"):
+        with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6) as stream:
+            yield stream  # type: ignore[misc]
+    else:
+        yield file
+
+
+def _text_schema(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([(field.name, pa.string() if field.type == _TIME else field.type) for field in schema])
+
+
+def _with_times_as_text(table: pa.Table) -> pa.Table:
+    columns = [
+        pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ") if column.type == _TIME else column for column in table.columns
+    ]
+    return pa.table(columns, schema=_text_schema(table.schema))

@@ -1,0 +1,173 @@
+"""The commands beside `run`: keys, current scores, and files of customers. What is slow to load is loaded when it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from serving.auth.api_keys import ApiKeys
+    from serving.platform.settings import Settings
+
+ROLES = ("scorer", "manager", "lead", "admin")
+
+key = typer.Typer(no_args_is_help=True, help="API keys: add, list, revoke.")
+
+_Name = Annotated[str, typer.Option("--name", help="Who holds the key.")]
+
+
+@key.command()
+def add(
+    name: _Name,
+    role: Annotated[str, typer.Option("--role", help=f"What the key may do: {', '.join(ROLES)}.")],
+    owner: Annotated[
+        list[str] | None,
+        typer.Option("--owner", help="Whose accounts the pages show; may be repeated. By default, those of NAME."),
+    ] = None,
+) -> None:
+    """Make a key and show it, once."""
+    from serving.auth.api_keys import Role
+    from serving.errors import CommandError
+
+    if role not in ROLES:
+        raise CommandError(f"There is no role '{role}': it is one of {', '.join(ROLES)}.")
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise CommandError("--name must be 1 to 200 printable characters.")
+    if role == "lead" and not owner:
+        raise CommandError("A lead sees the accounts of a team: name its owners with --owner, once each.")
+    if owner and role not in ("manager", "lead"):
+        raise CommandError(f"--owner is for managers and leads: the role '{role}' has no accounts of its own.")
+    with _keys() as keys:
+        typer.echo(keys.add(name, Role(role), owner or ()))
+
+
+@key.command(name="list")
+def show() -> None:
+    """Show who holds which key, since when; never the keys."""
+    with _keys() as keys:
+        found = keys.list()
+    width = max((len(held.name) for held in found), default=0)
+    for held in found:
+        until = "" if held.revoked_at is None else f"  revoked {held.revoked_at:%Y-%m-%d %H:%M}"
+        sees = f"  sees {', '.join(held.owners)}" if held.owners else ""
+        typer.echo(f"{held.name:<{width}}  {held.role.value:<7}  {held.created_at:%Y-%m-%d %H:%M}{sees}{until}")
+
+
+@key.command()
+def revoke(name: _Name) -> None:
+    """Refuse a key from now on; a running server follows within seconds."""
+    with _keys() as keys:
+        keys.revoke(name)
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[ApiKeys]:
+    from serving.auth.api_keys import ApiKeys
+    from serving.platform.database import Database
+    from serving.platform.settings import Settings
+
+    database = Database(Settings.from_environment().database)
+    try:
+        database.migrate()
+        yield ApiKeys(database)
+    finally:
+        database.close()
+
+
+def refresh() -> None:
+    """Score everybody anew if a build or a promotion made the current scores those of the past."""
+    from serving.platform.settings import Settings
+
+    settings = Settings.from_environment()
+    # The first builds come before any model: then nothing slow is loaded just to find that out.
+    if not settings.state.current_file.exists():
+        typer.echo("There are no current scores to refresh: nothing was built yet.")
+        return
+    if settings.tracking_uri is None and not (settings.state.mlflow / "mlflow.db").exists():
+        typer.echo("There are no current scores to refresh: no model was trained yet.")
+        return
+    if not _has_champion(settings):
+        typer.echo("There are no current scores to refresh: no model was promoted yet.")
+        return
+    from serving.current_scores.refresh import refresh as bring_up_to_date
+
+    typer.echo(bring_up_to_date(settings))
+
+
+def _has_champion(settings: Settings) -> bool:
+    from models.registry.registry import Registry
+
+    business = settings.state.business
+    return business is not None and Registry(settings.registry, business).champion() is not None
+
+
+def batch(
+    input: Annotated[Path, typer.Option("--input", help="Customers: .csv, .csv.gz or .parquet.")],
+    output: Annotated[Path, typer.Option("--output", help="Where their scores go: .csv, .csv.gz or .parquet.")],
+    decide: Annotated[bool, typer.Option("--decide", help="Decide about each customer, and log it.")] = False,
+) -> None:
+    """Score a file of customers: each row comes back in its place, a bad one with its error."""
+    from serving.batch.reader import CustomerFile, ending
+    from serving.platform.settings import Settings
+
+    settings = Settings.from_environment()
+    ending(output)
+    CustomerFile.open(input, ())
+    from serving.batch.job import score_file  # loads models and stores, so a misspelt name is told before
+
+    typer.echo(score_file(settings, input, output, decide=decide))
+
+
+def plan(
+    output: Annotated[Path, typer.Option("--output", help="Where the plan goes: .csv.")],
+    input: Annotated[
+        Path | None, typer.Option("--input", help="Customers: .csv with customer_id; default all.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Money, instead of what [policy] leaves.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Staff time, instead of what [policy] leaves.")] = None,
+    capacity: Annotated[list[str] | None, typer.Option(help="ACTION=COUNT, instead of what the TOML leaves.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to look for the best plan, at most.")] = 60.0,
+) -> None:
+    """Choose who gets which action under budgets, staff time and capacities: the best assignment, not the greedy one."""
+    from serving.platform.settings import Settings
+
+    settings = Settings.from_environment()
+    counts = tuple(_count(text) for text in capacity or ())
+    from serving.batch.plan import Overrides, write_plan
+
+    typer.echo(write_plan(settings, output, input, Overrides(budget, minutes, counts), seconds))
+
+
+def _count(text: str) -> tuple[str, int]:
+    from serving.errors import CommandError
+
+    name, _, count = text.rpartition("=")
+    if not name or not count.isdecimal():
+        raise CommandError(f"--capacity is {text!r}, but reads ACTION=COUNT, such as success_call=40.")
+    return name, int(count)
+
+
+def digest(
+    output: Annotated[Path, typer.Option("--output", help="The folder to write to.")] = Path("digest"),
+    owner: Annotated[
+        list[str] | None, typer.Option("--owner", help="Only this owner; may be repeated. By default, all.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Where the pages are; by default, HOST and PORT.")] = None,
+) -> None:
+    """Write the Monday list of each owner, as HTML and as plain text, ready for mail."""
+    from serving.platform.database import Database
+    from serving.platform.settings import Settings
+    from serving.web.team.digest import write_digests
+
+    settings = Settings.from_environment()
+    database = Database(settings.database)
+    try:
+        database.migrate()
+        written = write_digests(database, output, url or f"http://{settings.host}:{settings.port}", owner or ())
+    finally:
+        database.close()
+    typer.echo(f"{len(written)} files in {output}, two for each owner.")

@@ -1,0 +1,210 @@
+"""Explained scores of many customers column by column: what files hold, and the table of current scores, made in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from features.schema import Column, DType
+from models.decisions.policy import NO_ACTION
+from models.scorecard import COLOURS, Band
+from serving.current_scores.record import FIGURES, REASONS, BatchRow, within_column, worth_columns
+from serving.decisions.playbook import Playbook
+from serving.releases.explanation import Explained, FloatArray, largest
+from serving.releases.release import Release, shortest
+from serving.releases.value import Worths
+from serving.scores.scorer import CustomerFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a suggestion depends on."""
+
+    customer_id: str
+    probability: float
+    features: CustomerFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """The scores of n customers from one release, in their order; `reasons` (n, 3) holds None where there are fewer.
+
+    The figures and sentences are the `Scorer`'s with `top`, and the rows that `BatchRow.of` makes of them.
+    """
+
+    release: Release
+    customer_ids: Sequence[str]
+    columns: Mapping[str, Column]
+    """Raw features by name."""
+    probability: FloatArray
+    score: FloatArray
+    figures: Mapping[str, FloatArray]
+    """Columns (n,) that rows have beside, by name; one that the model does not tell is absent."""
+    reasons: NDArray[np.object_]
+    feature_timestamps: Sequence[datetime | None]
+    scored_at: datetime
+    worths: Worths
+
+    @classmethod
+    def of(
+        cls,
+        release: Release,
+        customer_ids: Sequence[str],
+        columns: Mapping[str, Column],
+        matrix: NDArray[np.float32],
+        feature_timestamps: Sequence[datetime | None] | None = None,
+    ) -> ScoreTable:
+        """Score rows (n, d) of the model's matrix; without moments, the features are of now."""
+        parts = Explained.of(release, matrix)
+        now = datetime.now(UTC)
+        return cls(
+            release=release,
+            customer_ids=customer_ids,
+            columns=columns,
+            probability=parts.probability,
+            score=parts.score,
+            figures=_figures(release, parts, matrix),
+            reasons=_sentences(release, matrix, columns, largest(release, parts.points, REASONS)),
+            feature_timestamps=[now] * len(customer_ids) if feature_timestamps is None else feature_timestamps,
+            scored_at=now,
+            worths=release.worth.of(
+                release.worth.figures(columns, len(customer_ids)),
+                matrix,
+                parts.probability,
+                lambda row: CustomerFeatures(columns, row),
+            ),
+        )
+
+    @classmethod
+    def as_of_now(cls, release: Release, customer_ids: Sequence[str]) -> tuple[ScoreTable, list[int]]:
+        """The scores of those whom the store knows, and their places among `customer_ids`.
+
+        Raises:
+            StoreUnavailable: the feature store does not answer; nobody is scored then.
+        """
+        read = release.store.read(customer_ids)
+        unknown = set(read.unknown)
+        places = [place for place, customer_id in enumerate(customer_ids) if customer_id not in unknown]
+        if unknown:
+            read = release.store.read([customer_ids[place] for place in places])
+        pillars = [read.feature_timestamps[name] for name in release.pillars]
+        moments = [min((at for at in of if at is not None), default=None) for of in zip(*pillars, strict=True)]
+        matrix = read.matrix(release.schema, release.bundle.categories)
+        return cls.of(release, read.customer_ids, read.columns, matrix, moments), places
+
+    def __len__(self) -> int:
+        return len(self.customer_ids)
+
+    def suggestions(self, playbook: Playbook, connection: Connection) -> list[str]:
+        """The action that the playbook suggests for each."""
+        if not playbook.actions:
+            return [NO_ACTION] * len(self)
+        probabilities = zip(self.customer_ids, self.probability.tolist(), strict=True)
+        scored = [
+            Scored(customer_id, probability, CustomerFeatures(self.columns, row))
+            for row, (customer_id, probability) in enumerate(probabilities)
+        ]
+        return playbook.suggest(connection, scored, self.scored_at)
+
+    def rows(self, actions: Sequence[str]) -> Iterator[BatchRow]:
+        """A row each, with the action that is suggested."""
+        version, card = self.release.model_version, self.release.scorecard.version
+        unknown = [None] * len(self)
+        figures = [self.figures[name].tolist() if name in self.figures else unknown for name in FIGURES]
+        worths = zip(map(self.worths.value, range(len(self))), self.worths.segments, strict=True)
+        for customer_id, probability, score, band, (one, two, three), action, moment, beside, (value, segment) in zip(
+            self.customer_ids, self.probability.tolist(), self.score.tolist(), self._bands().tolist(),
+            self.reasons.tolist(), actions, self.feature_timestamps, zip(*figures, strict=True), worths, strict=True,
+        ):  # fmt: skip
+            yield BatchRow(
+                customer_id, probability, score, band, one, two, three, action, version, card, moment, self.scored_at,
+                *beside, **worth_columns(value, segment),
+            )  # fmt: skip
+
+    def to_arrow(self, actions: Sequence[str]) -> dict[str, pa.Array]:
+        """The columns of `BatchRow` by name."""
+        n = len(self)
+        time = pa.timestamp("us", "UTC")
+        return {
+            "customer_id": pa.array(self.customer_ids, pa.string()),
+            "churn_probability": pa.array(self.probability),
+            "health_score": pa.array(self.score),
+            "health_band": pa.array(self._bands(), pa.string()),
+            **{f"reason_{n + 1}": pa.array(self.reasons[:, n], pa.string()) for n in range(REASONS)},
+            "action": pa.array(actions, pa.string()),
+            "model_version": pa.repeat(pa.scalar(self.release.model_version), n),
+            "scorecard_version": pa.repeat(pa.scalar(self.release.scorecard.version), n),
+            "feature_timestamp": pa.array(self.feature_timestamps, time),
+            "scored_at": pa.repeat(pa.scalar(self.scored_at, time), n),
+            **{
+                name: pa.array(self.figures[name]) if name in self.figures else pa.nulls(n, pa.float64())
+                for name in FIGURES
+            },
+            **self._worth(),
+        }
+
+    def _worth(self) -> dict[str, pa.Array]:
+        worths, n = self.worths, len(self)
+        said = [worth_columns(None, segment) for segment in worths.segments]
+        unknown = pa.nulls(n, pa.float64())
+        year, risk, method = unknown, unknown, pa.nulls(n, pa.string())
+        if worths.method is not None and worths.next_12_months is not None and worths.at_risk is not None:
+            year = pa.array(worths.next_12_months, from_pandas=True)
+            risk = pa.array(worths.at_risk, from_pandas=True)
+            method = pc.if_else(year.is_valid(), pa.scalar(worths.method.value), pa.scalar(None, pa.string()))
+        return {
+            "value_next_12_months": year,
+            "value_at_risk": risk,
+            "value_method": method,
+            **{name: pa.array([row[name] for row in said], pa.string()) for name in ("segment", "segment_id", "rfm")},
+        }
+
+    def _bands(self) -> NDArray[np.object_]:
+        card = self.release.scorecard
+        names = np.array([band.value for band in COLOURS], dtype=object)
+        found: NDArray[np.object_] = names[(self.score >= card.red).astype(np.intp) + (self.score >= card.green)]
+        if "coverage" in self.figures:
+            found[self.figures["coverage"] < self.release.minimum_coverage] = Band.INSUFFICIENT_DATA.value
+        return found
+
+
+def _figures(release: Release, parts: Explained, matrix: NDArray[np.float32]) -> dict[str, FloatArray]:
+    """The columns that the model tells of rows beside their risk and health."""
+    outlook, coverage = release.outlook.of(parts.probability, parts.log_odds), release.coverage(matrix)
+    within = () if outlook.within is None else outlook.within.T
+    found = {
+        "churn_low": outlook.low,
+        "churn_high": outlook.high,
+        **{within_column(days): column for days, column in zip(release.outlook.days, within, strict=True)},
+        "expected_days_to_churn": outlook.expected,
+        "coverage": coverage,
+    }
+    return {name: np.ascontiguousarray(column) for name, column in found.items() if column is not None}
+
+
+def _sentences(
+    release: Release, matrix: NDArray[np.float32], columns: Mapping[str, Column], order: NDArray[np.intp]
+) -> NDArray[np.object_]:
+    """The sentences (n, 3) of the features in `order` (n, up to 3); each distinct value of a feature is said once."""
+    texts = np.full((len(matrix), REASONS), None, dtype=object)
+    for column, feature in enumerate(release.schema):
+        rows, places = np.nonzero(order == column)
+        if not rows.size:
+            continue
+        beside = release.beside[column]
+        if feature.dtype is DType.STRING:
+            words = columns[feature.name]
+            said = {word: feature.say(word) + beside for word in {words[row] for row in rows.tolist()}}
+            texts[rows, places] = [said[words[row]] for row in rows.tolist()]
+        else:
+            distinct, which = np.unique(matrix[rows, column], return_inverse=True)
+            sentences = [feature.say(shortest(value)) + beside for value in distinct.tolist()]
+            texts[rows, places] = np.array(sentences, dtype=object)[which]
+    return texts

@@ -1,0 +1,133 @@
+"""Experiments over HTTP: registered, met, reported on; and what the programme earned against the holdout."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Security
+from starlette.responses import Response
+
+from features.errors import UnknownCustomer
+from serving.api.dependencies import ReleaseDep, ScorerDep, StateDep
+from serving.api.responses import JsonResponse
+from serving.api.schemas import problem_responses
+from serving.auth.permissions import AdminRole, DecidingRole, ManagingRole, bearer
+from serving.current_scores.record import score_as_of_now
+from serving.decisions.playbook import Playbook, business_of
+from serving.experiments.report import programme, report
+from serving.experiments.schemas import (
+    PROGRAMME,
+    AssignmentModel,
+    AssignmentRequest,
+    ExperimentModel,
+    ExperimentOutcomeRequest,
+    ExperimentPath,
+    ExperimentRequest,
+    ExperimentsModel,
+    ProgrammeModel,
+    ProgrammeQuery,
+    assignment_json,
+    experiment_json,
+    programme_json,
+)
+from serving.experiments.service import Experiments
+
+router = APIRouter(prefix="/v1/experiments", tags=["experiments"], dependencies=[Security(bearer)])
+
+
+@router.post(
+    "",
+    summary="Register an experiment",
+    status_code=201,
+    response_model=ExperimentModel,
+    responses=problem_responses(401, 403, 409, 413, 422, 429, 503),
+)
+def create(body: ExperimentRequest, caller: AdminRole, state: StateDep, release: ReleaseDep) -> Response:
+    """Its arms hold from `start` to `end`; the same again is 201 too, another one of that name is 409."""
+    known = Playbook.of_release(release).actions
+    experiment = body.experiment()
+    experiment.check_actions(known)
+    Experiments(state.database).create(experiment, caller)
+    return JsonResponse(experiment_json(report(state.database, experiment, datetime.now(UTC))), status_code=201)
+
+
+@router.get(
+    "",
+    summary="All experiments",
+    response_model=ExperimentsModel,
+    responses=problem_responses(401, 403, 429, 503),
+)
+def show_all(_caller: ManagingRole, state: StateDep) -> Response:
+    """Each with what it shows so far, the newest first."""
+    now = datetime.now(UTC)
+    found = [report(state.database, experiment, now) for experiment in Experiments(state.database).all()]
+    return JsonResponse({"results": [experiment_json(one) for one in found]})
+
+
+@router.get(
+    f"/{PROGRAMME}",
+    summary="What the programme earned",
+    response_model=ProgrammeModel,
+    responses=problem_responses(401, 403, 422, 429, 503),
+)
+def show_programme(
+    query: Annotated[ProgrammeQuery, Query()], _caller: ManagingRole, state: StateDep, release: ReleaseDep
+) -> Response:
+    """All decisions with an outcome against the holdout that is never treated, in money, costs taken off."""
+    return JsonResponse(programme_json(programme(state.database, business_of(release.generation), query.since)))
+
+
+@router.get(
+    "/{name}",
+    summary="One experiment",
+    response_model=ExperimentModel,
+    responses=problem_responses(401, 403, 404, 422, 429, 503),
+)
+def show(name: ExperimentPath, _caller: ManagingRole, state: StateDep) -> Response:
+    """What it shows so far, with intervals that hold however often they are looked at."""
+    experiment = Experiments(state.database).get(name)
+    return JsonResponse(experiment_json(report(state.database, experiment, datetime.now(UTC))))
+
+
+@router.post(
+    "/{name}/stop",
+    summary="End an experiment",
+    response_model=ExperimentModel,
+    responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
+)
+def stop(name: ExperimentPath, _caller: AdminRole, state: StateDep) -> Response:
+    """Now, if it has not ended; outcomes may still come."""
+    experiment = Experiments(state.database).stop(name)
+    return JsonResponse(experiment_json(report(state.database, experiment, datetime.now(UTC))))
+
+
+@router.post(
+    "/{name}/assignments",
+    summary="A customer's arm",
+    response_model=AssignmentModel,
+    responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
+)
+def assign(
+    name: ExperimentPath, body: AssignmentRequest, _caller: DecidingRole, state: StateDep, scorer: ScorerDep
+) -> Response:
+    """By hash, so for ever the same; asking while the experiment runs counts as meeting it, and decisions count too."""
+    (score,) = score_as_of_now(scorer, [body.customer_id])
+    if isinstance(score, UnknownCustomer):
+        raise score
+    return JsonResponse(assignment_json(Experiments(state.database).assign(name, body.customer_id, score.probability)))
+
+
+@router.post(
+    "/{name}/outcomes",
+    summary="A customer's outcome",
+    status_code=204,
+    response_class=Response,
+    responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
+)
+def record_outcome(
+    name: ExperimentPath, body: ExperimentOutcomeRequest, _caller: DecidingRole, state: StateDep
+) -> Response:
+    """Of one who met it, recorded once: the same again is 204 too, another value is 409."""
+    Experiments(state.database).record_outcome(name, body.customer_id, body.value)
+    return Response(status_code=204)

@@ -1,0 +1,197 @@
+"""What a server answers from: one build of the features and one model under one scorecard, loaded and swapped whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.generation import Generation
+from features.schema import DType, FeatureSchema
+from features.store.online import OnlineStore
+from models.explanation.explainer import Explainer
+from models.inference.onnx_predictor import ChurnPredictor
+from models.recommender import Recommender
+from models.registry.model_bundle import ModelBundle
+from models.registry.policy_bundle import PolicyBundle
+from models.scorecard import Band, Scorecard
+from serving.decisions.playbook import business_of
+from serving.errors import ReleaseMismatch
+from serving.releases.uncertainty import OutlookTable
+from serving.releases.value import WorthTable
+
+DEFAULT_STALE_AFTER = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A generation, a model version and a scorecard version, with all that is derived from them; it never changes.
+
+    A request takes one release and stays with it to its end, so that probability, explanation, health and features
+    always belong together.
+    """
+
+    generation: Generation
+    model_version: str
+    scorecard: Scorecard
+    bundle: ModelBundle
+    store: OnlineStore
+    schema: FeatureSchema
+    """The model's features, in the order of its columns."""
+    predictor: ChurnPredictor
+    explainer: Explainer
+    base: float
+    """The health of a customer about whom nothing stands out."""
+    pillars: tuple[str, ...]
+    """The pillars that the model reads."""
+    membership: NDArray[np.float64]
+    """(d, pillars), 1 where the feature belongs to the pillar."""
+    population: NDArray[np.float64]
+    """Churn probabilities of the current population, in rising order."""
+    stale_after: timedelta
+    by_name: NDArray[np.intp]
+    """The columns in the order of their features' names, which breaks ties between reasons."""
+    typical: tuple[float | str | None, ...]
+    """Per column, what the answer says is typical."""
+    beside: tuple[str, ...]
+    """Per column, how a reason says what is typical."""
+    outlook: OutlookTable
+    minimum_coverage: float
+    """What must be known of a customer, as `coverage` has it, for a band that is a colour."""
+    worth: WorthTable
+    policy: PolicyBundle | None = None
+    """Learned effects; None while nothing but the TOML's priors says what actions change."""
+    policy_version: str | None = None
+    recommender: Recommender | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells this release from every other: `generation/model/scorecard`, and `/policy` if one was learned."""
+        return release_key(self.generation.id, self.model_version, self.scorecard.version, self.policy_version)
+
+    def with_population(self, probabilities: NDArray[np.float64]) -> Release:
+        """This release, knowing the current population's churn probabilities (n,), in any order."""
+        return replace(self, population=np.sort(np.asarray(probabilities, dtype=np.float64)))
+
+    def coverage(self, matrix: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        """How much of what is typically known is known of each row (n, d); None where the bundle does not tell."""
+        known = self.bundle.coverage
+        return None if known is None else known.of(matrix)
+
+    def band(self, score: float, coverage: float | None) -> Band:
+        """The band of one health score, which is no colour where too little is known."""
+        if coverage is not None and coverage < self.minimum_coverage:
+            return Band.INSUFFICIENT_DATA
+        return self.scorecard.band(score)
+
+    @classmethod
+    def load(
+        cls,
+        generation: Generation,
+        model_version: str,
+        scorecard: Scorecard,
+        bundle: ModelBundle,
+        *,
+        stale_after: timedelta = DEFAULT_STALE_AFTER,
+        policy: PolicyBundle | None = None,
+        policy_version: str | None = None,
+    ) -> Release:
+        """Make a release ready to answer; its population is empty until `with_population`.
+
+        Raises:
+            ReleaseMismatch: the model reads features that this build does not have, or has otherwise.
+            BundleError: the bundle cannot be loaded.
+        """
+        schema = FeatureSchema.from_json(bundle.schema).select(bundle.feature_names)
+        _check(generation, f"Model version {model_version}", bundle.business, schema)
+        if policy is not None:
+            effects = FeatureSchema.from_json(policy.effects.schema).select(policy.effects.feature_names)
+            _check(generation, f"Policy version {policy_version}", policy.business, effects)
+        _check_parts(generation, f"Model version {model_version}", bundle)
+        explainer = Explainer(bundle.model_text)
+        pillars = tuple(pillar.name for pillar in schema.pillars)
+        membership = np.zeros((len(schema), len(pillars)))
+        for column, feature in enumerate(schema):
+            membership[column, pillars.index(feature.pillar)] = 1.0
+        typical = tuple(shortest(bundle.typical.get(name)) for name in schema.names)
+        return cls(
+            generation=generation,
+            model_version=model_version,
+            scorecard=scorecard,
+            bundle=bundle,
+            store=OnlineStore(generation),
+            schema=schema,
+            predictor=ChurnPredictor(bundle.onnx, bundle.calibration),
+            explainer=explainer,
+            base=scorecard.base(explainer.base_value, bundle.calibration),
+            pillars=pillars,
+            membership=membership,
+            population=np.empty(0),
+            stale_after=stale_after,
+            by_name=np.argsort(np.array(schema.names), kind="stable"),
+            typical=typical,
+            beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
+            outlook=OutlookTable.of_bundle(bundle),
+            minimum_coverage=business_of(generation).health.minimum_coverage,
+            worth=WorthTable(bundle, generation),
+            policy=policy,
+            policy_version=policy_version,
+            recommender=None if bundle.recommender is None else Recommender.from_bytes(bundle.recommender),
+        )
+
+
+def shortest(value: Any) -> float | str | None:
+    """A raw value for the answer: a stored float32 as the shortest figure that reads back as the same float32."""
+    if value is None or isinstance(value, str):
+        return value
+    number = float(value)
+    if number != number:
+        return None
+    if number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    single = np.float32(number)
+    return float(str(single)) if float(single) == number else number
+
+
+def release_key(
+    generation_id: str, model_version: str, scorecard_version: str, policy_version: str | None = None
+) -> str:
+    """The key of a release, before it is loaded."""
+    key = f"{generation_id}/{model_version}/{scorecard_version}"
+    return key if policy_version is None else f"{key}/{policy_version}"
+
+
+def _check_parts(generation: Generation, what: str, bundle: ModelBundle) -> None:
+    """Value and segments read features by name alone, some of which the model does not read."""
+    words = {} if bundle.segments is None else bundle.segments.words
+    for part, names in (
+        ("value", () if bundle.value is None else bundle.value.figures),
+        ("segments", () if bundle.segments is None else bundle.segments.features),
+    ):
+        for name in names:
+            is_word = part == "segments" and name in words
+            if name not in generation.schema or (generation.schema[name].dtype is DType.STRING) != is_word:
+                raise ReleaseMismatch(
+                    f"{what} reads the feature '{name}' for its {part}, which the build {generation.id} does not have, or "
+                    "has otherwise: train and promote a model on this build."
+                )
+
+
+def _check(generation: Generation, what: str, business: str, schema: FeatureSchema) -> None:
+    if business != generation.business:
+        raise ReleaseMismatch(f"{what} is of the business '{business}', not '{generation.business}'.")
+    for feature in schema:
+        if feature.name not in generation.schema:
+            raise ReleaseMismatch(
+                f"{what} reads the feature '{feature.name}', which the build {generation.id} does "
+                "not have: train and promote a model on this build."
+            )
+        built = generation.schema[feature.name]
+        if built.dtype is not feature.dtype:
+            raise ReleaseMismatch(
+                f"{what} reads '{feature.name}' as {feature.dtype.value}, but the build "
+                f"{generation.id} has it as {built.dtype.value}: train and promote a model on this build."
+            )

@@ -1,0 +1,229 @@
+"""The parts of the simulator: its command, its folder, its touches, tickets and futures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from experiments.__main__ import app
+from experiments.simulation.behaviour.dynamics import hazard, step
+from experiments.simulation.customers.actions import ACTIONS, DECAY, NO_ACTION, SCOPES, effects
+from experiments.simulation.errors import SimulationError
+from experiments.simulation.records.company import Company
+from experiments.simulation.records.exchange import replaced
+from experiments.simulation.scenario import HORIZON_DAYS, WINDOW_DAYS, Scenario
+from experiments.simulation.truth import churn_probabilities
+
+SCENARIO = Scenario(customers=800, seed=3, end=datetime(2026, 6, 1, tzinfo=UTC), truth_rollouts=8)
+
+
+@pytest.fixture(scope="module")
+def company() -> Company:
+    return Company.simulate(SCENARIO)
+
+
+def simulate(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["simulate", *arguments])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_the_command_writes_a_business_and_says_what(tmp_path: Path) -> None:
+    folder = tmp_path / "company"
+    code, output = simulate("--customers", "60", "--end", "2026-06-01", "--out", str(folder))
+    assert code == 0, output
+    assert "60 customers.parquet" in output
+    assert str(folder / "business.toml") in output
+    assert {path.name for path in folder.iterdir()} == {
+        "business.toml",
+        "customers.parquet",
+        "events",
+        "truth.parquet",
+    }
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_by_default_the_business_is_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path / "home"))
+    code, output = simulate("--customers", "60", "--end", "2026-06-01")
+    assert code == 0, output
+    assert (tmp_path / "home" / "simulation" / "business.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--end", "June"], "--end is 'June': give a day as YYYY-MM-DD."),
+        (["--end", "2999-01-01"], "--end is 2999-01-01, after today"),
+        (["--customers", "3"], "--customers is 3"),
+        (["--effect-spread", "nan"], "--effect-spread is nan"),
+    ],
+)
+def test_a_mistake_exits_2_with_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
+    code, output = simulate("--out", str(tmp_path / "company"), *arguments)
+    assert code == 2
+    assert output.startswith(said)
+    assert output.endswith(".")
+    assert "Traceback" not in output
+    assert not (tmp_path / "company").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    code, output = simulate("--customers", "60", "--end", "2026-06-01", "--out", str(tmp_path))
+    assert code == 2
+    assert "holds other files than a simulated business" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "company"
+    for content in ("old", "new"):
+        with replaced(folder, marker="mark") as aside:
+            (aside / "mark").write_text(content)
+            if content == "new":
+                assert (folder / "mark").read_text() == "old"
+        assert (folder / "mark").read_text() == content
+
+    def fail() -> None:
+        with replaced(folder, marker="mark") as aside:
+            (aside / "mark").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert (folder / "mark").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_a_kill_left_aside_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".company.aside").mkdir()
+    (tmp_path / ".company.aside" / "half").write_text("a kill left this")
+    with replaced(tmp_path / "company", marker="mark") as aside:
+        (aside / "mark").write_text("whole")
+    assert [path.name for path in (tmp_path / "company").iterdir()] == ["mark"]
+
+
+def test_two_simulations_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with (
+        replaced(tmp_path / "company", marker="mark"),
+        pytest.raises(SimulationError, match="Another simulation"),
+        replaced(tmp_path / "company", marker="mark"),
+    ):
+        pass
+
+
+def test_touches_are_drawn_evenly_among_what_consent_allows(company: Company) -> None:
+    touched, pscore = company.history.touched, company.history.pscore
+    drawn = touched.figure.astype(int)
+    assert set(drawn) == {-1, *range(len(ACTIONS))}
+    assert set(np.round(1 / pscore).astype(int)) <= set(range(1, len(ACTIONS) + 2))
+    consent = company.history.consent_at_start
+    for index, action in enumerate(ACTIONS):
+        assert consent[SCOPES.index(action.scope), touched.customer[drawn == index]].all()
+    # Each share is what its propensities promise, within four standard deviations.
+    free = consent[:, touched.customer].all(axis=0) & (np.round(1 / pscore) == len(ACTIONS) + 1)
+    counted = Counter(drawn[free].tolist())
+    share = 1 / (len(ACTIONS) + 1)
+    noise = np.sqrt(share * (1 - share) / free.sum())
+    for times in counted.values():
+        assert abs(times / free.sum() - share) < 4 * noise
+
+
+def test_decisions_leave_room_for_the_caps(company: Company) -> None:
+    touched = company.history.touched
+    order = np.lexsort((touched.day, touched.customer))
+    same = np.diff(touched.customer[order]) == 0
+    gaps = np.diff(touched.day[order])[same]
+    assert gaps.min() > max(action.cap_days for action in ACTIONS)
+
+
+def test_events_belong_to_a_customers_life(company: Company) -> None:
+    sources = company.sources()
+    left = {
+        f"C{index + 1:05d}": at for index, at in enumerate(company.history.cancelled_at.tolist()) if not np.isnan(at)
+    }
+    seen = 0
+    for name, table in sources.items():
+        if not name.endswith(".parquet"):
+            continue
+        rows = table.drop_null() if table.num_rows == 0 else table
+        for customer, occurred in zip(rows["customer_id"].to_pylist(), rows["occurred_at"].to_pylist(), strict=True):
+            if customer not in left or occurred is None or occurred > SCENARIO.end:
+                continue
+            seen += 1
+            assert (occurred - SCENARIO.start).total_seconds() / 86_400 <= left[customer]
+    assert seen > 0
+
+
+def test_a_ticket_is_resolved_once_and_after_it_was_opened(company: Company) -> None:
+    table = company.sources()["events/support.parquet"]
+    opened: dict[str, datetime] = {}
+    resolved: dict[str, datetime] = {}
+    for kind, ticket, customer, occurred in zip(
+        *(table[name].to_pylist() for name in ("type", "ticket", "customer_id", "occurred_at")), strict=True
+    ):
+        if customer is None or occurred is None or occurred > SCENARIO.end:
+            continue
+        (opened if kind == "ticket_opened" else resolved)[ticket] = occurred
+    assert len(opened) > len(resolved) > 0.8 * len(opened)
+    for ticket, at in resolved.items():
+        if ticket in opened:
+            assert at > opened[ticket]
+
+
+def test_the_event_log_is_no_larger_than_it_needs_to_be(company: Company) -> None:
+    rows = sum(table.num_rows for table in company.sources().values())
+    assert 60 < rows / SCENARIO.customers < 250
+
+
+def test_who_never_uses_the_product_is_best_left_alone(company: Company) -> None:
+    who = company.population
+    effect = effects(who, who.satisfaction, spread=1.0)
+    by_mail = effect[[action.scope for action in ACTIONS].index("email")]
+    assert by_mail[who.dormant].min() > 0
+    assert (by_mail[~who.dormant] < 0).mean() > 0.3
+
+
+def test_without_spread_all_customers_are_alike(company: Company) -> None:
+    effect = effects(company.population, company.population.satisfaction, spread=0.0)
+    assert np.ptp(effect, axis=1).max() < 1e-12
+
+
+def test_truth_agrees_with_futures_in_which_customers_really_cancel(company: Company) -> None:
+    moment = company.history.moments[0]
+    who = company.population.take(moment.alive)
+    told = churn_probabilities(company.population, moment, HORIZON_DAYS, 1.0, 16, np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    futures = 40
+    for row in range(1 + len(ACTIONS)):
+        state = moment.state.tile(futures, moment.alive)
+        there = np.ones(state.satisfaction.shape, dtype=np.bool_)
+        added = (
+            np.zeros(moment.alive.size)
+            if row == 0
+            else effects(who, moment.state.satisfaction[moment.alive], 1.0)[row - 1]
+        )
+        for passed in range(HORIZON_DAYS):
+            rate = hazard(who, state, moment.day + passed) * np.exp(added * DECAY**passed)
+            there &= rng.random(there.shape) >= -np.expm1(-rate)
+            step(who, state, moment.day + passed, there, 1.0, rng)
+        cancelled = 1 - there.mean()
+        noise = np.sqrt(cancelled * (1 - cancelled) / there.size)
+        assert abs(told[row].mean() - cancelled) < 5 * noise + 0.004
+
+
+def test_the_truth_is_told_for_the_test_cutoff_and_the_end(tmp_path: Path, company: Company) -> None:
+    truth = company.truth()
+    pq.write_table(truth, tmp_path / "truth.parquet")
+    cutoffs = set(truth["cutoff"].to_pylist())
+    assert {SCENARIO.test_cutoff, SCENARIO.end} <= cutoffs == set(SCENARIO.truth_cutoffs())
+    assert set(truth["action"].to_pylist()) == {NO_ACTION, *(action.name for action in ACTIONS)}
+    at_end = np.flatnonzero(np.isnan(company.history.cancelled_at))
+    assert truth.num_rows > at_end.size * (1 + len(ACTIONS))
+    assert company.history.active.shape == (WINDOW_DAYS, SCENARIO.customers)

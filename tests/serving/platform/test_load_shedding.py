@@ -1,0 +1,101 @@
+"""A server that is asked for too much refuses some, is quick for the others, and soon is as before."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from serving.platform.load_shedding import Shedder
+
+from ..conftest import Shop, serving, settings_of
+
+T = TypeVar("T")
+
+
+def in_a_loop(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine gives, run on a thread of its own: a browser's loop may run on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def test_a_queue_that_stays_is_cut_off_and_one_that_passes_is_not() -> None:
+    now = 0.0
+
+    async def run() -> list[list[bool]]:
+        nonlocal now
+        shedder = Shedder(max_wait=0.025, max_waiting=1000, clock=lambda: now)
+
+        async def request() -> bool:
+            nonlocal now
+            admitted = shedder.enter()
+            if admitted:
+                now += 0.01
+                shedder.leave()
+            return admitted
+
+        turns = []
+        for size in (40, 2, 40, 40, 40, 10, 2, 10):
+            turns.append(await asyncio.gather(*(request() for _ in range(size))))
+            await asyncio.sleep(0)
+        return turns
+
+    passing, short, first, second, third, cut, few, after = in_a_loop(run())
+    # 0.4 s of a queue pass; after a second of late turns, only those within 25 ms are let in; a short turn ends it.
+    assert all(passing + short + first + second)
+    assert all(third[:20])
+    assert not any(third[22:])
+    assert cut == [True] * 3 + [False] * 7
+    assert all(few)
+    assert all(after)
+
+
+def test_only_so_many_are_answered_at_a_time() -> None:
+    async def run() -> list[bool]:
+        shedder = Shedder(max_wait=0, max_waiting=2)
+        admitted = [shedder.enter() for _ in range(3)]
+        shedder.leave()
+        return [*admitted, shedder.enter()]
+
+    assert in_a_loop(run()) == [True, True, False, True]
+
+
+@pytest.mark.load
+def test_a_flood_is_shed_and_passes(shop: Shop) -> None:
+    path, headers = "/v1/customers/C00001/score", shop.headers()
+    with (
+        serving(settings_of(shop.home, max_wait_ms=5)) as server,
+        httpx.Client(base_url=server.url, headers=headers) as client,
+    ):
+        seen: Counter[int] = Counter()
+        refusals: list[httpx.Response] = []
+        until = time.monotonic() + 3
+
+        def flood() -> None:
+            with httpx.Client(base_url=server.url, headers=headers, timeout=30) as mine:
+                while time.monotonic() < until:
+                    response = mine.get(path)
+                    seen[response.status_code] += 1
+                    if response.status_code == 503:
+                        refusals.append(response)
+
+        threads = [threading.Thread(target=flood) for _ in range(48)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(seen) <= {200, 503}
+        assert seen[200] > 20
+        for refusal in refusals[:5]:
+            assert refusal.headers["retry-after"] == "1"
+            assert refusal.headers["content-type"] == "application/problem+json"
+            assert refusal.json()["type"].endswith("overloaded")
+        assert [client.get(path).status_code for _ in range(20)] == [200] * 20
+        assert client.get("/livez").status_code == 200

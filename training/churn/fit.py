@@ -1,0 +1,139 @@
+"""Fit the model and its baselines, and predict every tested row by parts that never saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from features.config.search_budget import Budget
+from models.estimators.churn_classifier import ChurnClassifier
+from models.estimators.recipe import Rows as RecipeRows
+from models.estimators.recipe import held_out_course
+from training.churn.baselines import LogisticBaseline
+from training.churn.tuning import Tuned, Tuner
+from training.dataset.split import Split, in_folds
+from training.dataset.target_encoding import Categories
+from training.dataset.time_windows import Windows
+from training.dataset.training_set import TrainingSet
+from training.evaluation.metrics import EvaluationReport, calibration_bins, ece_of_chance, measure
+
+Rows = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
+DEFAULT_TUNER = Tuner()
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A classifier, and the category mapping that encodes its rows; both fitted on the same training rows."""
+
+    classifier: ChurnClassifier
+    categories: Categories
+    tuned: Tuned
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Probabilities of the tested rows, each by a model that was fitted without it; all shapes (n,)."""
+
+    rows: Rows
+    p: Probabilities
+    p_logistic: Probabilities
+    p_base_rate: Probabilities
+
+    def evaluate(self, y: npt.NDArray[np.int8]) -> EvaluationReport:
+        """The metrics of model and baselines; `y` are the outcomes of all rows."""
+        outcome = y[self.rows]
+        return EvaluationReport(
+            metrics=measure(outcome, self.p),
+            baselines={
+                "base_rate": measure(outcome, self.p_base_rate),
+                "logistic_regression": measure(outcome, self.p_logistic),
+            },
+            ece_of_chance=ece_of_chance(self.p),
+            calibration=calibration_bins(outcome, self.p),
+        )
+
+
+def fit(
+    data: TrainingSet,
+    train: Rows,
+    windows: Windows | None = None,
+    tuner: Tuner = DEFAULT_TUNER,
+    advance: Callable[[], None] = lambda: None,
+) -> FittedModel:
+    """Fit categories, recipe, trees and calibration on the training rows alone.
+
+    Args:
+        windows: the training rows' windows where they have an order in time. Recipe and number of trees are then those that
+            foretell later windows best, and if the churn rate drifts, the newest window alone sets the calibration's level.
+        advance: is called after each trial.
+    """
+    categories = data.categories(train)
+    rows = _rows(data, train, categories)
+    y = data.y[train]
+    held_out = [(fold.train, fold.test) for fold in in_folds(y, data.labels.group[train]).folds]
+    by_time = [] if windows is None else windows.folds(y)
+    tuned = tuner.search(rows, by_time or held_out, advance)
+    course = tuned.course
+    if by_time:
+        # Later windows choose, but customers calibrate: what windows of another season got wrong is not the next one's error.
+        # On online_retail, calibrated by windows, the test window's ECE was .14, and by customers .06.
+        recipe = replace(course.recipe, max_trees=course.trees, patience=max(course.trees, 1))
+        course = held_out_course(rows, held_out, recipe, tuner.threads)
+    recent = windows.newest if windows is not None and windows.newest_foretells(y) else None
+    classifier = ChurnClassifier.of(course.recipe).adopt(rows, held_out, course, recent=recent)
+    return FittedModel(classifier, categories, tuned)
+
+
+def _rows(data: TrainingSet, rows: Rows, categories: Categories) -> RecipeRows:
+    names = data.schema.names
+    words = frozenset(names.index(name) for name in data.strings())
+    directions = tuple(0 if place in words else feature.direction for place, feature in enumerate(data.schema))
+    return RecipeRows(data.X(rows, categories), data.y[rows].astype(np.int64), words, directions)
+
+
+def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> Probabilities:
+    """Calibrated churn probabilities of some rows."""
+    return np.asarray(model.classifier.predict_proba(data.X(rows, model.categories))[:, 1], dtype=np.float64)
+
+
+def fit_and_test(
+    data: TrainingSet,
+    split: Split,
+    windows: Windows | None,
+    advance: Callable[[], None],
+    tuner: Tuner = DEFAULT_TUNER,
+) -> tuple[FittedModel, Rows, Tested]:
+    """The model to serve, the rows that it was fitted on, and the probabilities of all tested rows.
+
+    In a time split the served model is the tested one. In folds, each fold's rows are predicted by a model fitted
+    without them, and the served model is fitted on all rows.
+
+    Args:
+        windows: those of the training rows of a time split, else None.
+        tuner: searches each fold by itself, so that no tested row had a say in the recipe.
+        advance: is called after each trial.
+    """
+    p = np.full(len(data), np.nan)
+    logistic = np.full(len(data), np.nan)
+    model: FittedModel | None = None
+    for fold in split.folds:
+        model = fit(data, fold.train, windows, tuner, advance)
+        p[fold.test] = predict(model, data, fold.test)
+        baseline = LogisticBaseline.fit(data.take(fold.train), data.numbers(), data.strings(), data.y[fold.train])
+        logistic[fold.test] = baseline.predict(data.take(fold.test))
+        # All searches of a run are as long as the first, so that a run by minutes can be replayed by trials.
+        tuner = replace(tuner, budget=Budget(trials=len(model.tuned.trials)))
+    tested = np.flatnonzero(~np.isnan(p))
+    if split.is_time:
+        assert model is not None
+        fitted_on = split.folds[0].train
+    else:
+        fitted_on = np.arange(len(data), dtype=np.int64)
+        model = fit(data, fitted_on, None, tuner, advance)
+    # The rate of all rows is the best that a constant can do out of fold: no fold's luck in the baseline.
+    base_rate = np.full(len(tested), data.y[fitted_on].mean())
+    return model, fitted_on, Tested(tested, p[tested], logistic[tested], base_rate)

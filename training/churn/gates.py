@@ -1,0 +1,112 @@
+"""What a model must prove before it may serve: each gate has a figure and a limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from models.explanation.explainer import Explainer
+from models.inference.calibration import Calibration
+from models.inference.onnx_predictor import ChurnPredictor
+from models.registry.model_bundle import GateResult
+from training.churn.onnx_export import leaf_graph, split_points
+from training.churn.verdict import at_most
+from training.evaluation.metrics import EvaluationReport
+
+Matrix = npt.NDArray[np.float32]
+
+PARITY_LIMIT = 1e-6
+ADDITIVITY_LIMIT = 1e-6
+ECE_LIMIT_OUT_OF_FOLD = 0.03
+ECE_LIMIT_TIME = 0.08
+# So many rows with a value on a threshold; more thresholds than that are taken evenly over all.
+MOST_EDGE_ROWS = 20_000
+# An explanation takes a hundred times as long as a score: so many rows are explained, evenly taken from all.
+MOST_EXPLAINED_ROWS = 6_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The parts of a bundle that answer, before they are one."""
+
+    booster: lightgbm.Booster
+    model_text: str
+    onnx: bytes
+    calibration: Calibration
+
+
+def edge_rows(booster: lightgbm.Booster, rows: Matrix) -> Matrix:
+    """Rows that differ from real ones in one value: on a threshold, one float32 above or below it, NaN, 0.0 or −0.0.
+
+    NaN is also the code of a category that was never seen. A last row has nothing but NaN.
+
+    Args:
+        rows: real rows to start from, shape (n, d), n ≥ 1.
+    """
+    points = list(split_points(booster))
+    points = points[:: max(1, -(-len(points) * 6 // MOST_EDGE_ROWS))]
+    made = rows[np.arange(len(points) * 6) % len(rows)].copy()
+    for position, (feature, threshold) in enumerate(points):
+        with np.errstate(over="ignore", under="ignore"):
+            on = np.clip(np.float32(threshold), np.finfo(np.float32).min, np.finfo(np.float32).max)
+            around = (on, np.nextafter(on, np.float32(np.inf)), np.nextafter(on, np.float32(-np.inf)))
+        made[6 * position : 6 * position + 6, feature] = [*around, np.nan, 0.0, -0.0]
+    # An infinite value never gets this far: ingest puts it in quarantine.
+    made[np.isinf(made)] = np.nan
+    return np.vstack([made, np.full((1, rows.shape[1]), np.nan, dtype=np.float32)])
+
+
+def model_gates(model: ServedModel, rows: Matrix) -> dict[str, GateResult]:
+    """That ONNX takes LightGBM's branches and gives its probabilities, and that explanations sum to the score.
+
+    Args:
+        rows: the test set, encoded, shape (n, d); rows on every threshold are added.
+    """
+    tested = np.ascontiguousarray(np.vstack([rows, edge_rows(model.booster, rows)]))
+    margins = np.asarray(model.booster.predict(tested, raw_score=True, num_threads=1), dtype=np.float64)
+    return {
+        "onnx_leaves": at_most(float(_different_leaves(model.booster, tested)), 0.0),
+        "onnx_parity": at_most(_parity(model, tested, margins), PARITY_LIMIT),
+        "explanation_additivity": at_most(_additivity(model, tested, margins), ADDITIVITY_LIMIT),
+    }
+
+
+def quality_gates(report: EvaluationReport, *, time_split: bool) -> dict[str, GateResult]:
+    """That the model tells more than the churn rate does, and that its probabilities can be believed."""
+    base_rate = report.baselines["base_rate"].log_loss
+    figure = report.metrics.log_loss
+    return {
+        "log_loss_vs_base_rate": GateResult(figure < base_rate, figure, base_rate),
+        "ece": _calibrated(report, ECE_LIMIT_TIME if time_split else ECE_LIMIT_OUT_OF_FOLD),
+    }
+
+
+def _calibrated(report: EvaluationReport, limit: float) -> GateResult:
+    """The ECE against its limit; on so few rows that perfect probabilities would exceed it, against theirs."""
+    if report.metrics.ece > limit:
+        limit = max(limit, report.ece_of_chance)
+    return at_most(report.metrics.ece, limit)
+
+
+def _different_leaves(booster: lightgbm.Booster, rows: Matrix) -> int:
+    expected = np.asarray(booster.predict(rows, pred_leaf=True, num_threads=1)).reshape(len(rows), -1)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(leaf_graph(booster), options, providers=["CPUExecutionProvider"])
+    (leaves,) = session.run(None, {"features": rows})
+    return int((leaves != expected).sum())
+
+
+def _parity(model: ServedModel, rows: Matrix, margins: npt.NDArray[np.float64]) -> float:
+    served = ChurnPredictor(model.onnx, model.calibration).predict(rows)
+    return float(np.abs(served - model.calibration.apply(margins)).max())
+
+
+def _additivity(model: ServedModel, rows: Matrix, margins: npt.NDArray[np.float64]) -> float:
+    every = max(1, -(-len(rows) // MOST_EXPLAINED_ROWS))
+    contributions = Explainer(model.model_text).contributions(rows[::every])
+    return float(np.abs(contributions.sum(axis=1) - margins[::every]).max())

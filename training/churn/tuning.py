@@ -1,0 +1,248 @@
+"""The search for the recipe that suits a table: seeded, resumable, and judged on held-out rows alone."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.config.search_budget import Budget
+from models.estimators.churn_classifier import cross_fitted
+from models.estimators.recipe import Course, Fold, Recipe, Rows, held_out_course
+from training.evaluation.metrics import row_losses
+
+if TYPE_CHECKING:
+    import optuna
+
+Vector = npt.NDArray[np.float64]
+Parameters = Mapping[str, Any]
+
+SEED = 42
+MOST_TREES = 1000
+DEFAULT = Budget(trials=10)
+# Which way of making and measuring a recipe a journal's trials are from: raise it with any change to that.
+_REVISION = 2
+# A smaller model may be worse by so much of the best one's log-loss, if chance explains it.
+TOLERANCE = 0.01
+_NORMAL_95 = 1.959964
+
+# What is tried first: good where rows are few, where the world moves, where interactions decide, and where all of it does.
+FIRST: tuple[Parameters, ...] = (
+    {"kind": "both", "penalty": 10.0, "num_leaves": 8, "learning_rate": 0.05, "min_child_samples": 40,
+     "subsample": 0.8, "colsample": 0.6, "reg_lambda": 5.0},
+    {"kind": "linear", "penalty": 10.0},
+    {"kind": "blend", "penalty": 10.0, "num_leaves": 8, "learning_rate": 0.05, "min_child_samples": 40,
+     "subsample": 0.8, "colsample": 0.6, "reg_lambda": 5.0},
+    {"kind": "both", "penalty": 10.0, "num_leaves": 31, "learning_rate": 0.05, "min_child_samples": 10,
+     "subsample": 0.8, "colsample": 0.5, "reg_lambda": 1.0},
+    {"kind": "trees", "num_leaves": 31, "learning_rate": 0.1, "min_child_samples": 20,
+     "subsample": 0.8, "colsample": 0.8, "reg_lambda": 1.0},
+    {"kind": "trees", "num_leaves": 8, "learning_rate": 0.05, "min_child_samples": 40,
+     "subsample": 0.8, "colsample": 0.6, "reg_lambda": 5.0},
+    {"kind": "linear", "penalty": 100.0},
+    {"kind": "both", "penalty": 10.0, "num_leaves": 31, "learning_rate": 0.05, "min_child_samples": 10,
+     "subsample": 0.8, "colsample": 1.0, "reg_lambda": 1.0},
+    {"kind": "both", "penalty": 10.0, "num_leaves": 16, "learning_rate": 0.03, "min_child_samples": 100,
+     "subsample": 0.8, "colsample": 0.5, "reg_lambda": 10.0},
+    {"kind": "linear", "penalty": 1.0},
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One recipe that was tried, and its log-loss on held-out rows, calibrated without their own fold."""
+
+    number: int
+    parameters: Parameters
+    log_loss: float
+    trees: int
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a search found: the course of the chosen recipe, and all trials."""
+
+    course: Course
+    chosen: Trial
+    best: Trial
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuner:
+    """Searches recipes within a budget.
+
+    Attributes:
+        budget: of each search.
+        journal: where trials are kept, so that a search that was cut off goes on where it stopped; None keeps none.
+        threads: how many folds are run side by side; the result does not depend on it.
+    """
+
+    budget: Budget = DEFAULT
+    journal: Path | None = None
+    threads: int = 2
+
+    def search(self, rows: Rows, folds: Sequence[Fold], advance: Callable[[], None] = lambda: None) -> Tuned:
+        """Try recipes, and choose the smallest that is as good as the best.
+
+        That is the one of fewest leaves, which cost time to explain, whose log-loss is within 1 % of the best one's, if the 95 %
+        interval of their rows' mean difference includes 0. Trial n depends on the rows, the folds and the trials before it, and
+        on nothing else.
+
+        Args:
+            advance: is called after each trial.
+        """
+        memory = _Memory(self.journal, rows, folds)
+        courses: dict[int, Course] = {}
+
+        def run(parameters: Parameters) -> Course:
+            return held_out_course(rows, folds, recipe_of(parameters), self.threads)
+
+        started = time.monotonic()
+        trials: list[Trial] = []
+        while self._goes_on(len(trials), time.monotonic() - started):
+            number = len(trials)
+            trial = memory.get(number)
+            if trial is None:
+                parameters = FIRST[number] if number < len(FIRST) else memory.suggest(trials)
+                courses[number] = course = run(parameters)
+                loss = float(_losses(rows, folds, course).mean())
+                trial = Trial(number, parameters, loss, course.trees, course.size)
+                memory.add(trial)
+            trials.append(trial)
+            advance()
+
+        def course_of(trial: Trial) -> Course:
+            if trial.number not in courses:
+                courses[trial.number] = run(trial.parameters)
+            return courses[trial.number]
+
+        best = min(trials, key=lambda trial: (trial.log_loss, trial.size))
+        least = _losses(rows, folds, course_of(best))
+        for trial in sorted(trials, key=lambda trial: (trial.size, trial.log_loss)):
+            if trial.log_loss <= (1.0 + TOLERANCE) * best.log_loss and (
+                trial is best or _tied(_losses(rows, folds, course_of(trial)) - least)
+            ):
+                return Tuned(course_of(trial), trial, best, tuple(trials))
+        raise AssertionError("The best trial is as good as itself.")
+
+    def _goes_on(self, done: int, seconds: float) -> bool:
+        if self.budget.trials is not None:
+            return done < self.budget.trials
+        return not done or seconds < 60.0 * (self.budget.minutes or 0.0)
+
+
+def recipe_of(parameters: Parameters) -> Recipe:
+    """The recipe that a trial's parameters name."""
+    values = dict(parameters)
+    kind = values.pop("kind")
+    return Recipe(**values, blended=kind == "blend", max_trees=0 if kind == "linear" else MOST_TREES)
+
+
+def _suggested(trial: optuna.trial.BaseTrial) -> Parameters:
+    """The space that is searched."""
+    kind = trial.suggest_categorical("kind", ["both", "blend", "trees", "linear"])
+    found: dict[str, Any] = {"kind": kind}
+    if kind != "trees":
+        found["penalty"] = trial.suggest_float("penalty", 0.1, 1000.0, log=True)
+    if kind != "linear":
+        found["num_leaves"] = trial.suggest_int("num_leaves", 2, 64, log=True)
+        found["learning_rate"] = trial.suggest_float("learning_rate", 0.02, 0.2, log=True)
+        found["min_child_samples"] = trial.suggest_int("min_child_samples", 5, 200, log=True)
+        found["subsample"] = trial.suggest_float("subsample", 0.5, 1.0)
+        found["colsample"] = trial.suggest_float("colsample", 0.3, 1.0)
+        found["reg_lambda"] = trial.suggest_float("reg_lambda", 0.1, 100.0, log=True)
+    return found
+
+
+def _losses(rows: Rows, folds: Sequence[Fold], course: Course) -> Vector:
+    """The log-loss of each held-out row, in the rows' order, calibrated by the other folds."""
+    margins, fold = np.full(len(rows.y), np.nan), np.full(len(rows.y), -1)
+    for number, ((_, held_out), part) in enumerate(zip(folds, course.margins, strict=True)):
+        margins[held_out], fold[held_out] = part, number
+    held = fold >= 0
+    return row_losses(rows.y[held], cross_fitted(margins, rows.y, fold, held)[held])
+
+
+def _tied(difference: Vector) -> bool:
+    """Whether the 95 % interval of a mean difference includes 0."""
+    error = float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
+    return float(difference.mean()) <= _NORMAL_95 * error
+
+
+class _Memory:
+    """The trials of one search, in Optuna's journal under the digest of what is searched."""
+
+    def __init__(self, journal: Path | None, rows: Rows, folds: Sequence[Fold]) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._known: dict[int, Trial] = {}
+        self._study: optuna.Study | None = None
+        if journal is None:
+            return
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            study_name=_digest(rows, folds),
+            load_if_exists=True,
+        )
+        for kept in self._study.get_trials(deepcopy=False):
+            a = kept.user_attrs
+            assert kept.value is not None
+            self._known.setdefault(a["number"], Trial(a["number"], a["parameters"], kept.value, a["trees"], a["size"]))
+
+    def get(self, number: int) -> Trial | None:
+        return self._known.get(number)
+
+    def add(self, trial: Trial) -> None:
+        if self._study is not None:
+            self._study.add_trial(_frozen(trial))
+
+    def suggest(self, trials: Sequence[Trial]) -> Parameters:
+        """Optuna's proposal after these trials; its chance is the next trial's number."""
+        import optuna
+
+        sampler = optuna.samplers.TPESampler(seed=SEED + len(trials), n_startup_trials=len(FIRST) + 1)
+        study = optuna.create_study(sampler=sampler)
+        study.add_trials([_frozen(trial) for trial in trials])
+        return _suggested(study.ask())
+
+
+def _frozen(trial: Trial) -> optuna.trial.FrozenTrial:
+    import optuna
+
+    fixed = optuna.trial.FixedTrial(dict(trial.parameters))
+    _suggested(fixed)
+    return optuna.trial.create_trial(
+        params=fixed.params,
+        distributions=fixed.distributions,
+        value=trial.log_loss,
+        user_attrs={
+            "number": trial.number,
+            "parameters": dict(trial.parameters),
+            "trees": trial.trees,
+            "size": trial.size,
+        },
+    )
+
+
+def _digest(rows: Rows, folds: Sequence[Fold]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("lightgbm", "optuna", "scikit-learn", "numpy"):
+        digest.update(f"{name} {version(name)}\n".encode())
+    digest.update(f"{_REVISION} {FIRST} {sorted(rows.words)} {rows.directions} {rows.X.shape}".encode())
+    for array in (rows.X, rows.y, *(part for fold in folds for part in fold)):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,24 @@
+"""How sure a model's answers are: the interval of a probability, and what is typically known of a customer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.inference.coverage import Coverage
+from models.inference.venn_abers import ProbabilityInterval
+from training.churn.fit import FittedModel, Tested
+from training.dataset.prepare import Prepared
+from training.dataset.split import SEED
+
+
+def learned_interval(prepared: Prepared, tested: Tested) -> ProbabilityInterval:
+    """What the tested rows, which no part of the model saw, say of the rate at each score: out of fold, or of the test window."""
+    labels = prepared.data.labels
+    rng = np.random.default_rng(SEED)
+    return ProbabilityInterval.fit(tested.p, labels.y[tested.rows], labels.group[tested.rows], rng)
+
+
+def learned_coverage(prepared: Prepared, model: FittedModel) -> Coverage:
+    """What is typically known of the customers that the model was trained on."""
+    data = prepared.data
+    return Coverage.fit(data.X(prepared.train, model.categories), data.schema.witnesses)

@@ -1,0 +1,155 @@
+"""A log of decisions: what was known of each customer, what was done, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from features.schema import DType, FeatureSchema
+from models.decisions.design_matrix import FloatArray, Matrix
+from models.decisions.logged_trials import NOTHING, Trials
+from training.dataset.target_encoding import RARE, Categories
+from training.errors import DecisionLogError
+
+Rows = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+MOST_CATEGORIES = 50
+"""Of a feature's words, the most frequent get a code."""
+MOST_ACTIONS = 50
+FEWEST_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLog:
+    """Decisions in the order of their source, those that cannot be learned from among them.
+
+    Shapes: `columns` by feature (n,), float64 with NaN for null or objects of str with None; `row` (n,) the place in the
+    file; `action` (n,) 0 for doing nothing, 1 … k, or −1 where it is not known; `reward` and `pscore` (n,), NaN where
+    not known; `eligible` (n, 1 + k); `customer_id` (n,) objects of str; `response` (n,) or None, see `Trials`.
+    """
+
+    unit: Literal["churn_probability", "reward"]
+    schema: FeatureSchema
+    columns: Mapping[str, npt.NDArray[Any]]
+    actions: tuple[str, ...]
+    """The names of the k actions."""
+    no_action: str
+    """What doing nothing is called in the source."""
+    row: Rows
+    action: Rows
+    reward: FloatArray
+    pscore: FloatArray
+    eligible: Flags
+    customer_id: npt.NDArray[np.object_]
+    response: FloatArray | None
+    fingerprint: str
+    warnings: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All actions by their codes, doing nothing first."""
+        return (self.no_action, *self.actions)
+
+    def usable(self) -> Rows:
+        """The rows from which something can be learned."""
+        known = (self.action >= NOTHING) & np.isfinite(self.reward)
+        with np.errstate(invalid="ignore"):
+            return np.flatnonzero(known & (self.pscore > 0.0) & (self.pscore <= 1.0))
+
+    def informative(self, rows: Rows) -> tuple[FeatureSchema, tuple[str, ...]]:
+        """The features that tell some rows apart, and a sentence about those that do not.
+
+        Raises:
+            DecisionLogError: none does.
+        """
+        kept: list[str] = []
+        left_out: list[str] = []
+        for feature in self.schema:
+            column = self.columns[feature.name][rows]
+            if feature.dtype is DType.STRING:
+                counts = Counter(word for word in column.tolist() if word is not None)
+                frequent = [word for word, count in counts.items() if count >= RARE]
+                tells = len(frequent) > 1 or (len(frequent) == 1 and counts[frequent[0]] < len(column))
+            else:
+                known = column[~np.isnan(column)]
+                tells = len(known) > 0 and (bool(np.ptp(known) > 0) or len(known) < len(column))
+            (kept if tells else left_out).append(feature.name)
+        if not kept:
+            raise DecisionLogError("No column tells one decision from another: give the log some features.")
+        shown = ", ".join(f"'{name}'" for name in left_out[:8])
+        more = f" and {len(left_out) - 8} more" if len(left_out) > 8 else ""
+        notes = (f"Left out, as they say nothing that repeats: {shown}{more}.",) if left_out else ()
+        return self.schema.select(kept), notes
+
+    def categories(self, schema: FeatureSchema, rows: Rows) -> Categories:
+        """The words of each string feature that are frequent enough among some rows, by name."""
+        found: Categories = {}
+        for feature in schema:
+            if feature.dtype is DType.STRING:
+                counts = Counter(word for word in self.columns[feature.name][rows].tolist() if word is not None)
+                frequent = [word for word, count in counts.most_common(MOST_CATEGORIES) if count >= RARE]
+                found[feature.name] = tuple(sorted(frequent))
+        return found
+
+    def X(self, schema: FeatureSchema, categories: Categories) -> Matrix:
+        """All rows encoded as float32 (n, d)."""
+        return schema.to_matrix(self.columns, categories)
+
+    def trials(self, X: Matrix, schema: FeatureSchema, categories: Categories, rows: Rows) -> Trials:
+        """Some usable rows as trials."""
+        return Trials(
+            X=X[rows],
+            action=self.action[rows],
+            y=self.reward[rows],
+            pscore=self.pscore[rows],
+            eligible=self.eligible[rows],
+            group=np.unique(self.customer_id[rows].astype(str), return_inverse=True)[1].astype(np.int64),
+            n_categories={
+                position: len(categories[feature.name])
+                for position, feature in enumerate(schema)
+                if feature.dtype is DType.STRING
+            },
+            response=None if self.response is None else self.response[rows],
+        )
+
+
+def check(log: DecisionLog, where: str) -> tuple[str, ...]:
+    """Refuse a log from which nothing can be learned; return what a user should know about it.
+
+    Raises:
+        DecisionLogError: too few rows are whole, or doing nothing was never tried.
+    """
+    rows = log.usable()
+    if len(rows) < FEWEST_ROWS:
+        raise DecisionLogError(
+            f"{where}: {len(rows)} of {len(log)} decisions have an action, a reward and a pscore above 0 and at most 1, "
+            f"but at least {FEWEST_ROWS} are needed."
+        )
+    counts = np.bincount(log.action[rows], minlength=len(log.names))
+    if counts[NOTHING] == 0:
+        raise DecisionLogError(f"{where}: '{log.no_action}' was never decided, so there is nothing to compare with.")
+    notes = []
+    if len(rows) < len(log):
+        notes.append(
+            f"{len(log) - len(rows):,} of {len(log):,} decisions lack an action, a reward or a pscore above 0 and at "
+            f"most 1: nothing is learned from them."
+        )
+    for code, name in enumerate(log.names):
+        sample = rows[log.eligible[rows, code]]
+        figures = np.where(log.action[sample] == code, 1.0 / log.pscore[sample], 0.0)
+        error = float(figures.std()) / max(len(figures), 1) ** 0.5
+        if len(figures) and abs(figures.mean() - 1.0) > max(5.0 * error, 0.03):
+            notes.append(
+                f"The pscores do not fit how often '{name}' was decided (1/pscore averages {figures.mean():.3f}, which "
+                f"should be 1): estimates from this log may be wrong."
+            )
+    return tuple(notes)

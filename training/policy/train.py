@@ -1,0 +1,344 @@
+"""Training of a policy: from a log of decisions to effects, what they are proven good for, and a registered challenger."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from features.config.business import Business
+from features.generation import Generation
+from features.home import Home, write_atomically
+from features.schema import FeatureSchema
+from models.decisions.design_matrix import Design, FloatArray, Matrix
+from models.decisions.effect_model import LEARNED, EffectModel
+from models.decisions.logged_trials import NOTHING, Rows
+from models.decisions.off_policy import Estimate, PolicyValue, constant, deterministic, evaluate, greedy, interval
+from models.decisions.qini import uplift_curve
+from models.registry.model_bundle import GateResult
+from models.registry.policy_bundle import PolicyBundle
+from models.registry.registry import PolicyRegistry
+from training.dataset.prepare import current_generation
+from training.errors import DecisionLogError, TrainingError
+from training.policy.cross_fitting import N_FOLDS, CrossFitted, Encoding, cross_fit, enough, fit_effects, only
+from training.policy.learners import SEED
+from training.policy.logged_decisions import DecisionLog
+from training.policy.report import PERSONAL, RANDOM, ActionFigures, LearnerFigures, PolicyReport
+from training.policy.touches import read_touches
+from training.policy.trial import read_trial
+from training.run import Progress, write_json
+from training.tracking.runs import REPORT, RunArtifacts, TrackedRun, Tracker, environment_tags
+
+DECISIONS = "decisions.parquet"
+LEAST_SAMPLE_SIZE = 200.0
+FEATURE = "feature "
+"""Before the names of features, in the table of decisions that a run keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a log taught: everything out of fold about the trials of the learned actions, and the model of all of them."""
+
+    log: DecisionLog
+    schema: FeatureSchema
+    X: Matrix
+    rows: Rows
+    """The rows of the log that are trials of doing nothing, or of a learned action."""
+    learned: npt.NDArray[np.bool_]
+    found: CrossFitted
+    model: EffectModel
+    warnings: tuple[str, ...]
+
+    def effects(self) -> FloatArray:
+        """The effect of every action on every row of the log (n, k): out of fold where the row taught something.
+
+        An action that is not learned has its prior share of the chance of a reward being missed, 0 where none is stated.
+        """
+        missed = np.clip(1.0 - self._baseline(), 0.0, 1.0)
+        effects = self.model.predict(self.X, missed).effect
+        effects[np.ix_(self.rows, np.flatnonzero(self.learned))] = self.found.effects
+        return effects
+
+    def chosen(self, served: str) -> Rows:
+        """What the served policy does on every row of the log (n,), as codes of its actions."""
+        if served != PERSONAL:
+            return constant(self.log.names.index(served), self.log.eligible)
+        effects = np.where(self.learned, self.effects(), -np.inf)
+        return greedy(effects, self.log.eligible)
+
+    def _baseline(self) -> FloatArray:
+        """The mean reward of doing nothing, out of fold where the row taught something, else on average."""
+        baseline = np.full(len(self.log), float(self.found.scores[:, NOTHING].mean()))
+        baseline[self.rows] = self.found.means[:, NOTHING]
+        return baseline
+
+
+def train_policy(
+    business: Business,
+    home: Home,
+    progress: Progress,
+    report_file: Path | None = None,
+    choices_file: Path | None = None,
+) -> PolicyReport:
+    """Learn effects from the log, prove what they are good for, track the run, and register the policy as `challenger`.
+
+    The log is what [decisions] names, or else the business's own: see `read_trial` and `read_touches`.
+
+    Raises:
+        FeaturesError: a file, a column or a generation is not there, or the home is another business's.
+        DecisionLogError: nothing can be learned from the log.
+        ModelsError: the registry refused.
+    """
+    with progress.step("Reading decisions") as advance:
+        log = read_log(business, home)
+        advance()
+    with progress.step("Learning effects", N_FOLDS + 1) as advance:
+        learned = learn(log, {action.name: action.prior_effect for action in business.actions}, advance)
+        advance()
+    with progress.step("Valuing policies") as advance:
+        report = value(business.name, learned)
+        advance()
+    home.claim(business.name)
+    registry = PolicyRegistry(home.tracking_uri, business.name)
+    with progress.step("Tracking the run") as advance:
+        tags = environment_tags()
+        tracked = Tracker(home, registry.model_name).start(_params(learned), tags)
+        try:
+            bundle = PolicyBundle(
+                business=business.name,
+                effects=learned.model,
+                constant_action=None if report.served == PERSONAL else _plain_name(report.served, log),
+                metrics=_metrics(report),
+                gates=report.gates,
+                data_fingerprint=log.fingerprint,
+                trained_at=datetime.now(UTC),
+                run_id=tracked.run_id,
+                commit=tags["git_commit"],
+            )
+            report = replace(report, run_id=tracked.run_id)
+            report = _track(tracked, bundle, report, learned, registry)
+        except BaseException:
+            tracked.fail()
+            raise
+        tracked.finish()
+        advance()
+    if report_file is not None:
+        write_json(report_file, report.to_json())
+    if choices_file is not None:
+        write_choices(choices_file, learned, report.served)
+    return report
+
+
+def read_log(business: Business, home: Home) -> DecisionLog:
+    """The decisions that the TOML means."""
+    if business.decisions is not None:
+        return read_trial(business)
+    generation: Generation = current_generation(business, home)
+    return read_touches(business, generation, home, os.environ.get("KEEPWELL_DATABASE_URL"))
+
+
+def learn(log: DecisionLog, priors: Mapping[str, float], advance: Any = lambda: None) -> Learned:
+    """Encode the log, fit the learners without each fold in turn, and fit the model to serve on all trials.
+
+    Raises:
+        DecisionLogError: no action has enough trials.
+    """
+    usable = log.usable()
+    schema, notes = log.informative(usable)
+    categories = log.categories(schema, usable)
+    X = log.X(schema, categories)
+    everything = log.trials(X, schema, categories, usable)
+    learned = enough(everything)
+    counts = everything.counts()
+    few = [f"'{name}' ({counts[code + 1]})" for code, name in enumerate(log.actions) if not learned[code]]
+    if not learned.any():
+        raise DecisionLogError(
+            f"No action has enough trials to learn its effect: '{log.no_action}' has {counts[0]}, {', '.join(few)}; 100 "
+            f"of each are needed, and rewards that differ."
+        )
+    warnings = [*log.warnings, *notes]
+    if few:
+        warnings.append(f"Too few trials to learn an effect, so the stated prior is all there is: {', '.join(few)}.")
+    trials, taken = only(everything, learned)
+    found = cross_fit(trials, advance)
+    encoding = Encoding(log.unit, schema.to_json(), schema.names, categories)
+    model = fit_effects(found, log.actions, priors, counts, learned, encoding)
+    return Learned(log, schema, X, usable[taken], learned, found, model, tuple(warnings))
+
+
+def value(business: str, learned: Learned) -> PolicyReport:
+    """What policies would have earned on the log's trials, and which is served.
+
+    The personal policy is, if it is proven better than the best constant action: if the doubly robust estimate of their
+    difference has an interval (95 %) above 0, and the personal policy an effective sample size of at least 200.
+    """
+    found, log = learned.found, learned.log
+    trials = found.trials
+    arms = trials.k + 1
+    names = [log.names[code] for code in (0, *(np.flatnonzero(learned.learned) + 1))]
+    personal = greedy(found.effects, trials.eligible)
+    choices = {PERSONAL: personal} | {name: constant(arm, trials.eligible) for arm, name in enumerate(names)}
+    dists = {name: deterministic(chosen, arms) for name, chosen in choices.items()}
+    dists[RANDOM] = trials.eligible / trials.eligible.sum(axis=1, keepdims=True)
+    Z = Design.fit(trials.X, trials.n_categories).transform(trials.X)
+    policies = {name: evaluate(trials, found.means, dist, Z) for name, dist in dists.items()}
+    best = max(names, key=lambda name: policies[name].dr.value)
+    gain = _difference(found, personal, choices[best])
+    proven = gain.lower > 0.0 and policies[PERSONAL].effective_sample_size >= LEAST_SAMPLE_SIZE
+    served = PERSONAL if proven else best
+    target = found.scores[:, 1:] - found.scores[:, :1]
+    rng = np.random.default_rng(SEED)
+    actions: dict[str, ActionFigures] = {}
+    arm = 0
+    for code, action in enumerate(learned.model.actions):
+        if action.source != LEARNED:
+            actions[log.actions[code]] = ActionFigures(action.source, action.n_trials, None, None)
+            continue
+        mine = np.flatnonzero(trials.eligible[:, arm + 1] & np.isin(trials.action, (NOTHING, arm + 1)))
+        curve = uplift_curve(
+            found.effects[mine, arm],
+            trials.action[mine] == arm + 1,
+            trials.y[mine],
+            trials.pscore[mine],
+            trials.group[mine],
+            rng,
+        )
+        average = interval(target[trials.eligible[:, arm + 1], arm], trials.group[trials.eligible[:, arm + 1]])
+        actions[log.actions[code]] = ActionFigures(action.source, action.n_trials, average, curve)
+        arm += 1
+    losses = {name: float(found.loss(effects).mean()) for name, effects in found.candidates.items()}
+    size = policies[served].effective_sample_size
+    return PolicyReport(
+        business=business,
+        policy_version=None,
+        run_id="",
+        unit=log.unit,
+        n_logged=len(log),
+        n_trials=len(trials),
+        n_features=len(learned.schema),
+        actions=actions,
+        learners={
+            **{name: LearnerFigures(found.weights[name], loss) for name, loss in losses.items()},
+            "together": LearnerFigures(None, float(found.loss(found.effects).mean())),
+        },
+        policies=policies,
+        best_constant=best,
+        gain=gain,
+        served=served,
+        gates={"effective_sample_size": GateResult(size >= LEAST_SAMPLE_SIZE, size, LEAST_SAMPLE_SIZE)},
+        warnings=learned.warnings,
+    )
+
+
+def write_choices(path: Path, learned: Learned, served: str) -> None:
+    """One row a logged decision: `row`, `chosen`, and `effect_<action>`; Parquet or, by any other ending, CSV."""
+    log = learned.log
+    effects = learned.effects()
+    chosen = learned.chosen(served)
+    order = np.argsort(log.row, kind="stable")
+    columns: dict[str, Any] = {
+        "row": pa.array(log.row[order]),
+        "chosen": pa.array([log.names[code] for code in chosen[order].tolist()]),
+    }
+    for position, name in enumerate(log.actions):
+        columns[f"effect_{name}"] = pa.array(effects[order, position])
+    table = pa.table(columns)
+    sink = pa.BufferOutputStream()
+    if path.suffix.lower() in (".parquet", ".pq"):
+        pq.write_table(table, sink)
+    else:
+        pyarrow.csv.write_csv(table, sink)
+    try:
+        write_atomically(path, sink.getvalue().to_pybytes())
+    except OSError as error:
+        raise TrainingError(f"{path}: the choices cannot be written ({error.strerror or error}).") from error
+
+
+def _difference(found: CrossFitted, one: Rows, other: Rows) -> Estimate:
+    """What one policy earns over another, by doubly robust estimates of the same rows."""
+    rows = np.arange(len(one))
+    return interval(found.scores[rows, one] - found.scores[rows, other], found.trials.group)
+
+
+def _plain_name(served: str, log: DecisionLog) -> str:
+    """Doing nothing is `no_action` to whoever serves, whatever the log calls it."""
+    return "no_action" if served == log.no_action else served
+
+
+def _metrics(report: PolicyReport) -> dict[str, float | None]:
+    served: PolicyValue = report.policies[report.served]
+    figures = {
+        "served_dr": served.dr.value,
+        "served_dr_lower": served.dr.lower,
+        "served_effective_sample_size": served.effective_sample_size,
+        "personal_dr": report.policies[PERSONAL].dr.value,
+        "gain": report.gain.value,
+        "gain_lower": report.gain.lower,
+        **{f"qini.{name}": action.curve.qini.value for name, action in report.actions.items() if action.curve},
+    }
+    return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
+
+
+def _params(learned: Learned) -> dict[str, object]:
+    return {
+        "learners": " ".join(learned.model.learners),
+        "penalty": learned.found.penalty,
+        "folds": N_FOLDS,
+        "n_trials": len(learned.found.trials),
+        "n_features": len(learned.schema),
+        "actions": " ".join(learned.log.actions),
+        "unit": learned.log.unit,
+        "data_fingerprint": learned.log.fingerprint,
+    }
+
+
+def _track(
+    tracked: TrackedRun, bundle: PolicyBundle, report: PolicyReport, learned: Learned, registry: PolicyRegistry
+) -> PolicyReport:
+    tracked.log_metrics({_metric_name(name): figure for name, figure in bundle.metrics.items()})
+    tracked.log_bundle(bundle)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        files = RunArtifacts(folder)
+        files.write_table(DECISIONS, _decisions(learned))
+        version = tracked.register(registry, bundle)
+        report = replace(report, policy_version=version)
+        files.write_json(REPORT, report.to_json())
+        tracked.log_folder(folder)
+    return report
+
+
+def _metric_name(name: str) -> str:
+    """A name that MLflow takes."""
+    return "".join(letter if letter.isalnum() or letter in "_-. /" else "_" for letter in name)
+
+
+def _decisions(learned: Learned) -> pa.Table:
+    """The trials with their doubly robust scores: on these, a later policy is compared with this one."""
+    log, found, rows = learned.log, learned.found, learned.rows
+    columns: dict[str, Any] = {
+        "row": log.row[rows],
+        "customer_id": pa.array(log.customer_id[rows].tolist()),
+        "action": found.trials.action,
+        "reward": found.trials.y,
+        "pscore": found.trials.pscore,
+    }
+    names = ["no_action", *(name for name, is_learned in zip(log.actions, learned.learned, strict=True) if is_learned)]
+    for position, name in enumerate(names):
+        columns[f"score {name}"] = found.scores[:, position]
+        columns[f"eligible {name}"] = found.trials.eligible[:, position]
+    for feature in learned.log.schema:
+        values = log.columns[feature.name][rows]
+        columns[f"{FEATURE}{feature.name}"] = pa.array(values.tolist()) if values.dtype == object else values
+    return pa.table(columns)

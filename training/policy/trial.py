@@ -1,0 +1,119 @@
+"""A trial, or a log of decisions, from the file that [decisions] names."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from features.config.business import Business, Column
+from features.ingestion import files
+from features.ingestion.casts import literal
+from features.ingestion.profiling import profiled
+from features.schema import DType, Feature, FeatureSchema
+from models.decisions.effect_model import REWARD
+from training.errors import DecisionLogError
+from training.policy.logged_decisions import MOST_ACTIONS, DecisionLog, check
+
+
+def read_trial(business: Business) -> DecisionLog:
+    """The decisions of the TOML's [decisions]; every column that no key names, and `drop` does not, is a feature.
+
+    Raises:
+        FeaturesError: the file or a column is not there.
+        DecisionLogError: a column does not hold what its key says, or nothing can be learned.
+    """
+    spec = business.decisions
+    assert spec is not None
+    with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as connection:
+        connection.execute(f"SET TimeZone = {literal(business.timezone)}")
+        relation = files.read(connection, spec.path, spec.delimiter, Path(scratch), lambda *_: None)
+        action = relation.cell(spec.action, "[decisions] action")
+        reward = relation.cell(spec.reward, "[decisions] reward")
+        column = spec.pscore if isinstance(spec.pscore, Column) else None
+        pscore = None if column is None else relation.cell(column.name, "[decisions] pscore")
+        id = None if spec.customer_id is None else relation.cell(spec.customer_id, "[decisions] customer_id")
+        dropped = {relation.cell(name, "[decisions] drop").name for name in spec.drop}
+        used = {cell.name for cell in (action, reward, pscore, id) if cell is not None}
+        cells = [cell for cell in relation.cells if cell.name not in dropped | used]
+        if not cells:
+            raise DecisionLogError(f"{relation.path}: no column is left to be a feature.")
+        for cell, key in ((reward, "reward"), *(((pscore, "pscore"),) if pscore is not None else ())):
+            odd = connection.execute(f"SELECT {cell.written} FROM {relation.sql} WHERE {cell.junk} LIMIT 1").fetchone()
+            if odd is not None:
+                raise DecisionLogError(
+                    f"{relation.path}: the column '{cell.name}', which [decisions] {key} names, holds '{odd[0]}', which "
+                    f"is no number."
+                )
+        profiles = profiled(lambda _, sql: connection.execute(sql), relation, cells)
+        selected = ", ".join(
+            [
+                f"{files.ROW} - 1 AS row",
+                f"trim({action.text}) AS action",
+                f"{reward.number} AS reward",
+                f"{'NULL::DOUBLE' if pscore is None else pscore.number} AS pscore",
+                f"{'NULL::VARCHAR' if id is None else id.id} AS id",
+                *(f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)),
+            ]
+        )
+        table = connection.sql(f"SELECT {selected} FROM {relation.sql} ORDER BY {files.ROW}").to_arrow_table()
+        digests = files.digests(relation.files, lambda *_: None, {})
+        fingerprint = files.fingerprint(relation.files, digests)
+    names: list[str | None] = table["action"].to_pylist()
+    counts = Counter(name for name in names if name is not None)
+    nothing = spec.no_action.strip()
+    if nothing not in counts:
+        held = ", ".join(f"'{name}'" for name, _ in counts.most_common(8))
+        raise DecisionLogError(
+            f"{relation.path}: the column '{action.name}' never holds '{nothing}', which [decisions] no_action names; it "
+            f"holds {held or 'nothing'}."
+        )
+    if not 2 <= len(counts) <= MOST_ACTIONS:
+        raise DecisionLogError(
+            f"{relation.path}: the column '{action.name}', which [decisions] action names, holds {len(counts)} different "
+            f"actions, but 2 to {MOST_ACTIONS} can be compared."
+        )
+    actions = tuple(sorted(name for name in counts if name != nothing))
+    code: dict[str | None, int] = {name: position for position, name in enumerate((nothing, *actions))}
+    ids: list[str | None] = table["id"].to_pylist()
+    row = table["row"].to_numpy().astype(np.int64)
+    columns: dict[str, Any] = {}
+    for position, profile in enumerate(profiles):
+        values = table[f"f{position}"]
+        columns[profile.cell.name] = (
+            _numbers(values) if profile.is_number else np.array(values.to_pylist(), dtype=object)
+        )
+    log = DecisionLog(
+        unit=REWARD,
+        schema=FeatureSchema(
+            tuple(
+                Feature(profile.cell.name, "other", DType.FLOAT if profile.is_number else DType.STRING)
+                for profile in profiles
+            )
+        ),
+        columns=columns,
+        actions=actions,
+        no_action=nothing,
+        row=row,
+        action=np.array([code.get(name, -1) for name in names], dtype=np.int64),
+        reward=_numbers(table["reward"]),
+        pscore=_numbers(table["pscore"]) if isinstance(spec.pscore, Column) else np.full(len(row), float(spec.pscore)),
+        eligible=np.ones((len(row), len(actions) + 1), dtype=np.bool_),
+        # A row without an id is a customer of its own.
+        customer_id=np.array(
+            [f"row {number}" if id is None else id for number, id in zip(row.tolist(), ids, strict=True)], dtype=object
+        ),
+        response=None,
+        fingerprint=fingerprint,
+        warnings=(),
+    )
+    return replace(log, warnings=check(log, str(relation.path)))
+
+
+def _numbers(values: Any) -> Any:
+    return np.asarray(values.cast("float64").fill_null(np.nan).to_numpy(), dtype=np.float64)

@@ -1,0 +1,146 @@
+"""Which policy serves: promoted on what the log shows, and back again."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from features.errors import SchemaMismatch
+from features.home import Home
+from features.schema import DType, FeatureSchema
+from models.decisions.logged_trials import Rows
+from models.decisions.off_policy import Estimate, interval
+from models.registry.model_bundle import GateResult
+from models.registry.policy_bundle import PolicyBundle
+from models.registry.registry import PolicyRegistry, RegisteredModel
+from training.errors import GateRefused, TrainingError
+from training.policy.train import DECISIONS, FEATURE
+from training.tracking.runs import Tracker
+
+MEANING = {
+    "effective_sample_size": "how many logged decisions it rests on",
+    "dr_lower_bound": "the lower bound of what it earns a decision, against what {what} earns",
+}
+
+
+def promote_policy(home: Home, version: str | None = None) -> str:
+    """Make a policy the champion, by default the newest challenger; returns what to tell the user.
+
+    The lower bound (95 %) of its doubly robust value must be above what the champion earns on the same decisions; above
+    what doing nothing earns where there is no champion.
+
+    Raises:
+        TrainingError: no policy was trained yet, or what it was learned from is gone.
+        GateRefused: a gate was not passed.
+        HomeError: another promotion is running.
+        ModelsError: the registry or a bundle refused.
+    """
+    registry = _registry(home)
+    with home.lock("promote-policy"):
+        model = registry.challenger() if version is None else registry.version(version)
+        if model is None:
+            raise TrainingError("There is no policy to promote: run 'python -m training policy CONFIG' first.")
+        bundle = registry.load(model.version, home.path / "bundles")
+        for name, gate in bundle.gates.items():
+            if not gate.passed:
+                _refuse(model, name, gate, "")
+        champion = registry.champion()
+        instead = ""
+        if champion is None or champion.version != model.version:
+            gate, what = _compared(home, registry, model, bundle, champion)
+            if not gate.passed:
+                _refuse(model, "dr_lower_bound", gate, what)
+            instead = f" in place of {what}: at least {gate.figure:.5f} a decision against {gate.limit:.5f}"
+        registry.promote(model.version, None)
+    serves = "its personal choice" if bundle.constant_action is None else f"'{bundle.constant_action}' for everybody"
+    return f"Version {model.version} is the champion of {model.name}{instead}. It serves {serves}."
+
+
+def rollback_policy(home: Home) -> str:
+    """Make the policy that served before the champion serve again; returns what to tell the user.
+
+    Raises:
+        HomeError: a promotion is running, or nothing lives here.
+        ModelsError: there is nothing to go back to.
+    """
+    registry = _registry(home)
+    with home.lock("promote-policy"):
+        model = registry.rollback()
+    return f"Version {model.version} is the champion of {model.name} again."
+
+
+def _compared(
+    home: Home, registry: PolicyRegistry, model: RegisteredModel, bundle: PolicyBundle, champion: RegisteredModel | None
+) -> tuple[GateResult, str]:
+    """The gate, and what it compares with."""
+    lower = bundle.metrics.get("served_dr_lower")
+    if lower is None:
+        raise TrainingError(f"What version {model.version} earns is not known: train it again.")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Tracker(home, registry.model_name).artifact(model.run_id, DECISIONS, Path(scratch))
+        if path is None:
+            raise TrainingError(
+                f"The decisions that version {model.version} was learned from are gone: train it again."
+            )
+        decisions = pd.read_parquet(path)
+    if champion is None:
+        limit, what = _earned(decisions, np.full(len(decisions), "no_action", dtype=object)), "doing nothing"
+    else:
+        what = f"version {champion.version}"
+        policy = registry.load(champion.version, home.path / "bundles")
+        try:
+            limit = _earned(decisions, _choices(policy, decisions))
+        except SchemaMismatch as error:
+            raise TrainingError(
+                f"Version {model.version} cannot be compared with the champion, {what}, which reads other features: {error}"
+            ) from error
+    return GateResult(lower > limit.value, lower, limit.value), what
+
+
+def _choices(policy: PolicyBundle, decisions: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+    """What a policy does for the rows of a table of decisions, by name."""
+    effects = policy.effects
+    schema = FeatureSchema.from_json(effects.schema)
+    columns = {}
+    for feature in schema:
+        stored = decisions.get(f"{FEATURE}{feature.name}")
+        if stored is None:
+            raise SchemaMismatch(f"The decisions lack the column '{feature.name}'.")
+        words = feature.dtype is DType.STRING
+        columns[feature.name] = (
+            stored.where(stored.notna(), None).to_numpy(dtype=object) if words else stored.to_numpy()
+        )
+    names = ["no_action", *(action.name for action in effects.actions)]
+    eligible = np.column_stack(
+        [
+            decisions.get(f"eligible {name}", pd.Series(False, index=decisions.index)).to_numpy(dtype=bool)
+            for name in names
+        ]
+    )
+    chosen: Rows = policy.choose(schema.to_matrix(columns, effects.categories), eligible)
+    return np.array(names, dtype=object)[chosen]
+
+
+def _earned(decisions: pd.DataFrame, chosen: np.ndarray[tuple[int], np.dtype[np.object_]]) -> Estimate:
+    """What choices would have earned, by the doubly robust scores of the decisions."""
+    scores = np.empty(len(decisions))
+    for name in np.unique(chosen.astype(str)):
+        mine = chosen == name
+        scores[mine] = decisions.loc[mine, f"score {name}"].to_numpy()
+    group = np.unique(decisions["customer_id"].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64)
+    return interval(scores, group)
+
+
+def _refuse(model: RegisteredModel, name: str, gate: GateResult, what: str) -> None:
+    meaning = MEANING.get(name, name).format(what=what)
+    raise GateRefused(f"Policy version {model.version}", name, gate.figure, gate.limit, meaning)
+
+
+def _registry(home: Home) -> PolicyRegistry:
+    name = home.business
+    if name is None:
+        raise TrainingError(f"{home.path} holds no business yet: run 'python -m training policy CONFIG' first.")
+    return PolicyRegistry(home.tracking_uri, name)
