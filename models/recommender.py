@@ -17,10 +17,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.errors import BundleError
 from models.inference.calibration import expit
 
-FloatArray = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 FIGURES = (

@@ -10,12 +10,11 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from models.arrays import FloatArray
 from models.errors import ScorecardError
 from models.inference.calibration import Calibration, expit, logit
-
-FloatArray = NDArray[np.float64]
 
 HIGHEST_PDO = 10.0
 LARGEST_CLAMPED_SHARE = 0.02

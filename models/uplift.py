@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 
-from models.decisions.design_matrix import FloatArray
+from models.arrays import FloatArray
 
 Codes = NDArray[np.int64]
 

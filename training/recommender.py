@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from features.generation import Generation
 from features.snapshots.purchases import Purchases, day_of
+from models.arrays import FloatArray
 from models.recommender import FIGURES, ItemFigures, OwnHistory, Recommender
 
 WINDOW_DAYS = 30
@@ -32,14 +33,12 @@ _SHRINK_LIKENESS = 10.0
 _BLOCK = 1_000
 _SEED = 20
 
-Matrix = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """The customers of one window: the candidates' figures, and which of them were bought in it."""
 
-    figures: Matrix
+    figures: FloatArray
     bought: NDArray[np.bool_]
     customers: int
 
@@ -170,7 +169,7 @@ def _window(purchases: Purchases, cutoff: int, days: int) -> Window:
     return Window(np.concatenate(blocks), np.concatenate(bought), len(buyers))
 
 
-def _fit_weights(windows: list[Window]) -> tuple[Matrix, float]:
+def _fit_weights(windows: list[Window]) -> tuple[FloatArray, float]:
     figures = np.concatenate([window.figures for window in windows])
     scaler = StandardScaler().fit(figures)
     line = LogisticRegression(C=1.0, max_iter=500)

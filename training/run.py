@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -22,6 +21,7 @@ from features.generation import Generation
 from features.home import Home, write_atomically
 from features.schema import DType
 from features.store.offline import OfflineStore
+from models.arrays import Rows
 from models.explanation.explainer import Explainer
 from models.inference.calibration import logit
 from models.registry.model_bundle import GateResult, ModelBundle
@@ -60,7 +60,6 @@ from training.tracking.runs import (
 from training.tracking.system_metrics import SystemWatch
 from training.value.customer_value import champions_segments, learned_worth
 
-Rows = npt.NDArray[np.int64]
 FIRST_SCORECARD = "1"
 OUTCOME = "churned"
 

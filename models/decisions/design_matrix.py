@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float32]
-FloatArray = NDArray[np.float64]
+from models.arrays import FloatArray, Matrix
 
 NUMBER, LOG, MISSING, CATEGORY = "number", "log", "missing", "category"
 SKEWED = 1.0

@@ -22,7 +22,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from models.decisions.design_matrix import Design, FloatArray, Matrix
+from models.arrays import FloatArray, Matrix
+from models.decisions.design_matrix import Design
 from models.errors import EffectError
 from models.inference.calibration import Calibration, expit
 from models.inference.onnx_predictor import ChurnPredictor

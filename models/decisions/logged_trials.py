@@ -6,13 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.decisions.design_matrix import FloatArray, Matrix
+from models.arrays import Flags, FloatArray, Matrix, Rows
 from models.errors import EffectError
-
-Rows = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 NOTHING = 0
 """The code of doing nothing."""

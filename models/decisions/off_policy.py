@@ -19,8 +19,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decisions.design_matrix import Design, FloatArray
-from models.decisions.logged_trials import Rows, Trials
+from models.arrays import FloatArray, Rows
+from models.decisions.design_matrix import Design
+from models.decisions.logged_trials import Trials
 
 ESTIMATORS = ("ips", "snips", "dm", "dr")
 CONFIDENCE = 0.95

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decisions.design_matrix import FloatArray
-from models.decisions.logged_trials import Rows
+from models.arrays import FloatArray, Rows
 from models.decisions.off_policy import Estimate
 
 RESAMPLES = 200

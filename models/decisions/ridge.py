@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from models.decisions.design_matrix import FloatArray
+from models.arrays import FloatArray
 from models.decisions.logged_trials import Trials
 from models.inference.calibration import expit
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from models.arrays import FloatArray
 from models.explanation.lightgbm_reader import ZERO_THRESHOLD
-from models.inference.calibration import FloatArray
 
 BINS = 64
 # Beyond what training rows had, the line goes on in so many steps on either side, as far again as the range is wide.

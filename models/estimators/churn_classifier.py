@@ -14,8 +14,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from models.estimators.recipe import Course, Fold, Recipe, Rows, held_out_course, trained
-from models.inference.calibration import Calibration, FloatArray
+from models.arrays import FloatArray
+from models.estimators.recipe import Course, Fold, LabelledRows, Recipe, held_out_course, trained
+from models.inference.calibration import Calibration
 
 # A labelled window with fewer rows says less about its own calibration than all windows together.
 MINIMUM_RECENT_ROWS = 200
@@ -143,12 +144,12 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         churned = self._outcome(outcome)
         split = self._folds(churned, groups) if folds is None else _checked(folds, len(churned))
         sizes = (self.num_leaves,) if isinstance(self.num_leaves, int) else tuple(self.num_leaves)
-        rows = Rows(matrix, churned, frozenset(words), directions)
+        rows = LabelledRows(matrix, churned, frozenset(words), directions)
         courses = [held_out_course(rows, split, self._recipe(size), self._threads()) for size in sizes]
         return self.adopt(rows, split, _least(courses), recent=recent)
 
     def adopt(
-        self, rows: Rows, folds: Sequence[Fold], course: Course, *, recent: ArrayLike | None = None
+        self, rows: LabelledRows, folds: Sequence[Fold], course: Course, *, recent: ArrayLike | None = None
     ) -> ChurnClassifier:
         """Calibrate on what a course held out, and train its recipe on all rows; `fit` and tuning end here.
 

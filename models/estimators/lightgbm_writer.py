@@ -9,8 +9,8 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.estimators.binned_logistic import LinearPart, Steps
-from models.inference.calibration import FloatArray
 
 # As LightGBM writes a threshold that every known value is below.
 _ABOVE_ALL = 1e300

@@ -11,9 +11,9 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.estimators.binned_logistic import RARE, LinearPart
 from models.estimators.lightgbm_writer import joined, linear_trees, trees_of
-from models.inference.calibration import FloatArray
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
@@ -75,7 +75,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class LabelledRows:
     """What a recipe is tried on: X float32 (n, d), y 0 or 1 (n,), which columns hold codes of words, and directions (d,)."""
 
     X: NDArray[np.float32]
@@ -96,7 +96,7 @@ class Course:
     log_loss: FloatArray
 
 
-def held_out_course(rows: Rows, folds: Sequence[Fold], recipe: Recipe, threads: int = 1) -> Course:
+def held_out_course(rows: LabelledRows, folds: Sequence[Fold], recipe: Recipe, threads: int = 1) -> Course:
     """Train a recipe on every fold, up to the number of trees that is best for all of them together."""
     with ThreadPoolExecutor(threads) as pool:
         runners = list(pool.map(lambda fold: _Runner(rows, fold, recipe), folds))
@@ -121,7 +121,7 @@ def held_out_course(rows: Rows, folds: Sequence[Fold], recipe: Recipe, threads: 
     return Course(recipe, best, size, margins, np.asarray(losses_at_best))
 
 
-def trained(rows: Rows, recipe: Recipe, trees: int) -> lightgbm.Booster:
+def trained(rows: LabelledRows, recipe: Recipe, trees: int) -> lightgbm.Booster:
     """A booster of the linear part's trees and so many boosted ones, trained on all rows."""
     parameters = recipe.parameters(len(rows.y), rows.directions)
     linear = _linear(rows, recipe)
@@ -138,10 +138,10 @@ def trained(rows: Rows, recipe: Recipe, trees: int) -> lightgbm.Booster:
 class _Runner:
     """One fold's booster, grown step by step."""
 
-    def __init__(self, rows: Rows, fold: Fold, recipe: Recipe) -> None:
+    def __init__(self, rows: LabelledRows, fold: Fold, recipe: Recipe) -> None:
         seen, held_out = fold
         X = _reranked(rows, seen)
-        mine = Rows(X[seen], rows.y[seen], rows.words, rows.directions)
+        mine = LabelledRows(X[seen], rows.y[seen], rows.words, rows.directions)
         self.y = rows.y[held_out]
         self._X = X[held_out]
         self._linear = _linear(mine, recipe)
@@ -185,7 +185,7 @@ class _Runner:
         return (0 if self._linear is None else self._linear.leaves) + trees * self._num_leaves
 
 
-def _linear(rows: Rows, recipe: Recipe) -> LinearPart | None:
+def _linear(rows: LabelledRows, recipe: Recipe) -> LinearPart | None:
     if recipe.penalty is None:
         return None
     return LinearPart.fit(rows.X, rows.y, penalty=recipe.penalty, words=rows.words, directions=rows.directions)
@@ -199,7 +199,7 @@ def _dataset(
     return lightgbm.Dataset(X, y, feature_name=names, init_score=start, params=parameters)
 
 
-def _reranked(rows: Rows, seen: NDArray[np.intp]) -> NDArray[np.float32]:
+def _reranked(rows: LabelledRows, seen: NDArray[np.intp]) -> NDArray[np.float32]:
     """The rows with words coded as the training rows of a fold alone would have them: by churn rate, the rare ones NaN.
 
     The codes of all rows know the outcomes of the held-out ones, which flatters where there are many words.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-FloatArray = NDArray[np.float64]
+from models.arrays import FloatArray
 
 LEAST_PER_ARM = 50
 LEAST_PER_SKEWNESS = 30

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
+from models.arrays import FloatArray
 
 # Nearest to 0 and 1 that a probability is taken for: finite log-odds (±34.5) far outside any scorecard's 0 to 100.
 _EPSILON = 1e-15

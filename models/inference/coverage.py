@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inference.calibration import FloatArray
+from models.arrays import FloatArray
 
 # Whoever is known as well as a minimum asks is not to miss it by an error of rounding.
 _DECIMALS = 12

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inference.calibration import FloatArray, logit
+from models.arrays import FloatArray
+from models.inference.calibration import logit
 
 HORIZONS = (30, 60, 90, 180)
 """The days by which churn is foretold."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.inference.calibration import FloatArray, logit
+from models.arrays import FloatArray
+from models.inference.calibration import logit
 
 LEVEL = 0.95
 MOST_STEPS = 96

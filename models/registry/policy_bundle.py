@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decisions.design_matrix import Matrix
+from models.arrays import Matrix, Rows
 from models.decisions.effect_model import EffectModel
-from models.decisions.logged_trials import Rows
 from models.decisions.off_policy import constant, greedy
 from models.errors import BundleError, EffectError
 from models.registry.folder import canonical, write_folder

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from models.arrays import FloatArray
 from models.inference.calibration import Calibration
 from models.inference.onnx_predictor import ChurnPredictor
 from models.value.pareto_nbd import PurchaseHistories, PurchaseProcess, PurchaseSpend
-
-FloatArray = NDArray[np.float64]
 
 YEAR_DAYS = 365
 MONTHS = 12

@@ -14,9 +14,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from models.arrays import FloatArray
 from models.errors import ModelsError
-
-FloatArray = NDArray[np.float64]
 
 FEWEST_CUSTOMERS = 50
 """With fewer customers, or fewer who came back, there is nothing to fit."""

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from features.schema import Column, DType
+from models.arrays import FloatArray
 from models.decisions.policy import NO_ACTION
 from models.scorecard import COLOURS, Band
 from serving.current_scores.record import FIGURES, REASONS, BatchRow, within_column, worth_columns
 from serving.decisions.playbook import Playbook
-from serving.releases.explanation import Explained, FloatArray, largest
+from serving.releases.explanation import Explained, largest
 from serving.releases.release import Release, shortest
 from serving.releases.value import Worths
 from serving.scores.scorer import CustomerFeatures

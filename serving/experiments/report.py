@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, case, func, select
 
 from features.config.business import Business
@@ -16,8 +15,6 @@ from models.experiments.sequential_test import SAMPLE_RATIO_ALPHA, Comparison, c
 from serving.experiments.service import REWARD, Experiment, exposed
 from serving.platform.database import Database
 from serving.platform.tables import decisions, exposures
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

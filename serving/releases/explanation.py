@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.inference.calibration import expit
 from serving.releases.release import Release
-
-FloatArray = NDArray[np.float64]
 
 # Customers in the same leaves have the same risk, but each one's contributions add up to it with an error of some 1e-15:
 # log-odds are cut off there, or else a percentile would count equals as lower.

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.inference.calibration import FloatArray, expit
+from models.arrays import FloatArray
+from models.inference.calibration import expit
 from models.registry.model_bundle import ModelBundle
 
 _FARTHEST = 35.0

@@ -13,6 +13,7 @@ from features.config.expression import Expression
 from features.generation import Generation
 from features.schema import Column, FeatureSchema, Value
 from features.store.online import PackedColumns
+from models.arrays import FloatArray
 from models.registry.model_bundle import ModelBundle
 from models.value.customer_value import (
     DECIMALS,
@@ -29,8 +30,6 @@ from models.value.customer_value import (
 from models.value.pareto_nbd import PurchaseHistories
 from models.value.segmentation import CustomerSegment, Rfm, Segmenter
 from serving.decisions.playbook import business_of
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from features.errors import UnknownCustomer
 from features.schema import Column, Value
+from models.arrays import FloatArray
 from models.inference.calibration import expit
 from models.scorecard import Band
 from models.value.customer_value import CustomerValue
@@ -34,8 +35,6 @@ TOP_REASONS = 5
 
 # ONNX Runtime adds the leaves up in float32.
 _SAME_RISK_FLOAT32 = 1e-6
-
-FloatArray = NDArray[np.float64]
 
 
 class Explain(StrEnum):

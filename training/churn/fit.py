@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from features.config.search_budget import Budget
+from models.arrays import FloatArray, Rows
 from models.estimators.churn_classifier import ChurnClassifier
-from models.estimators.recipe import Rows as RecipeRows
-from models.estimators.recipe import held_out_course
+from models.estimators.recipe import LabelledRows, held_out_course
 from training.churn.baselines import LogisticBaseline
 from training.churn.tuning import Tuned, Tuner
 from training.dataset.split import Split, in_folds
@@ -20,8 +20,6 @@ from training.dataset.time_windows import Windows
 from training.dataset.training_set import TrainingSet
 from training.evaluation.metrics import EvaluationReport, calibration_bins, ece_of_chance, measure
 
-Rows = npt.NDArray[np.int64]
-Probabilities = npt.NDArray[np.float64]
 DEFAULT_TUNER = Tuner()
 
 
@@ -39,9 +37,9 @@ class Tested:
     """Probabilities of the tested rows, each by a model that was fitted without it; all shapes (n,)."""
 
     rows: Rows
-    p: Probabilities
-    p_logistic: Probabilities
-    p_base_rate: Probabilities
+    p: FloatArray
+    p_logistic: FloatArray
+    p_base_rate: FloatArray
 
     def evaluate(self, y: npt.NDArray[np.int8]) -> EvaluationReport:
         """The metrics of model and baselines; `y` are the outcomes of all rows."""
@@ -88,14 +86,14 @@ def fit(
     return FittedModel(classifier, categories, tuned)
 
 
-def _rows(data: TrainingSet, rows: Rows, categories: Categories) -> RecipeRows:
+def _rows(data: TrainingSet, rows: Rows, categories: Categories) -> LabelledRows:
     names = data.schema.names
     words = frozenset(names.index(name) for name in data.strings())
     directions = tuple(0 if place in words else feature.direction for place, feature in enumerate(data.schema))
-    return RecipeRows(data.X(rows, categories), data.y[rows].astype(np.int64), words, directions)
+    return LabelledRows(data.X(rows, categories), data.y[rows].astype(np.int64), words, directions)
 
 
-def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> Probabilities:
+def predict(model: FittedModel, data: TrainingSet, rows: Rows) -> FloatArray:
     """Calibrated churn probabilities of some rows."""
     return np.asarray(model.classifier.predict_proba(data.X(rows, model.categories))[:, 1], dtype=np.float64)
 

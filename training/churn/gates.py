@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from models.arrays import Matrix
 from models.explanation.explainer import Explainer
 from models.inference.calibration import Calibration
 from models.inference.onnx_predictor import ChurnPredictor
@@ -16,8 +17,6 @@ from models.registry.model_bundle import GateResult
 from training.churn.onnx_export import leaf_graph, split_points
 from training.churn.verdict import at_most
 from training.evaluation.metrics import EvaluationReport
-
-Matrix = npt.NDArray[np.float32]
 
 PARITY_LIMIT = 1e-6
 ADDITIVITY_LIMIT = 1e-6

@@ -14,7 +14,7 @@ from features.config.business import Business
 from features.config.data import Churn
 from features.generation import Generation
 from features.store.offline import OfflineStore
-from models.inference.calibration import FloatArray
+from models.arrays import FloatArray
 from models.inference.survival import Hazard, period_ends
 from training.churn.fit import FittedModel, predict
 from training.dataset.prepare import Prepared, joined

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from features.config.search_budget import Budget
+from models.arrays import FloatArray
 from models.estimators.churn_classifier import cross_fitted
-from models.estimators.recipe import Course, Fold, Recipe, Rows, held_out_course
+from models.estimators.recipe import Course, Fold, LabelledRows, Recipe, held_out_course
 from training.evaluation.metrics import row_losses
 
 if TYPE_CHECKING:
     import optuna
 
-Vector = npt.NDArray[np.float64]
 Parameters = Mapping[str, Any]
 
 SEED = 42
@@ -90,7 +89,7 @@ class Tuner:
     journal: Path | None = None
     threads: int = 2
 
-    def search(self, rows: Rows, folds: Sequence[Fold], advance: Callable[[], None] = lambda: None) -> Tuned:
+    def search(self, rows: LabelledRows, folds: Sequence[Fold], advance: Callable[[], None] = lambda: None) -> Tuned:
         """Try recipes, and choose the smallest that is as good as the best.
 
         That is the one of fewest leaves, which cost time to explain, whose log-loss is within 1 % of the best one's, if the 95 %
@@ -163,7 +162,7 @@ def _suggested(trial: optuna.trial.BaseTrial) -> Parameters:
     return found
 
 
-def _losses(rows: Rows, folds: Sequence[Fold], course: Course) -> Vector:
+def _losses(rows: LabelledRows, folds: Sequence[Fold], course: Course) -> FloatArray:
     """The log-loss of each held-out row, in the rows' order, calibrated by the other folds."""
     margins, fold = np.full(len(rows.y), np.nan), np.full(len(rows.y), -1)
     for number, ((_, held_out), part) in enumerate(zip(folds, course.margins, strict=True)):
@@ -172,7 +171,7 @@ def _losses(rows: Rows, folds: Sequence[Fold], course: Course) -> Vector:
     return row_losses(rows.y[held], cross_fitted(margins, rows.y, fold, held)[held])
 
 
-def _tied(difference: Vector) -> bool:
+def _tied(difference: FloatArray) -> bool:
     """Whether the 95 % interval of a mean difference includes 0."""
     error = float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
     return float(difference.mean()) <= _NORMAL_95 * error
@@ -181,7 +180,7 @@ def _tied(difference: Vector) -> bool:
 class _Memory:
     """The trials of one search, in Optuna's journal under the digest of what is searched."""
 
-    def __init__(self, journal: Path | None, rows: Rows, folds: Sequence[Fold]) -> None:
+    def __init__(self, journal: Path | None, rows: LabelledRows, folds: Sequence[Fold]) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -238,7 +237,7 @@ def _frozen(trial: Trial) -> optuna.trial.FrozenTrial:
     )
 
 
-def _digest(rows: Rows, folds: Sequence[Fold]) -> str:
+def _digest(rows: LabelledRows, folds: Sequence[Fold]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name in ("lightgbm", "optuna", "scikit-learn", "numpy"):
         digest.update(f"{name} {version(name)}\n".encode())

@@ -14,13 +14,12 @@ import pandas as pd
 
 from features.errors import SchemaMismatch
 from features.schema import FeatureSchema
+from models.arrays import FloatArray
 from models.errors import BundleError
 from models.inference.onnx_predictor import ChurnPredictor
 from models.registry.model_bundle import ModelBundle
 from training.errors import NotComparable
 from training.tracking.runs import BUNDLE, PREDICTIONS, REPORT, TEST_ROWS, Tracker, read_report
-
-Vector = npt.NDArray[np.float64]
 
 # With fewer rows in common, models are not compared.
 FEWEST_COMMON = 50
@@ -42,7 +41,7 @@ class SameRows:
     y: npt.NDArray[np.int64]
     customers: npt.NDArray[np.int64]
     """The same number for rows of one customer."""
-    p: tuple[Vector, ...]
+    p: tuple[FloatArray, ...]
     rows_of: str
     """Whose test rows they are."""
     called: float | None = None
@@ -65,7 +64,7 @@ def same_rows(tracker: Tracker, contestants: Sequence[Contestant]) -> SameRows:
         newest = max(contestants, key=lambda contestant: tracker.started(contestant.run_id))
         rows = _Rows.of(tracker, newest, folders[newest.run_id])
         kept = np.ones(len(rows.frame), dtype=np.bool_)
-        found: list[Vector] = []
+        found: list[FloatArray] = []
         for contestant in contestants:
             folder = folders[contestant.run_id]
             p = rows.own if contestant.run_id == newest.run_id else _of_another(tracker, contestant, folder, rows)
@@ -109,11 +108,11 @@ class _Rows:
         )
 
     @property
-    def own(self) -> Vector:
+    def own(self) -> FloatArray:
         return self.frame["p"].to_numpy(dtype=np.float64)
 
 
-def _of_another(tracker: Tracker, contestant: Contestant, folder: Path, rows: _Rows) -> Vector:
+def _of_another(tracker: Tracker, contestant: Contestant, folder: Path, rows: _Rows) -> FloatArray:
     """What another run's model gives for the rows, NaN where that would not be fair."""
     theirs = _predictions(tracker, contestant, folder)
     if theirs is not None:
@@ -138,7 +137,7 @@ def _of_another(tracker: Tracker, contestant: Contestant, folder: Path, rows: _R
         raise NotComparable(contestant.name, f"its bundle cannot be read ({str(error).rstrip('.')})") from error
 
 
-def ask(bundle: ModelBundle, rows: pd.DataFrame) -> Vector:
+def ask(bundle: ModelBundle, rows: pd.DataFrame) -> FloatArray:
     """A model's probabilities for raw rows.
 
     Raises:
@@ -154,7 +153,7 @@ def ask(bundle: ModelBundle, rows: pd.DataFrame) -> Vector:
     return ChurnPredictor(bundle.onnx, bundle.calibration).predict(schema.to_matrix(columns, bundle.categories))
 
 
-def _in_common(new: pd.DataFrame, old: pd.DataFrame) -> Vector:
+def _in_common(new: pd.DataFrame, old: pd.DataFrame) -> FloatArray:
     """What the other run predicted for the rows that both tested, with the same outcome; NaN for the others.
 
     A table's moment is that of its build, so it is no key.

@@ -6,12 +6,10 @@ import re
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 
+from models.arrays import Rows
 from training.dataset.split import Split
 from training.dataset.training_set import TrainingSet
-
-Rows = npt.NDArray[np.int64]
 
 FEW_CHURNERS = 100
 FEW_TEST_ROWS = 500

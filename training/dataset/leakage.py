@@ -15,11 +15,11 @@ from features.generation import Generation
 from features.home import Home
 from features.schema import DType
 from features.store.offline import OfflineStore
+from models.arrays import Rows
 from training.dataset.labels import entity_frame
 from training.dataset.target_encoding import fit_categories
 from training.dataset.training_set import TrainingSet
 
-Rows = npt.NDArray[np.int64]
 Outcomes = npt.NDArray[np.int8]
 
 # A feature that tells churners from others this well alone usually knows the outcome …

@@ -15,6 +15,7 @@ from features.home import Home
 from features.ingestion import files as source
 from features.schema import DType
 from features.store.offline import OfflineStore
+from models.arrays import Rows
 from training.dataset.data_checks import warning_signs
 from training.dataset.labels import Cutoffs, entity_frame, label_events, label_table
 from training.dataset.leakage import Leak, find_leaks
@@ -22,8 +23,6 @@ from training.dataset.split import Split, at_cutoffs, identical_rows, in_folds, 
 from training.dataset.time_windows import Windows
 from training.dataset.training_set import Labels, TrainingSet, check_labels, informative
 from training.errors import StaleGeneration, TrainingError
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

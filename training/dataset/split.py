@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedKFold
 
+from models.arrays import Rows
 from training.errors import LabelError
-
-Rows = npt.NDArray[np.int64]
 
 FOLDS = 5
 SEED = 42

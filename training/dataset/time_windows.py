@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-Rows = npt.NDArray[np.int64]
+from models.arrays import Rows
+
 Fold = tuple[Rows, Rows]
 
 # An ordered table has no cutoffs: so many equal parts of it stand for windows.

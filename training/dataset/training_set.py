@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.schema import DType, FeatureSchema
+from models.arrays import Rows
 from training.dataset.target_encoding import RARE, Categories, fit_categories
 from training.errors import LabelError
 
-Rows = npt.NDArray[np.int64]
 Columns = Mapping[str, npt.NDArray[Any]]
 
 FEWEST_ROWS = 50

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import FloatArray, Rows
 from training.evaluation.metrics import calibration_slope, measure, row_losses
-
-Vector = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 SEED = 42
 MOST_DRAWS = 400
@@ -79,7 +77,7 @@ class Ranked:
         self._slope = _fitted(outcome, probability) if slope else None
         self._k = k
 
-    def measure(self, weight: Vector) -> Vector:
+    def measure(self, weight: FloatArray) -> FloatArray:
         """The figures named in `FIGURES`, with each row counted `weight` times, shape (n,); NaN where undefined."""
         w = weight[self._order]
         wy = w * self._y
@@ -109,13 +107,13 @@ class Ranked:
         )
 
     @staticmethod
-    def _ece(ends: Vector, gains: Vector, mass: Vector) -> float:
+    def _ece(ends: FloatArray, gains: FloatArray, mass: FloatArray) -> float:
         """Over ten parts of equal weight; rows of equal probability that straddle an edge are divided."""
         edges = np.linspace(0.0, ends[-1], _BINS + 1)
         off = np.diff(np.interp(edges, ends, mass)) - np.diff(np.interp(edges, ends, gains))
         return float(np.abs(off).sum() / ends[-1])
 
-    def _calibration_slope(self, w: Vector, wy: Vector) -> float:
+    def _calibration_slope(self, w: FloatArray, wy: FloatArray) -> float:
         if self._slope is None:
             return math.nan
         slope, intercept = self._slope
@@ -135,7 +133,7 @@ class Ranked:
         return slope
 
 
-def resampled(models: Mapping[str, Ranked], groups: Rows, draws: int | None = None) -> dict[str, Vector]:
+def resampled(models: Mapping[str, Ranked], groups: Rows, draws: int | None = None) -> dict[str, FloatArray]:
     """Every model's figures in each draw, shape (draws, figures); all models see the same draws.
 
     Args:
@@ -147,7 +145,7 @@ def resampled(models: Mapping[str, Ranked], groups: Rows, draws: int | None = No
     if draws is None:
         draws = int(np.clip(ROWS_MEASURED // (len(group) * max(1, len(models))), FEWEST_DRAWS, MOST_DRAWS))
     rng = np.random.default_rng(SEED)
-    figures: dict[str, list[Vector]] = {name: [] for name in models}
+    figures: dict[str, list[FloatArray]] = {name: [] for name in models}
     for _ in range(draws):
         weight = np.bincount(rng.integers(0, many, many), minlength=many).astype(np.float64)[group]
         for name, model in models.items():
@@ -155,7 +153,7 @@ def resampled(models: Mapping[str, Ranked], groups: Rows, draws: int | None = No
     return {name: np.vstack(drawn) for name, drawn in figures.items()}
 
 
-def intervals(y: npt.ArrayLike, p: npt.ArrayLike, draws: Vector, k: int) -> dict[str, Interval | None]:
+def intervals(y: npt.ArrayLike, p: npt.ArrayLike, draws: FloatArray, k: int) -> dict[str, Interval | None]:
     """The 95 % interval of each figure; None where a figure is not defined (Efron and Tibshirani 1993, percentile).
 
     Drawn rows look worse calibrated than the rows they come from by as much as those look than the truth, so the ECE's
@@ -183,7 +181,7 @@ def figures_of(y: npt.ArrayLike, p: npt.ArrayLike, k: int) -> dict[str, float | 
     return {**measure(y, p).to_json(), AT_K: at_k}
 
 
-def difference(name: str, own: float, other: float, draws: Vector, draws_of_other: Vector) -> Difference:
+def difference(name: str, own: float, other: float, draws: FloatArray, draws_of_other: FloatArray) -> Difference:
     """`own − other` with its paired interval, and which is better.
 
     Args:
@@ -202,7 +200,7 @@ def difference(name: str, own: float, other: float, draws: Vector, draws_of_othe
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 
 
-def _fitted(y: Vector, p: Vector) -> tuple[float, float] | None:
+def _fitted(y: FloatArray, p: FloatArray) -> tuple[float, float] | None:
     slope = calibration_slope(y, p)
     if slope is None:
         return None

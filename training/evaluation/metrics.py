@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-Vector = npt.NDArray[np.float64]
+from models.arrays import FloatArray
 
 BINS = 10
 DRAWS = 500
@@ -165,7 +165,7 @@ def measure(y: npt.ArrayLike, p: npt.ArrayLike) -> Metrics:
     )
 
 
-def row_losses(y: npt.ArrayLike, p: npt.ArrayLike) -> Vector:
+def row_losses(y: npt.ArrayLike, p: npt.ArrayLike) -> FloatArray:
     """The log-loss of each row, probabilities clipped to double precision as scikit-learn clips them."""
     target = np.asarray(y, dtype=np.float64)
     epsilon = np.finfo(np.float64).eps
@@ -173,5 +173,5 @@ def row_losses(y: npt.ArrayLike, p: npt.ArrayLike) -> Vector:
     return np.asarray(-(target * np.log(probability) + (1.0 - target) * np.log1p(-probability)))
 
 
-def _sigmoid(x: Vector) -> Vector:
+def _sigmoid(x: FloatArray) -> FloatArray:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))

@@ -13,13 +13,11 @@ from scipy.stats import chi2
 
 from features.config.business import Business
 from features.config.suggestions import near_matches
+from models.arrays import FloatArray, Rows
 from training.churn.fit import Tested
 from training.dataset.prepare import Prepared
 from training.evaluation.bootstrap import Interval, Ranked, figures_of, intervals, resampled
 from training.evaluation.metrics import EvaluationReport
-
-Vector = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 DEFAULT_SHARE = 0.1
 MOST_GROUPS = 12
@@ -182,7 +180,7 @@ def team_capacity(business: Business, population: int) -> tuple[int, str]:
     return max(1, round(DEFAULT_SHARE * population)), "a tenth of the customers, as no capacity is stated"
 
 
-def gains(y: npt.NDArray[np.int64], p: Vector) -> tuple[tuple[float, float], ...]:
+def gains(y: npt.NDArray[np.int64], p: FloatArray) -> tuple[tuple[float, float], ...]:
     """The share of churners that is found in each share of rows from the top; ties in proportion."""
     order = np.argsort(-p, kind="stable")
     edges = np.r_[np.flatnonzero(p[order][1:] != p[order][:-1]) + 1, len(p)]
@@ -212,7 +210,7 @@ def subgroup_columns(business: Business, prepared: Prepared) -> tuple[dict[str, 
 
 
 def compared_groups(
-    y: npt.NDArray[np.int64], p: Vector, groups: Rows, columns: Mapping[str, npt.NDArray[np.object_]]
+    y: npt.NDArray[np.int64], p: FloatArray, groups: Rows, columns: Mapping[str, npt.NDArray[np.object_]]
 ) -> tuple[Subgroups, ...]:
     """Each column's groups with their figures, and whether their calibration differs."""
     return tuple(
@@ -226,7 +224,7 @@ def compared_groups(
 
 
 def calibration_tests(
-    y: npt.NDArray[np.int64], p: Vector, groups: Rows, columns: Mapping[str, npt.NDArray[np.object_]]
+    y: npt.NDArray[np.int64], p: FloatArray, groups: Rows, columns: Mapping[str, npt.NDArray[np.object_]]
 ) -> list[tuple[float, str, float]]:
     """For each column, how likely chance alone makes its groups' calibration differ so, the worst group, and by how much.
 
@@ -239,7 +237,7 @@ def calibration_tests(
     return [(p_value, worst, off) for p_value, (_, worst, off) in zip(held, tests, strict=True)]
 
 
-def measured(name: str, y: npt.NDArray[np.int64], p: Vector, groups: Rows, rows: Rows) -> Part:
+def measured(name: str, y: npt.NDArray[np.int64], p: FloatArray, groups: Rows, rows: Rows) -> Part:
     """The figures of some rows."""
     outcome, probability = y[rows], p[rows]
     churned = int(outcome.sum())
@@ -312,7 +310,7 @@ def _groups(words: npt.NDArray[np.object_]) -> list[str]:
 
 
 def _calibration_test(
-    y: npt.NDArray[np.int64], p: Vector, words: npt.NDArray[np.object_], repeated: float
+    y: npt.NDArray[np.int64], p: FloatArray, words: npt.NDArray[np.object_], repeated: float
 ) -> tuple[float, str, float]:
     """The p-value that all groups are equally calibrated, the group that is worst, and by how much.
 
@@ -336,7 +334,7 @@ def _calibration_test(
     return float(chi2.sf(statistic, len(names) - 1)), names[worst], float(sums[worst] / rows[worst])
 
 
-def _put_right(y: npt.NDArray[np.int64], p: Vector) -> Vector:
+def _put_right(y: npt.NDArray[np.int64], p: FloatArray) -> FloatArray:
     """The probabilities with one intercept added to their log-odds, so that they sum to the outcomes."""
     clipped = np.clip(p, 1e-9, 1.0 - 1e-9)
     margin = np.log(clipped) - np.log1p(-clipped)

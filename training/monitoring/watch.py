@@ -20,6 +20,7 @@ from features.generation import Generation
 from features.home import Home
 from features.schema import DType, FeatureSchema
 from features.store.offline import OfflineStore
+from models.arrays import FloatArray
 from models.inference.onnx_predictor import ChurnPredictor
 from models.registry.model_bundle import ModelBundle
 from models.registry.registry import Registry
@@ -34,7 +35,6 @@ from training.reporting.document import Document, Section, Table, figure, interv
 from training.tracking.runs import PREDICTIONS, REPORT, SNAPSHOT, Tracker, read_report
 
 Columns = Mapping[str, npt.NDArray[Any]]
-Vector = npt.NDArray[np.float64]
 
 FEWEST_OF_A_KIND = 10
 
@@ -281,7 +281,7 @@ def _enough(y: npt.NDArray[np.int64], limits: Watch) -> bool:
 
 def _judged(
     y: npt.NDArray[np.int64],
-    p: Vector,
+    p: FloatArray,
     customers: npt.NDArray[np.int64],
     since: str,
     report: Mapping[str, Any],
@@ -339,7 +339,7 @@ def _columns(generation: Generation, schema: FeatureSchema, people: pd.DataFrame
     }
 
 
-def _scores(bundle: ModelBundle, schema: FeatureSchema, columns: Columns) -> Vector:
+def _scores(bundle: ModelBundle, schema: FeatureSchema, columns: Columns) -> FloatArray:
     return ChurnPredictor(bundle.onnx, bundle.calibration).predict(schema.to_matrix(columns, bundle.categories))
 
 

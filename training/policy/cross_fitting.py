@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from models.decisions.design_matrix import Design, FloatArray
+from models.arrays import FloatArray, Rows
+from models.decisions.design_matrix import Design
 from models.decisions.effect_model import LEARNED, PRIOR, ActionEffect, EffectModel, Member
 from models.decisions.logged_trials import Trials, doubly_robust
 from models.decisions.ridge import choose_penalty
 from training.policy import learners
-
-Rows = npt.NDArray[np.int64]
 
 N_FOLDS = 5
 FEWEST_TRIALS = 100

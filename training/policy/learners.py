@@ -6,15 +6,12 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-import numpy.typing as npt
 
-from models.decisions.design_matrix import FloatArray, Matrix
+from models.arrays import FloatArray, Matrix
 from models.decisions.effect_model import LINEAR, MEANS, RESPONSE, TREES, Member
 from models.decisions.logged_trials import NOTHING, Trials
 from models.decisions.ridge import ALIKE, fit_lines
 from training.churn.onnx_export import margin_graph
-
-Rows = npt.NDArray[np.int64]
 
 SEED = 42
 RIDGES = tuple(np.geomspace(1e-3, 10.0, 9))

@@ -11,13 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.schema import DType, FeatureSchema
-from models.decisions.design_matrix import FloatArray, Matrix
+from models.arrays import Flags, FloatArray, Matrix, Rows
 from models.decisions.logged_trials import NOTHING, Trials
 from training.dataset.target_encoding import RARE, Categories
 from training.errors import DecisionLogError
-
-Rows = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 MOST_CATEGORIES = 50
 """Of a feature's words, the most frequent get a code."""

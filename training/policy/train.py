@@ -21,9 +21,10 @@ from features.config.business import Business
 from features.generation import Generation
 from features.home import Home, write_atomically
 from features.schema import FeatureSchema
-from models.decisions.design_matrix import Design, FloatArray, Matrix
+from models.arrays import FloatArray, Matrix, Rows
+from models.decisions.design_matrix import Design
 from models.decisions.effect_model import LEARNED, EffectModel
-from models.decisions.logged_trials import NOTHING, Rows
+from models.decisions.logged_trials import NOTHING
 from models.decisions.off_policy import Estimate, PolicyValue, constant, deterministic, evaluate, greedy, interval
 from models.decisions.qini import uplift_curve
 from models.registry.model_bundle import GateResult

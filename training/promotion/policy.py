@@ -11,7 +11,7 @@ import pandas as pd
 from features.errors import SchemaMismatch
 from features.home import Home
 from features.schema import DType, FeatureSchema
-from models.decisions.logged_trials import Rows
+from models.arrays import Rows
 from models.decisions.off_policy import Estimate, interval
 from models.registry.model_bundle import GateResult
 from models.registry.policy_bundle import PolicyBundle

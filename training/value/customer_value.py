@@ -15,6 +15,7 @@ from features.config.expression import Expression
 from features.generation import Generation
 from features.home import Home
 from features.store.offline import OfflineStore
+from models.arrays import FloatArray, Rows
 from models.errors import ModelsError
 from models.inference.calibration import logit
 from models.registry.registry import Registry
@@ -26,9 +27,6 @@ from training.dataset.labels import entity_frame
 from training.dataset.prepare import Prepared
 from training.value.segmentation import FoundSegments, assigned, find_segments
 from training.value.spend import LearnedValue, ValueReport, histories_of, learned_value
-
-Rows = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

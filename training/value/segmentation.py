@@ -13,11 +13,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from features.schema import DType, Feature, FeatureSchema
+from models.arrays import FloatArray, Rows
 from models.value.segmentation import RFM_FIGURES, Figure, RfmCuts, Segment, Segmenter, Segments
 from training.dataset.training_set import TrainingSet
-
-Rows = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 FIRST = (*RFM_FIGURES, "tenure_days")
 """What people ask first of who buys: it is taken wherever it is known, whatever the sample says."""

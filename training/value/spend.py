@@ -10,13 +10,13 @@ from typing import Any
 import duckdb
 import lightgbm
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from features.config.business import Business
 from features.generation import Generation
 from features.pillars.data_profile import PURCHASES
 from features.store.offline import OfflineStore
+from models.arrays import FloatArray, Rows
 from models.errors import ModelsError
 from models.value.customer_value import PRICE, PURCHASE_FIGURES, Method, PurchaseValue, ValueModel, Valuer
 from models.value.pareto_nbd import PurchaseHistories, PurchaseProcess, PurchaseSpend
@@ -24,9 +24,6 @@ from training.churn.fit import FittedModel
 from training.churn.onnx_export import margin_graph
 from training.dataset.labels import entity_frame
 from training.dataset.prepare import Prepared
-
-Rows = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 MOST_WINDOWS = 6
 """So many of the newest training windows teach the trees: in each, the process is fitted to what was known when it began."""

@@ -20,14 +20,13 @@ from features.config.business import Business
 from features.home import Home
 from features.schema import DType
 from features.store.offline import OfflineStore
+from models.arrays import FloatArray
 from models.decisions.effect_model import EffectModel
 from training.dataset.prepare import current_generation
 from training.policy.logged_decisions import DecisionLog
 from training.policy.report import PERSONAL
 from training.policy.touches import read_touches
 from training.policy.train import Learned, learn, value
-
-Floats = npt.NDArray[np.float64]
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 CUSTOMERS = 8_500
@@ -79,11 +78,11 @@ class Simulated:
     spread: float
     log: DecisionLog
     priors: dict[str, float]
-    columns: dict[str, npt.NDArray[np.object_] | Floats]
-    truth: Floats
+    columns: dict[str, npt.NDArray[np.object_] | FloatArray]
+    truth: FloatArray
     """The true churn probability under nothing and each action of the log, (customers, 1 + k)."""
-    at_stake: Floats
-    costs: Floats
+    at_stake: FloatArray
+    costs: FloatArray
 
 
 def simulate(seed: int, spread: float, customers: int = CUSTOMERS) -> Simulated:
@@ -165,7 +164,7 @@ def measure(
     return found
 
 
-def _effects(learned: Learned, company: Simulated) -> Floats:
+def _effects(learned: Learned, company: Simulated) -> FloatArray:
     """The effects that the model to serve foretells for the customers of the test cutoff, 0 for doing nothing."""
     model: EffectModel = learned.model
     X = learned.schema.to_matrix(company.columns, model.categories)

@@ -11,7 +11,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from models.decisions.design_matrix import Design, FloatArray
+from models.arrays import FloatArray
+from models.decisions.design_matrix import Design
 from models.decisions.logged_trials import NOTHING, Trials
 from models.decisions.qini import UpliftCurve, uplift_curve
 from models.uplift import SLearner, TLearner, XLearner

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import gammaln, hyp2f1
 
+from models.arrays import FloatArray
 from models.value.pareto_nbd import PurchaseHistories
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

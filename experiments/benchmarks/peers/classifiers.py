@@ -16,12 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from experiments.benchmarks.errors import BenchmarkError
+from models.arrays import FloatArray
 from models.value.pareto_nbd import PurchaseHistories, PurchaseProcess
 from training.churn.baselines import LogisticBaseline
 from training.dataset.split import Fold
 from training.dataset.training_set import TrainingSet
-
-Vector = npt.NDArray[np.float64]
 
 PARETO_NBD = "Pareto/NBD"
 _MISSING = "(missing)"
@@ -56,21 +55,21 @@ class Task:
         return [f"f{self.data.schema.names.index(name)}" for name in self.data.strings()]
 
 
-def lightgbm_default(task: Task) -> Vector:
+def lightgbm_default(task: Task) -> FloatArray:
     """`LGBMClassifier()`, words as pandas categories."""
     train, test, y = task.frames()
     model = lightgbm.LGBMClassifier(n_jobs=1, verbosity=-1).fit(train, y)
     return np.asarray(model.predict_proba(test)[:, 1], dtype=np.float64)
 
 
-def logistic_regression(task: Task) -> Vector:
+def logistic_regression(task: Task) -> FloatArray:
     """Medians, missing flags, one column a category, all scaled."""
     data, fold = task.data, task.fold
     baseline = LogisticBaseline.fit(data.take(fold.train), data.numbers(), data.strings(), data.y[fold.train])
     return baseline.predict(data.take(fold.test))
 
 
-def catboost_default(task: Task) -> Vector:
+def catboost_default(task: Task) -> FloatArray:
     """`CatBoostClassifier()`, words as its categorical features."""
     try:
         from catboost import CatBoostClassifier
@@ -83,7 +82,7 @@ def catboost_default(task: Task) -> Vector:
     return np.asarray(model.predict_proba(test)[:, 1], dtype=np.float64)
 
 
-def flaml(task: Task) -> Vector:
+def flaml(task: Task) -> FloatArray:
     """`AutoML` for log-loss, with as many seconds as keepwell took for a fold."""
     try:
         from flaml import AutoML
@@ -101,7 +100,7 @@ def flaml(task: Task) -> Vector:
         return np.asarray(model.predict_proba(test)[:, 1], dtype=np.float64)
 
 
-def pareto_nbd(task: Task) -> Vector:
+def pareto_nbd(task: Task) -> FloatArray:
     """One minus the probability of any purchase, by the process that is fitted to what the judged customers had bought.
 
     Who only sent things back gets the mean of the others.
@@ -115,7 +114,7 @@ def pareto_nbd(task: Task) -> Vector:
     return p
 
 
-PEERS: Mapping[str, Callable[[Task], Vector]] = MappingProxyType(
+PEERS: Mapping[str, Callable[[Task], FloatArray]] = MappingProxyType(
     {
         "LightGBM default": lightgbm_default,
         "logistic regression": logistic_regression,

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from features.build import build
 from features.config.business import Business
 from features.generation import Generation
 from features.home import Home, write_atomically
+from models.arrays import FloatArray
 from models.value.pareto_nbd import PurchaseSpend
 from training.churn.fit import fit
 from training.dataset.prepare import prepare
@@ -27,8 +27,6 @@ from training.value.spend import learned_value
 
 RESAMPLES = 1_000
 _SEED = 11
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from features.generation import Generation
 from features.home import Home, write_atomically
 from features.pillars.data_profile import PURCHASES
 from features.store.offline import OfflineStore
+from models.arrays import FloatArray
 from models.value.pareto_nbd import PurchaseHistories
 from training.churn.fit import fit, predict
 from training.churn.tuning import DEFAULT, Tuner
@@ -36,7 +37,6 @@ from training.dataset.training_set import TrainingSet
 from training.evaluation.metrics import measure, row_losses
 from training.value.spend import histories_of
 
-Vector = npt.NDArray[np.float64]
 Told = Callable[[str], None]
 
 KEEPWELL = "keepwell"
@@ -74,7 +74,7 @@ class Interval:
     high: float
 
     @classmethod
-    def of(cls, value: float, drawn: Vector) -> Interval:
+    def of(cls, value: float, drawn: FloatArray) -> Interval:
         low, high = np.quantile(drawn, [0.025, 0.975])
         return cls(value, float(low), float(high))
 
@@ -217,7 +217,7 @@ def _divided(prepared: Prepared, protocol: Protocol) -> tuple[TrainingSet, tuple
 
 
 def _standings(
-    name: str, y: npt.NDArray[np.int8], p: Mapping[str, Vector], seconds: Mapping[str, float]
+    name: str, y: npt.NDArray[np.int8], p: Mapping[str, FloatArray], seconds: Mapping[str, float]
 ) -> list[Standing]:
     rng = np.random.default_rng(SEED)
     draws = [rng.integers(0, len(y), len(y)) for _ in range(DRAWS)]
@@ -245,7 +245,7 @@ def _standings(
     return standings
 
 
-def _auc(y: npt.NDArray[np.int8], p: Vector, value: float) -> Interval:
+def _auc(y: npt.NDArray[np.int8], p: FloatArray, value: float) -> Interval:
     """The AUC with DeLong's interval: a bootstrap of it would sort five hundred times."""
     from scipy.stats import rankdata
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, false, func, insert, select, update
 
 from features.generation import Generation
 from features.schema import DType
+from models.arrays import FloatArray
 from models.inference.calibration import expit
 from models.scorecard import Band
 from models.value.segmentation import CustomerSegment
@@ -33,7 +34,6 @@ FORMAT = "v3"
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _CHUNK = 2000
 _WEEK = timedelta(days=7)
-_FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _key(release_key: str) -> str:
     return f"{release_key} {FORMAT}"
 
 
-def top_reason(points: _FloatArray, band: Band) -> int:
+def top_reason(points: FloatArray, band: Band) -> int:
     """The column that a person asks about first: what holds a green score up, or pulls another down most.
 
     Args:
@@ -224,7 +224,7 @@ def top_reason(points: _FloatArray, band: Band) -> int:
     return int(np.argmax(points) if band is Band.GREEN else np.argmin(points))
 
 
-def _explained(release: Release, matrix: NDArray[np.float32]) -> tuple[_FloatArray, _FloatArray]:
+def _explained(release: Release, matrix: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
     """Points (n, d) and probabilities (n,) of the served model, from one margin."""
     contributions = release.explainer.contributions(matrix)
     calibration = release.bundle.calibration

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.decisions.design_matrix import FloatArray
+from models.arrays import FloatArray
 from models.decisions.logged_trials import Trials, doubly_robust
 from models.decisions.ridge import ALIKE, choose_penalty, fit_lines
 from models.errors import EffectError

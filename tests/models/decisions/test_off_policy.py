@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.decisions.design_matrix import FloatArray
+from models.arrays import FloatArray
 from models.decisions.logged_trials import Trials
 from models.decisions.off_policy import ESTIMATORS, constant, deterministic, evaluate, greedy, interval
 from models.decisions.ridge import fit_lines

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.decisions.design_matrix import FloatArray
-from models.decisions.logged_trials import Flags
+from models.arrays import Flags, FloatArray
 from models.decisions.qini import UpliftCurve, uplift_curve
 
 

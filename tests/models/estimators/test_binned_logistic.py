@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from models.arrays import Matrix
 from models.estimators.binned_logistic import LinearPart
 from models.estimators.lightgbm_writer import joined, linear_trees, trees_of
-from models.estimators.recipe import Recipe, Rows, held_out_course, trained
+from models.estimators.recipe import LabelledRows, Recipe, held_out_course, trained
 from models.explanation.tree_shap import TreeShap
 from models.inference.calibration import expit
 from training.churn.gates import edge_rows
 from training.churn.onnx_export import leaf_graph, margin_graph
 
-Matrix = NDArray[np.float32]
 WORDS = (3,)
 
 
@@ -143,11 +143,11 @@ def test_a_number_never_works_against_its_declared_direction() -> None:
     rng = np.random.default_rng(6)
     X = rng.normal(size=(2000, 2)).astype(np.float32)
     y = (rng.random(2000) < expit(X[:, 0] - X[:, 1])).astype(np.int64)
-    rows = Rows(X, y, directions=(-1, 0))
+    rows = LabelledRows(X, y, directions=(-1, 0))
     booster = trained(rows, Recipe(penalty=1.0, num_leaves=4), 30)
     steps = np.column_stack([np.linspace(-4, 4, 200), np.zeros(200)]).astype(np.float32)
     assert (np.diff(booster.predict(steps, raw_score=True)) <= 1e-12).all()
-    free = trained(Rows(X, y), Recipe(penalty=1.0, num_leaves=4), 30)
+    free = trained(LabelledRows(X, y), Recipe(penalty=1.0, num_leaves=4), 30)
     assert np.ptp(free.predict(steps, raw_score=True)) > 3
 
 
@@ -159,8 +159,10 @@ def test_a_held_out_course_is_what_a_model_of_the_other_rows_says(recipe: Recipe
     X, y = drawn(900)
     index = np.arange(900)
     fold = (index[:600], index[600:])
-    course = held_out_course(Rows(X, y), [fold], recipe)
-    alone = trained(Rows(X[:600], y[:600]), Recipe(**{**_fields(recipe), "min_child_samples": 20}), course.trees)
+    course = held_out_course(LabelledRows(X, y), [fold], recipe)
+    alone = trained(
+        LabelledRows(X[:600], y[:600]), Recipe(**{**_fields(recipe), "min_child_samples": 20}), course.trees
+    )
     np.testing.assert_allclose(course.margins[0], alone.predict(X[600:], raw_score=True), atol=1e-9)
 
 
@@ -172,8 +174,8 @@ def test_a_folds_words_are_not_ranked_by_what_it_holds_out() -> None:
     X = np.argsort(np.argsort(rate))[words].astype(np.float32)[:, None]
     order = rng.permutation(4000)
     fold = (order[:2000], order[2000:])
-    naive = held_out_course(Rows(X, y), [fold], Recipe(max_trees=50))
-    honest = held_out_course(Rows(X, y, words=frozenset({0})), [fold], Recipe(max_trees=50))
+    naive = held_out_course(LabelledRows(X, y), [fold], Recipe(max_trees=50))
+    honest = held_out_course(LabelledRows(X, y, words=frozenset({0})), [fold], Recipe(max_trees=50))
     assert naive.log_loss[0] < 0.685
     assert honest.log_loss[0] > 0.69
 

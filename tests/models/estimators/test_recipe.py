@@ -8,7 +8,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from models.estimators.recipe import Recipe, Rows, held_out_course
+from models.estimators.recipe import LabelledRows, Recipe, held_out_course
 
 
 def test_no_data_set_asks_for_more_than_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +25,6 @@ def test_no_data_set_asks_for_more_than_one_core(monkeypatch: pytest.MonkeyPatch
     X = rng.normal(size=(300, 3)).astype(np.float32)
     y = (rng.random(300) < 0.3).astype(np.int64)
     folds = [(np.flatnonzero(np.arange(300) % 3 != k), np.flatnonzero(np.arange(300) % 3 == k)) for k in range(3)]
-    held_out_course(Rows(X, y), folds, Recipe(max_trees=5), threads=2)
+    held_out_course(LabelledRows(X, y), folds, Recipe(max_trees=5), threads=2)
     assert len(asked) == 6
     assert set(asked) == {1}

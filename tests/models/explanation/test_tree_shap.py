@@ -18,11 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models.arrays import FloatArray
 from models.explanation import kernel_cache
 from models.explanation.tree_shap import BoosterError, TreeShap
-
-Rows = NDArray[np.float64]
-Float32s = NDArray[np.float32]
 
 TINY = float(np.float32(1e-35))
 ODD = (0.0, -0.0, np.inf, -np.inf, np.nan, TINY, -TINY, TINY / 2, 1e-40, -1e-40, 0.5, -0.5, -1.0, 1e9, 3e9, -3e9, 1e300)
@@ -34,7 +32,7 @@ class Case:
 
     booster: lightgbm.Booster
     shap: TreeShap
-    X: Rows
+    X: FloatArray
 
 
 def case(
@@ -82,12 +80,12 @@ def case(
     return Case(booster, TreeShap(booster.model_to_string()), X)
 
 
-def explained(booster: lightgbm.Booster, X: Rows) -> Rows:
-    contributions: Rows = booster.predict(X, pred_contrib=True, num_threads=1)
+def explained(booster: lightgbm.Booster, X: FloatArray) -> FloatArray:
+    contributions: FloatArray = booster.predict(X, pred_contrib=True, num_threads=1)
     return contributions
 
 
-def agree(case: Case, X: Rows) -> None:
+def agree(case: Case, X: FloatArray) -> None:
     """Contributions, leaves, margins and sums are LightGBM's."""
     fast = case.shap.contributions(X)
     assert fast.dtype == np.float64
@@ -100,9 +98,9 @@ def agree(case: Case, X: Rows) -> None:
     np.testing.assert_allclose(fast.sum(axis=1), margin, rtol=1e-9, atol=1e-9)
 
 
-def around_thresholds(case: Case, dtype: type = np.float32) -> Rows:
+def around_thresholds(case: Case, dtype: type = np.float32) -> FloatArray:
     """Rows with one value on a threshold, or one representable number beside it, for every threshold of the booster."""
-    rows: list[Rows] = []
+    rows: list[FloatArray] = []
     for tree in case.booster.dump_model()["tree_info"]:
         pending = [tree["tree_structure"]]
         while pending:
@@ -120,7 +118,7 @@ def around_thresholds(case: Case, dtype: type = np.float32) -> Rows:
     return np.array(rows)
 
 
-def adversarial(case: Case) -> Rows:
+def adversarial(case: Case) -> FloatArray:
     """Rows of odd values, alone among ordinary ones and all alike."""
     d = case.X.shape[1]
     mixed = np.repeat(case.X[:1], len(ODD) * d, axis=0)
@@ -209,7 +207,7 @@ def test_large_category_numbers() -> None:
     )
 
 
-def by_definition(booster: lightgbm.Booster, row: Rows) -> Rows:
+def by_definition(booster: lightgbm.Booster, row: FloatArray) -> FloatArray:
     """Contributions leaf by leaf from Shapley's weights, with sums of positive numbers only: slow, and exact at any depth."""
     contributions = np.zeros(booster.num_feature() + 1)
     for tree in booster.dump_model()["tree_info"]:

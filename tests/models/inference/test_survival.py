@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.inference.calibration import FloatArray, expit, logit
+from models.arrays import FloatArray
+from models.inference.calibration import expit, logit
 from models.inference.survival import Hazard, period_ends, person_periods
 
 

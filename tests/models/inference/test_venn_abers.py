@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from models.inference.calibration import FloatArray, expit, logit
+from models.arrays import FloatArray
+from models.inference.calibration import expit, logit
 from models.inference.venn_abers import MOST_STEPS, ProbabilityInterval, venn_abers
 
 

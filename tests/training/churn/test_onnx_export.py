@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from models.arrays import Matrix
 from training.churn.gates import edge_rows
 from training.churn.onnx_export import leaf_graph, margin_graph, round_down, split_points
 from training.errors import ExportError
 
-Matrix = npt.NDArray[np.float32]
 PARAMETERS = {"objective": "binary", "verbosity": -1, "num_threads": 1, "deterministic": True, "seed": 1}
 
 

@@ -11,7 +11,7 @@ import pytest
 from features.config.business import Business
 from features.config.search_budget import Budget
 from features.errors import ConfigError
-from models.estimators.recipe import Course, Fold, Rows, held_out_course
+from models.estimators.recipe import Course, Fold, LabelledRows, held_out_course
 from models.inference.calibration import expit
 from training.churn.tuning import FIRST, Tuned, Tuner, recipe_of
 from training.run import run
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-def drawn(kind: str, n: int = 1500, seed: int = 1) -> tuple[Rows, list[Fold]]:
+def drawn(kind: str, n: int = 1500, seed: int = 1) -> tuple[LabelledRows, list[Fold]]:
     """Rows whose log-odds are a line in two numbers, or depend on whether they agree; and three folds."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, 4)).astype(np.float32)
@@ -30,7 +30,7 @@ def drawn(kind: str, n: int = 1500, seed: int = 1) -> tuple[Rows, list[Fold]]:
     risk = X[:, 0] - X[:, 1] if kind == "line" else checks
     y = (rng.random(n) < expit(risk)).astype(np.int64)
     number = rng.permutation(np.arange(n) % 3)
-    return Rows(X, y), [(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(3)]
+    return LabelledRows(X, y), [(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def test_what_is_remembered_is_not_run_again(tmp_path: Path, monkeypatch: pytest
     rows, folds = drawn("line", 300)
     tuner = Tuner(Budget(trials=3), tmp_path / "tuning.journal")
     before = tuner.search(rows, folds)
-    calls: list[Rows] = []
+    calls: list[LabelledRows] = []
 
-    def counted(rows: Rows, *more: Any) -> Course:
+    def counted(rows: LabelledRows, *more: Any) -> Course:
         calls.append(rows)
         return held_out_course(rows, *more)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.arrays import Rows
 from training.dataset.split import Split, SplitKind, at_cutoffs, identical_rows, in_folds, in_order, together
 from training.errors import LabelError
-
-Rows = npt.NDArray[np.int64]
 
 
 def _no_group_straddles(split: Split, groups: Rows) -> bool:

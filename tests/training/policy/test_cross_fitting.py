@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.decisions.design_matrix import FloatArray
+from models.arrays import FloatArray
 from models.decisions.effect_model import CHURN_PROBABILITY, LEARNED, PRIOR, REWARD
 from models.decisions.logged_trials import Trials
 from training.policy.cross_fitting import CrossFitted, Encoding, cross_fit, enough, fit_effects, only
