@@ -8,6 +8,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,6 +37,7 @@ from features.config.expression import Expression
 from features.config.policy import ActionSpec, LeverSpec, Policy, Recommendations
 from features.config.suggestions import near_matches
 from features.errors import ConfigError
+from features.generation import Generation
 from features.schema import ALL_PILLARS
 
 __all__ = [
@@ -111,6 +113,21 @@ class Business:
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: this is no valid TOML: {error}.") from None
         return _Reader(path, raw).read(hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def of(cls, generation: Generation) -> Business:
+        """The business that a generation was built for, as its TOML was then.
+
+        Raises:
+            ConfigError: the generation's own copy of the TOML cannot be read.
+        """
+        return _loaded(generation.business_file)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path) -> Business:
+    # A generation's own copy never changes.
+    return Business.load(path)
 
 
 _T = TypeVar("_T", bound=Section)

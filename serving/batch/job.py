@@ -19,7 +19,7 @@ from serving.batch.reader import CustomerFile, Customers, FileRows, RowReader, e
 from serving.batch.writer import DECIDED, file_schema, writing
 from serving.current_scores.record import COLUMNS, BatchRow, score_as_of_now
 from serving.current_scores.table import ScoreTable
-from serving.decisions.playbook import Playbook, business_of
+from serving.decisions.playbook import Playbook
 from serving.decisions.service import DecisionService
 from serving.platform.database import Database
 from serving.platform.progress import progress
@@ -136,7 +136,7 @@ def open_batch(source: Path, release: Release, database: Database, *, decide: bo
     Raises:
         CommandError, IngestError, SchemaMismatch: the file is not there, or not what it should be.
     """
-    business = business_of(release.generation)
+    business = Business.of(release.generation)
     table = business.data if isinstance(business.data, TableData) else None
     playbook = Playbook.of_release(release)
     file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import time
 
+from features.config.business import Business
 from features.config.policy import QuietHours
 from features.snapshots.touch_responses import Answers
 from models.decisions.actions import Action
 from models.decisions.eligibility import DecisionContext, open_channels
-from serving.decisions.playbook import business_of
 from serving.recommendations.service import recommend_known
 from serving.releases.release import Release
 from serving.scores.scorer import CustomerScore
@@ -40,7 +40,7 @@ def personal_of(release: Release, score: CustomerScore, action: Action | None, c
     """
     if action is None:
         return Personal()
-    business = business_of(release.generation)
+    business = Business.of(release.generation)
     channels = open_channels(action, context) or [action.channel]
     channel, hour, lacked = channels[0], None, []
     if release.generation.answers_file.exists():

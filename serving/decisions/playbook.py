@@ -7,8 +7,6 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -80,7 +78,7 @@ class Playbook:
         Raises:
             ReleaseMismatch: an expression reads what the build does not have.
         """
-        business = business_of(generation)
+        business = Business.of(generation)
         actions = tuple(_action(spec) for spec in business.actions)
         where = f"{business.path}: [[actions]] where"
         levers_where = f"{business.path}: [[levers]] where"
@@ -252,17 +250,6 @@ class Playbook:
                     product *= factor
                 products[action] = min(max(product, least), most)
         return products
-
-
-def business_of(generation: Generation) -> Business:
-    """The TOML that a generation was built from, as it was then."""
-    return _business(generation.business_file)
-
-
-@lru_cache(maxsize=4)
-def _business(path: Path) -> Business:
-    # A generation's own copy never changes.
-    return Business.load(path)
 
 
 def _action(spec: ActionSpec) -> Action:

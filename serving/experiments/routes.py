@@ -8,13 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Security
 from starlette.responses import Response
 
+from features.config.business import Business
 from features.errors import UnknownCustomer
 from serving.api.dependencies import ReleaseDep, ScorerDep, StateDep
 from serving.api.responses import JsonResponse
 from serving.api.schemas import problem_responses
 from serving.auth.permissions import AdminRole, DecidingRole, ManagingRole, bearer
 from serving.current_scores.record import score_as_of_now
-from serving.decisions.playbook import Playbook, business_of
+from serving.decisions.playbook import Playbook
 from serving.experiments.report import programme, report
 from serving.experiments.schemas import (
     PROGRAMME,
@@ -75,7 +76,7 @@ def show_programme(
     query: Annotated[ProgrammeQuery, Query()], _caller: ManagingRole, state: StateDep, release: ReleaseDep
 ) -> Response:
     """All decisions with an outcome against the holdout that is never treated, in money, costs taken off."""
-    return JsonResponse(programme_json(programme(state.database, business_of(release.generation), query.since)))
+    return JsonResponse(programme_json(programme(state.database, Business.of(release.generation), query.since)))
 
 
 @router.get(

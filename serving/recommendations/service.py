@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from features.config.business import Business
 from features.config.policy import Recommendations
 from features.errors import UnknownCustomer
 from features.snapshots.purchases import Purchases, day_of
 from models.recommender import OwnHistory, Recommended, Recommender
-from serving.decisions.playbook import business_of, consent_of
+from serving.decisions.playbook import consent_of
 from serving.releases.release import Release
 
 NO_ITEMS, NO_PURCHASES, NO_CONSENT, TOO_LITTLE = "items", "purchases", "consent", "enough_purchases"
@@ -54,7 +55,7 @@ def recommend_known(release: Release, customer_id: str, features: Mapping[str, A
     recommender = release.recommender
     if recommender is None:
         return Recommendation(customer_id, (), False, (NO_ITEMS,))
-    settings = business_of(release.generation).recommendations
+    settings = Business.of(release.generation).recommendations
     lacked = None
     if settings.consent is not None and consent_of(features.get(f"consent_{settings.consent}")) != 1.0:
         lacked = NO_CONSENT

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.config.business import Business
 from features.generation import Generation
 from features.schema import DType, FeatureSchema
 from features.store.online import OnlineStore
@@ -18,7 +19,6 @@ from models.recommender import Recommender
 from models.registry.model_bundle import ModelBundle
 from models.registry.policy_bundle import PolicyBundle
 from models.scorecard import Band, Scorecard
-from serving.decisions.playbook import business_of
 from serving.errors import ReleaseMismatch
 from serving.releases.uncertainty import OutlookTable
 from serving.releases.value import WorthTable
@@ -135,7 +135,7 @@ class Release:
             typical=typical,
             beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
             outlook=OutlookTable.of_bundle(bundle),
-            minimum_coverage=business_of(generation).health.minimum_coverage,
+            minimum_coverage=Business.of(generation).health.minimum_coverage,
             worth=WorthTable(bundle, generation),
             policy=policy,
             policy_version=policy_version,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from features.config.business import Business
 from features.config.expression import Expression
 from features.generation import Generation
 from features.schema import Column, FeatureSchema, Value
@@ -29,7 +30,6 @@ from models.value.customer_value import (
 )
 from models.value.pareto_nbd import PurchaseHistories
 from models.value.segmentation import CustomerSegment, Rfm, Segmenter
-from serving.decisions.playbook import business_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class WorthTable:
         if bundle.value is not None:
             names |= dict.fromkeys(bundle.value.figures)
             if bundle.value.method is Method.STATED:
-                business = business_of(generation)
+                business = Business.of(generation)
                 if business.value is not None:
                     self._stated = Expression.parse(business.value.at_stake, f"{business.path}: [value] at_stake")
                     names |= dict.fromkeys(sorted(self._stated.columns))

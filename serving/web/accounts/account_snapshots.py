@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, false, func, insert, select, update
 
+from features.config.business import Business
 from features.generation import Generation
 from features.schema import DType
 from models.arrays import FloatArray
 from models.inference.calibration import expit
 from models.scorecard import Band
 from models.value.segmentation import CustomerSegment
-from serving.decisions.playbook import Playbook, business_of
+from serving.decisions.playbook import Playbook
 from serving.platform.database import Database
 from serving.platform.tables import accounts, current_scores, editions
 from serving.releases.release import Release, shortest
@@ -105,7 +106,7 @@ class Editions:
         past = [_scores_at(release, population_at(release, moment)) for moment in moments]
         before = _week_before(generation.as_of, moments)
         people = _people(generation)
-        business = business_of(generation)
+        business = Business.of(generation)
         figures = {
             "business": business.name,
             "currency": None if business.value is None else business.currency,

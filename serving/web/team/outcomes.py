@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from features.config.business import Business
 from features.generation import Generation
-from serving.decisions.playbook import business_of
 
 SURVEYS = ("nps", "csat", "ces")
 _SATISFIED = 4.0
@@ -39,7 +39,7 @@ def last_quarter(generation: Generation) -> datetime | None:
 
 def who_left(generation: Generation, cutoff: datetime, customer_ids: Iterable[str]) -> frozenset[str]:
     """Who of `customer_ids` churned within the horizon after `cutoff`, as the business defines it."""
-    churn = business_of(generation).churn
+    churn = Business.of(generation).churn
     assert churn is not None
     types = [churn.event] if churn.definition == "event" else list(churn.activity)
     seen = {

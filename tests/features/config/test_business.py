@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -221,3 +222,11 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_experiment_loads(path: Path) -> None:
     assert Business.load(path).name
+
+
+def test_a_generation_is_read_with_the_toml_of_its_build(make_generation: Any) -> None:
+    generation = make_generation({"n": [1.0]}, ["a"], materialize=False)
+    generation.business_file.write_text(TABLE)
+    business = Business.of(generation)
+    assert business.name == "telco"
+    assert Business.of(generation) is business
