@@ -133,7 +133,7 @@ import os, signal, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from features import build as building
-from features.business import Business
+from features.config.business import Business
 from features.home import Home
 from features import generation
 

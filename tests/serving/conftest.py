@@ -323,6 +323,15 @@ def make_keys(settings: Settings) -> dict[Role, str]:
     return secrets
 
 
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A database of one's own, with all tables and nothing in them."""
+    database = Database(f"sqlite:///{tmp_path / 'keepwell.db'}")
+    database.migrate()
+    yield database
+    database.close()
+
+
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop that nobody opens: copy it."""

@@ -267,7 +267,7 @@ from pathlib import Path
 from features.errors import FeaturesError
 from features.generation import Generation
 from features.home import Home
-from features.online import OnlineStore
+from features.store.online import OnlineStore
 home, until = Home(Path(sys.argv[1])), sys.argv[2]
 assert "feast" not in sys.modules and "pandas" not in sys.modules
 reads, seen, store = 0, [], None
@@ -332,7 +332,7 @@ def test_a_push_is_seen_by_another_process_at_once(tmp_path: Path) -> None:
     declare_views(rows, "p", {"v": (layout, 0)})
     rows.put("p", 0, [(b"\x01a", layout.pack({"x": 1.0}, 0, None))])
     write = (
-        "import sys; from pathlib import Path; from features.packed_file import PackedFile\n"
+        "import sys; from pathlib import Path; from features.store.lmdb_rows import PackedFile\n"
         "PackedFile(Path(sys.argv[1])).put('p', 0, [(bytes([1]) + b'a', bytes.fromhex(sys.argv[2]))])"
     )
     for value in (2.0, 3.0):

@@ -374,14 +374,14 @@ def test_wrong_shapes_and_damaged_texts_are_refused(mixed: Case) -> None:
 EXPLAIN = """
 import sys, numpy as np
 from pathlib import Path
-from models.tree_shap import TreeShap
+from models.explanation.tree_shap import TreeShap
 shap = TreeShap(Path(sys.argv[1]).read_text(), cache=Path(sys.argv[2]))
 print(shap.contributions(np.full((1, shap.n_features), 0.25)).tobytes().hex(), "numba" in sys.modules)
 """
 
 
 def start(model: Path, cache: Path) -> subprocess.Popen[str]:
-    root = Path(kernel_cache.__file__).parents[1]
+    root = Path(kernel_cache.__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", EXPLAIN, str(model), str(cache)],
         cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

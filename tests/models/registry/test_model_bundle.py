@@ -195,7 +195,7 @@ def test_a_kill_leaves_a_whole_bundle_or_none(make_bundle: MakeBundle, tmp_path:
             "-c",
             "import itertools, sys\n"
             "from pathlib import Path\n"
-            "from models.bundle import ModelBundle\n"
+            "from models.registry.model_bundle import ModelBundle\n"
             "home = Path(sys.argv[1])\n"
             "bundle = ModelBundle.load(home / 'source')\n"
             "for i in itertools.count(): bundle.save(home / f'copy-{i}')\n",

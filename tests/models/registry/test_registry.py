@@ -260,7 +260,13 @@ def test_a_name_that_no_model_can_have_is_refused(tmp_path: Path) -> None:
 def test_the_database_appears_whole_though_its_making_was_killed(tmp_path: Path) -> None:
     store = uri(tmp_path / "mlflow")
     making = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", f"from models.registry import prepare_store; prepare_store({store!r})"],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            f"from models.registry.registry import prepare_store; prepare_store({store!r})",
+        ],
         cwd=Path(__file__).parents[3],
     )
     aside = tmp_path / "mlflow" / ".mlflow.db.new"

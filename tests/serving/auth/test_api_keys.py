@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,6 @@ import pytest
 from serving.auth.api_keys import ApiKeys, Principal, Role
 from serving.errors import KeyNameTaken, UnknownKey
 from serving.platform.database import Database
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'keepwell.db'}")
-    database.migrate()
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -59,13 +59,6 @@ def connect(folder: Path) -> Database:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = connect(tmp_path)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def scores(database: Database) -> CurrentScores:
     return CurrentScores(database)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -75,14 +73,6 @@ def learned(release: Release, model: EffectModel, constant: str | None = None) -
 def release(template: Any) -> Release:
     source = ReleaseSource(template.settings)
     return source.load(source.newest())
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'decisions.db'}")
-    database.migrate()
-    yield database
-    database.close()
 
 
 def test_decisions_rank_on_the_lower_bound_of_what_was_learned(release: Release, database: Database) -> None:

@@ -87,14 +87,6 @@ def release(template: Any) -> Release:
     return load(template.settings)
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'decisions.db'}")
-    database.migrate()
-    yield database
-    database.close()
-
-
 def with_toml(release: Release, folder: Path, more: str) -> Scorer:
     """The release under another TOML."""
     folder.mkdir(parents=True, exist_ok=True)

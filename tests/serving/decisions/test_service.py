@@ -54,14 +54,6 @@ def scorer(template: Any) -> Scorer:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'decisions.db'}")
-    database.migrate()
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def service(database: Database) -> DecisionService:
     return DecisionService(database)
 

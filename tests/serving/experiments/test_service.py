@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,14 +79,6 @@ def release(template: Any, tmp_path_factory: pytest.TempPathFactory) -> Release:
     folder = tmp_path_factory.mktemp("generation")
     (folder / "business.toml").write_text(TOML.format(reward="money"))
     return replace(loaded, generation=replace(loaded.generation, path=folder))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'experiments.db'}")
-    database.migrate()
-    yield database
-    database.close()
 
 
 def rows_of(database: Database, table: Any) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -115,14 +114,6 @@ def with_toml(release: Release, folder: Path, toml: str) -> Release:
     shutil.copytree(release.generation.path, folder, ignore=shutil.ignore_patterns("*-lock"))
     (folder / "business.toml").write_text(toml)
     return replace(release, generation=replace(release.generation, path=folder))
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'decisions.db'}")
-    database.migrate()
-    yield database
-    database.close()
 
 
 def test_a_bundle_keeps_its_recommender(release: Release) -> None:
