@@ -3,16 +3,80 @@
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("features", "models", "training", "serving", "experiments")
+MOST_MODULES = 14
+"""That lie directly in one package."""
+FORMER = {
+    "features": (
+        "answers budget business cells columns customer_row customer_table cutoffs delimited event_files "
+        "event_log expression ingest intake ledger model_sections near online packed_file packed_redis "
+        "packed_rows packed_snapshot packed_store packing point_in_time policy_sections purchases quarantine "
+        "sections snapshot source store"
+    ),
+    "features.pillars": "evidence measures",
+    "models": (
+        "actions assignment booster bundle calibration champion_memory churn coverage design effects explain "
+        "filters folder forest_text hazard health intervals linear lines machine_code off_policy plan policy "
+        "policy_bundle predictor purchase_process quadrature quadrature_steps recipe recommend registry segments "
+        "sequential shap_plan tree_shap trials uplift_curve value"
+    ),
+    "training": (
+        "baselines bootstrap card categories comparison confidence dataset decision_log document effect_learners "
+        "effects evaluate examine export gates histograms horizons labels leaks learn logged_model plots policy "
+        "policy_report prepare promote promote_policy promotion_log recommend report same_rows segments "
+        "served_model shadow split system_figures told_scores touch_log tracking trial_file tuning value verdict "
+        "warning_signs watch windows worth"
+    ),
+    "serving": (
+        "allowance auth batch batch_pool champion commands current customer_file database decision_log "
+        "decision_schemas decisions direct draining experiment_report experiment_schemas experiments explained "
+        "gate keys logs metrics migrations outlook personal plan playbook progress quiet_hours "
+        "recommendation_schemas recommendations refresh release remembered responses rows schemas score_file "
+        "score_history score_table scorer settings shadow shedding state tables template touches workers worth"
+    ),
+    "serving.routes": "customers decisions experiments models operations scores",
+    "serving.web": (
+        "aftermath customer_pages digest edition keeper plays portfolio remedies sessions shown snapshots team "
+        "team_pages timeline"
+    ),
+    "experiments.benchmarks": (
+        "answering bg_nbd building decisions event_log explaining growth horizons load quality reading "
+        "recommendations reference servers simulated_decisions speed steadiness training_set trial_learners "
+        "values whole_base"
+    ),
+    "experiments.simulation": (
+        "actions answers batches billing company dynamics exchange history outreach population records support "
+        "usage wording"
+    ),
+}
+"""Modules that lay flat under names of their own, before each subject had its package."""
+
+
+def modules() -> Iterator[Path]:
+    """The files of all modules, from the root."""
+    for package in PACKAGES:
+        yield from (path.relative_to(ROOT) for path in sorted((ROOT / package).rglob("*.py")))
 
 
 def test_import_contracts_hold() -> None:
     linter = Path(sys.executable).parent / "lint-imports"
     result = subprocess.run([linter], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_no_package_is_crowded() -> None:
+    lie_in = Counter(str(path.parent) for path in modules() if path.name != "__init__.py")
+    assert {package: n for package, n in lie_in.items() if n > MOST_MODULES} == {}
+
+
+def test_no_module_is_where_it_once_was() -> None:
+    former = [Path(*package.split("."), f"{name}.py") for package, names in FORMER.items() for name in names.split()]
+    assert [str(path) for path in former if (ROOT / path).exists()] == []
 
 
 def test_only_the_planned_folders_hold_code() -> None:
