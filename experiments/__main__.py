@@ -91,7 +91,7 @@ def demo() -> None:
 def screenshots(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("serving/web/screenshots"),
 ) -> None:
-    """Picture the pages of the demo's business, which must be built, for the README."""
+    """Picture the pages of the demo's business, which must be built, for README and docs."""
     from experiments import demo as walk
     from experiments.screenshots import take
     from features.errors import FeaturesError
@@ -185,7 +185,7 @@ def speed(
     joined: Annotated[int, typer.Option(min=6000, help="Rows of row 11; Feast takes minutes for many.")] = 240_000,
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("bench.json"),
 ) -> None:
-    """Measure each row of the table in the README beside its peer; their answers are compared before they are timed."""
+    """Measure each row of the table in docs/speed.md beside its peer; their answers are compared before they are timed."""
     from experiments.benchmarks.errors import BenchmarkError
     from experiments.benchmarks.speed import table
 

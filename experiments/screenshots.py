@@ -1,4 +1,4 @@
-"""Screenshots of the pages for the README, taken by a real Chromium of a server over a demo home."""
+"""Screenshots of the pages for README and docs, taken by a real Chromium of a server over a demo home."""
 
 from __future__ import annotations
 

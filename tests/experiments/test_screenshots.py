@@ -1,4 +1,4 @@
-"""The command that takes the README's pictures, and the pictures."""
+"""The command that takes the pictures of README and docs, and the pictures."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def test_without_a_build_there_is_nothing_to_picture(tmp_path: Path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["portfolio", "customer"])
-def test_the_readme_shows_pictures_that_are_there_and_small(name: str) -> None:
+@pytest.mark.parametrize(("name", "page"), [("portfolio", "README.md"), ("customer", "docs/pages.md")])
+def test_pages_show_pictures_that_are_there_and_small(name: str, page: str) -> None:
     path = Path(f"serving/web/screenshots/{name}.png")
-    assert f"({path})" in (ROOT / "README.md").read_text()
+    assert f"{path})" in (ROOT / page).read_text()
     content = (ROOT / path).read_bytes()
     assert content.startswith(b"\x89PNG")
     assert struct.unpack(">II", content[16:24]) == (1280, 800)

@@ -22,7 +22,7 @@ from experiments.benchmarks.speed import reference
 from features.home import Home, write_atomically
 
 ROWS = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12")
-"""What can be measured, by the numbers of the table in the README."""
+"""What can be measured, by the numbers of the table in docs/speed.md."""
 GROWN_EVENTS, GROWN_CUSTOMERS = 10_000, 400
 """What row 12 starts from."""
 _PACKAGES = (
