@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,7 +15,7 @@ import pyarrow as pa
 from features.config.business import Business, TableData
 from features.config.search_budget import Budget
 from features.generation import Generation
-from features.home import Home, write_atomically
+from features.home import Home
 from features.schema import DType
 from features.store.offline import OfflineStore
 from models.arrays import Rows
@@ -27,23 +24,34 @@ from models.inference.calibration import logit
 from models.registry.model_bundle import GateResult, ModelBundle
 from models.registry.registry import Registry
 from models.scorecard import Scorecard, propose
-from training.churn.fit import FittedModel, Tested, fit_and_test
-from training.churn.gates import ECE_LIMIT_OUT_OF_FOLD, ECE_LIMIT_TIME, ServedModel, model_gates, quality_gates
+from training.churn.fit import FittedModel, fit_and_test
+from training.churn.gates import (
+    ECE_LIMIT_OUT_OF_FOLD,
+    ECE_LIMIT_TIME,
+    MEANING,
+    TECHNICAL,
+    ServedModel,
+    model_gates,
+    quality_gates,
+    refused,
+)
 from training.churn.onnx_export import margin_graph
 from training.churn.survival import learned_hazard
 from training.churn.tuning import DEFAULT, Tuner
 from training.churn.uncertainty import learned_coverage, learned_interval
-from training.churn.verdict import MEANING, TECHNICAL, refused
 from training.dataset.leakage import changed_values
 from training.dataset.prepare import Prepared, current_generation, prepare
 from training.dataset.split import SEED
 from training.dataset.training_set import TrainingSet
-from training.errors import GateRefused, TrainingError
+from training.errors import GateRefused
 from training.evaluation.drift import Snapshot
+from training.evaluation.held_out import HeldOutPredictions
 from training.evaluation.plots import MOST_ROWS, plot_calibration, plot_gains, plot_shap_summary
 from training.evaluation.slices import examine
 from training.recommender import learned_recommender
 from training.reporting.model_card import CARD, Lineage, model_card
+from training.reporting.progress import Progress
+from training.reporting.report_file import write_json
 from training.reporting.run_report import RunReport
 from training.tracking.runs import (
     PREDICTIONS,
@@ -62,14 +70,6 @@ from training.value.customer_value import champions_segments, learned_worth
 
 FIRST_SCORECARD = "1"
 OUTCOME = "churned"
-
-
-class Progress(Protocol):
-    """Where a run says how far it is."""
-
-    def step(self, description: str, total: int = 1) -> AbstractContextManager[Callable[[], None]]:
-        """Name a step of `total` parts; the context gives the function to call after each part."""
-        ...
 
 
 def run(
@@ -196,7 +196,7 @@ def run(
     return report
 
 
-def proposed_scorecard(business: Business, prepared: Prepared, tested: Tested) -> Scorecard:
+def proposed_scorecard(business: Business, prepared: Prepared, tested: HeldOutPredictions) -> Scorecard:
     """The scorecard to freeze if the business has none: what [health] says, else what the newest labelled window says."""
     rows = tested.rows
     newest = np.ones(len(rows), dtype=np.bool_)
@@ -243,7 +243,7 @@ def _track(
     report: RunReport,
     prepared: Prepared,
     model: FittedModel,
-    tested: Tested,
+    tested: HeldOutPredictions,
     registry: Registry,
     generation: Generation,
 ) -> RunReport:
@@ -295,7 +295,12 @@ def _track(
 
 
 def _log_datasets(
-    tracked: TrackedRun, business: Business, prepared: Prepared, fitted_on: Rows, tested: Tested, generation: Generation
+    tracked: TrackedRun,
+    business: Business,
+    prepared: Prepared,
+    fitted_on: Rows,
+    tested: HeldOutPredictions,
+    generation: Generation,
 ) -> None:
     """What trained and what tested, as MLflow's datasets: schema, size, fingerprint and source."""
     data = business.data
@@ -323,7 +328,7 @@ def _version_tags(report: RunReport, bundle: ModelBundle) -> dict[str, str]:
     return {name: str(value) for name, value in known.items() if value != ""}
 
 
-def predictions(data: TrainingSet, tested: Tested) -> pa.Table:
+def predictions(data: TrainingSet, tested: HeldOutPredictions) -> pa.Table:
     """Who was tested when, what was predicted without them, and what happened: how two models are compared."""
     labels = data.labels
     return pa.table(
@@ -370,24 +375,3 @@ def _refusals(gates: Mapping[str, GateResult]) -> list[str]:
         f"{gates[name].limit:.4g} ({MEANING[name]})."
         for name in refused(gates)
     ]
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a report.
-
-    Raises:
-        TrainingError: the disk refuses.
-    """
-    write_page(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_page(path: Path, content: str) -> None:
-    """Write a report that is text already.
-
-    Raises:
-        TrainingError: the disk refuses.
-    """
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise TrainingError(f"The report cannot be written to {path}: {error.strerror}.") from error

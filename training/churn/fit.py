@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from features.config.search_budget import Budget
 from models.arrays import FloatArray, Rows
@@ -18,7 +17,7 @@ from training.dataset.split import Split, in_folds
 from training.dataset.target_encoding import Categories
 from training.dataset.time_windows import Windows
 from training.dataset.training_set import TrainingSet
-from training.evaluation.metrics import EvaluationReport, calibration_bins, ece_of_chance, measure
+from training.evaluation.held_out import HeldOutPredictions
 
 DEFAULT_TUNER = Tuner()
 
@@ -30,29 +29,6 @@ class FittedModel:
     classifier: ChurnClassifier
     categories: Categories
     tuned: Tuned
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """Probabilities of the tested rows, each by a model that was fitted without it; all shapes (n,)."""
-
-    rows: Rows
-    p: FloatArray
-    p_logistic: FloatArray
-    p_base_rate: FloatArray
-
-    def evaluate(self, y: npt.NDArray[np.int8]) -> EvaluationReport:
-        """The metrics of model and baselines; `y` are the outcomes of all rows."""
-        outcome = y[self.rows]
-        return EvaluationReport(
-            metrics=measure(outcome, self.p),
-            baselines={
-                "base_rate": measure(outcome, self.p_base_rate),
-                "logistic_regression": measure(outcome, self.p_logistic),
-            },
-            ece_of_chance=ece_of_chance(self.p),
-            calibration=calibration_bins(outcome, self.p),
-        )
 
 
 def fit(
@@ -104,7 +80,7 @@ def fit_and_test(
     windows: Windows | None,
     advance: Callable[[], None],
     tuner: Tuner = DEFAULT_TUNER,
-) -> tuple[FittedModel, Rows, Tested]:
+) -> tuple[FittedModel, Rows, HeldOutPredictions]:
     """The model to serve, the rows that it was fitted on, and the probabilities of all tested rows.
 
     In a time split the served model is the tested one. In folds, each fold's rows are predicted by a model fitted
@@ -134,4 +110,4 @@ def fit_and_test(
         model = fit(data, fitted_on, None, tuner, advance)
     # The rate of all rows is the best that a constant can do out of fold: no fold's luck in the baseline.
     base_rate = np.full(len(tested), data.y[fitted_on].mean())
-    return model, fitted_on, Tested(tested, p[tested], logistic[tested], base_rate)
+    return model, fitted_on, HeldOutPredictions(tested, p[tested], logistic[tested], base_rate)

@@ -6,12 +6,13 @@ import numpy as np
 
 from models.inference.coverage import Coverage
 from models.inference.venn_abers import ProbabilityInterval
-from training.churn.fit import FittedModel, Tested
+from training.churn.fit import FittedModel
 from training.dataset.prepare import Prepared
 from training.dataset.split import SEED
+from training.evaluation.held_out import HeldOutPredictions
 
 
-def learned_interval(prepared: Prepared, tested: Tested) -> ProbabilityInterval:
+def learned_interval(prepared: Prepared, tested: HeldOutPredictions) -> ProbabilityInterval:
     """What the tested rows, which no part of the model saw, say of the rate at each score: out of fold, or of the test window."""
     labels = prepared.data.labels
     rng = np.random.default_rng(SEED)

@@ -6,18 +6,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from features.errors import SchemaMismatch
-from features.schema import FeatureSchema
 from models.arrays import FloatArray
 from models.errors import BundleError
-from models.inference.onnx_predictor import ChurnPredictor
 from models.registry.model_bundle import ModelBundle
+from training.churn.prediction import predict_raw
 from training.errors import NotComparable
 from training.tracking.runs import BUNDLE, PREDICTIONS, REPORT, TEST_ROWS, Tracker, read_report
 
@@ -130,27 +128,11 @@ def _of_another(tracker: Tracker, contestant: Contestant, folder: Path, rows: _R
     if path is None:
         raise NotComparable(contestant.name, "its bundle is gone")
     try:
-        return ask(ModelBundle.load(path), pd.read_parquet(rows.features))
+        return predict_raw(ModelBundle.load(path), pd.read_parquet(rows.features))
     except SchemaMismatch as error:
         raise NotComparable(contestant.name, f"it reads other features ({str(error).rstrip('.')})") from error
     except BundleError as error:
         raise NotComparable(contestant.name, f"its bundle cannot be read ({str(error).rstrip('.')})") from error
-
-
-def ask(bundle: ModelBundle, rows: pd.DataFrame) -> FloatArray:
-    """A model's probabilities for raw rows.
-
-    Raises:
-        SchemaMismatch: the rows lack a feature that it reads.
-    """
-    schema = FeatureSchema.from_json(bundle.schema)
-    columns: dict[str, npt.NDArray[Any]] = {
-        str(name): rows[name].where(rows[name].notna(), None).to_numpy(dtype=object)
-        if rows[name].dtype == object
-        else rows[name].to_numpy()
-        for name in rows.columns
-    }
-    return ChurnPredictor(bundle.onnx, bundle.calibration).predict(schema.to_matrix(columns, bundle.categories))
 
 
 def _in_common(new: pd.DataFrame, old: pd.DataFrame) -> FloatArray:

@@ -14,9 +14,9 @@ from scipy.stats import chi2
 from features.config.business import Business
 from features.config.suggestions import near_matches
 from models.arrays import FloatArray, Rows
-from training.churn.fit import Tested
 from training.dataset.prepare import Prepared
 from training.evaluation.bootstrap import Interval, Ranked, figures_of, intervals, resampled
+from training.evaluation.held_out import HeldOutPredictions
 from training.evaluation.metrics import EvaluationReport
 
 DEFAULT_SHARE = 0.1
@@ -130,7 +130,9 @@ class Examination:
 _SHOWN = frozenset({"auc", "average_precision", "log_loss", "brier", "ece", "calibration_slope", "lift_at_10"})
 
 
-def examine(business: Business, prepared: Prepared, tested: Tested, report: EvaluationReport) -> Examination:
+def examine(
+    business: Business, prepared: Prepared, tested: HeldOutPredictions, report: EvaluationReport
+) -> Examination:
     """Put intervals around all figures, and look at them by subgroup and over time.
 
     Rows of one customer are drawn together: at several cutoffs they tell less than as many customers.
@@ -255,7 +257,9 @@ def measured(name: str, y: npt.NDArray[np.int64], p: FloatArray, groups: Rows, r
     )  # fmt: skip
 
 
-def _windows(prepared: Prepared, tested: Tested, y: npt.NDArray[np.int64], groups: Rows) -> tuple[Part, ...]:
+def _windows(
+    prepared: Prepared, tested: HeldOutPredictions, y: npt.NDArray[np.int64], groups: Rows
+) -> tuple[Part, ...]:
     """The tested cutoffs, or quarters of an ordered table's tested rows; empty where there is only one."""
     labels = prepared.data.labels
     if not prepared.split.is_time or labels.rank is None:

@@ -38,7 +38,8 @@ from training.policy.logged_decisions import DecisionLog
 from training.policy.report import PERSONAL, RANDOM, ActionFigures, LearnerFigures, PolicyReport
 from training.policy.touches import read_touches
 from training.policy.trial import read_trial
-from training.run import Progress, write_json
+from training.reporting.progress import Progress
+from training.reporting.report_file import write_json
 from training.tracking.runs import REPORT, RunArtifacts, TrackedRun, Tracker, environment_tags
 
 DECISIONS = "decisions.parquet"

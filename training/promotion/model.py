@@ -11,7 +11,7 @@ from features.home import Home
 from models.registry.model_bundle import GateResult, ModelBundle
 from models.registry.registry import RegisteredModel, Registry
 from models.scorecard import Scorecard
-from training.churn.verdict import MEANING, TECHNICAL, lacking, refused
+from training.churn.gates import MEANING, TECHNICAL, lacking, refused
 from training.errors import GateRefused, TrainingError
 from training.tracking.promotion_log import note
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from features.schema import FeatureSchema
 from models.registry.model_bundle import ModelBundle
-from training.churn.verdict import MEANING
+from training.churn.gates import MEANING
 from training.evaluation.slices import Part
 from training.reporting.document import Document, Picture, Section, Table, figure, interval
 from training.reporting.run_report import RunReport

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from models.registry.model_bundle import ModelBundle
-from training.comparison.aligned_predictions import ask
+from training.churn.prediction import predict_raw
 
 
 class ServedModel:
@@ -27,7 +27,9 @@ class ServedModel:
         known = rows.reindex(columns=list(self.bundle.feature_names))
         words = {name: known[name].astype(object) for name in self.bundle.categories}
         numbers = {name: pd.to_numeric(known[name]) for name in known.columns if name not in words}
-        return pd.DataFrame({"churn_probability": ask(self.bundle, known.assign(**words, **numbers))}, index=rows.index)
+        return pd.DataFrame(
+            {"churn_probability": predict_raw(self.bundle, known.assign(**words, **numbers))}, index=rows.index
+        )
 
 
 def _load_pyfunc(path: str) -> ServedModel:

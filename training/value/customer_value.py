@@ -22,9 +22,10 @@ from models.registry.registry import Registry
 from models.scorecard import Scorecard
 from models.value.customer_value import MONTHS, PRICE, Method, ValueModel, Valuer
 from models.value.segmentation import Segments
-from training.churn.fit import FittedModel, Tested
+from training.churn.fit import FittedModel
 from training.dataset.labels import entity_frame
 from training.dataset.prepare import Prepared
+from training.evaluation.held_out import HeldOutPredictions
 from training.value.segmentation import FoundSegments, assigned, find_segments
 from training.value.spend import LearnedValue, ValueReport, histories_of, learned_value
 
@@ -82,7 +83,7 @@ def learned_worth(
     business: Business,
     prepared: Prepared,
     model: FittedModel,
-    tested: Tested,
+    tested: HeldOutPredictions,
     scorecard: Scorecard,
     former: Segments | None,
 ) -> LearnedWorth:
@@ -125,7 +126,7 @@ def _value_of(
     business: Business,
     prepared: Prepared,
     model: FittedModel,
-    tested: Tested,
+    tested: HeldOutPredictions,
 ) -> FloatArray:
     """What the customers of the tested rows are worth, (n,); NaN where that is not known."""
     labels = prepared.data.labels
@@ -151,7 +152,7 @@ def _value_of(
 
 
 def _summaries(
-    segments: Segments, prepared: Prepared, tested: Tested, scorecard: Scorecard, worth: FloatArray | None
+    segments: Segments, prepared: Prepared, tested: HeldOutPredictions, scorecard: Scorecard, worth: FloatArray | None
 ) -> list[SegmentSummary]:
     place = assigned(segments, prepared.everything, tested.rows)
     y = prepared.data.y[tested.rows]

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from features.generation import Generation
 from models.inference.calibration import logit
-from training.churn import fit as learn
 from training.churn import survival
 from training.churn.fit import FittedModel, fit_and_test
 from training.churn.survival import days_to_churn, learned_hazard
 from training.churn.uncertainty import learned_coverage, learned_interval
 from training.dataset.prepare import Prepared, prepare
+from training.evaluation.held_out import HeldOutPredictions
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -81,7 +81,7 @@ def test_within_the_horizon_it_is_the_label(log: list[tuple[str, int]], who: Log
         assert quiet[place] == pytest.approx(ends[0] - moment + horizon)
 
 
-Taught = tuple[Generation, Prepared, FittedModel, learn.Tested]
+Taught = tuple[Generation, Prepared, FittedModel, HeldOutPredictions]
 
 
 @pytest.fixture(scope="module")

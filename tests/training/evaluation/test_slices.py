@@ -12,9 +12,9 @@ import pytest
 from features.config.business import Business
 from features.errors import ConfigError
 from features.generation import Generation
-from training.churn import fit as learn
 from training.dataset.prepare import prepare
 from training.evaluation.bootstrap import figures_of
+from training.evaluation.held_out import HeldOutPredictions
 from training.evaluation.plots import wilson
 from training.evaluation.slices import (
     calibration_tests,
@@ -137,7 +137,7 @@ def test_a_run_is_examined_as_a_whole(table: Any, prepared: Any, tmp_path: Path)
     data = prepared.data
     rows = np.arange(len(data))
     p = np.clip(0.15 * data.columns["calls"] / 3 + 0.2, 0.05, 0.95)
-    tested = learn.Tested(rows, p, p, np.full(len(data), data.y.mean()))
+    tested = HeldOutPredictions(rows, p, p, np.full(len(data), data.y.mean()))
     found = examine(table.business, prepared, tested, tested.evaluate(data.y))
     shown = found.to_json()
     assert set(shown["intervals"]) == set(tested.evaluate(data.y).metrics.to_json())
@@ -163,7 +163,7 @@ def test_windows_are_told_apart(build_events: Any, purchases: Any, tmp_path: Pat
     prepared = prepare(Generation.current(place.home), place.business)
     rows = prepared.split.folds[0].test
     p = np.full(len(rows), 0.3)
-    tested = learn.Tested(rows, p, p, p)
+    tested = HeldOutPredictions(rows, p, p, p)
     found = examine(place.business, prepared, tested, tested.evaluate(prepared.data.y))
     assert [part.name for part in found.windows] == ["2024-05-01", "2024-06-01", "2024-07-01"]
     moments = prepared.data.labels.event_timestamp[rows]
