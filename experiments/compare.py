@@ -15,7 +15,7 @@ from features.home import Home, write_atomically
 from models.registry.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
 from training.comparison.aligned_predictions import Contestant, same_rows
 from training.comparison.compare import SideBySide, side_by_side
-from training.comparison.shadow import Shadowed, shadowed
+from training.comparison.shadow import ShadowComparison, compare_shadows
 from training.errors import NotComparable, TrainingError
 from training.evaluation.bootstrap import Difference
 from training.reporting.document import Document, Section, Table, figure
@@ -41,7 +41,7 @@ class Compared:
     model: str
     tested: SideBySide | None
     why: str | None
-    live: tuple[Shadowed, ...]
+    live: tuple[ShadowComparison, ...]
 
     def to_json(self) -> dict[str, Any]:
         """By name."""
@@ -76,7 +76,7 @@ def compare_runs(home: Home, runs: Sequence[str], share: float | None = None) ->
         tested, why = side_by_side(same_rows(tracker, contestants), contestants, share), None
     except NotComparable as error:
         tested, why = None, str(error)
-    return Compared(registry.model_name, tested, why, shadowed(home, contestants))
+    return Compared(registry.model_name, tested, why, compare_shadows(home, contestants))
 
 
 def fetch_card(home: Home, run: str, out: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from starlette.routing import Match
 
 from features.errors import FeaturesError
 from models.errors import ModelsError
+from models.inference_log import SERVED_SCORES
 from serving import openapi
 from serving.api import operations
 from serving.api.dependencies import State
@@ -39,7 +40,7 @@ from serving.releases import routes as models
 from serving.releases.follower import Follower, ReleaseSource
 from serving.scores import routes as scores
 from serving.scores.fast_path import DirectScore
-from serving.scores.history import FOLDER, ScoreHistory
+from serving.scores.history import ScoreHistory
 from serving.scores.shadow import Shadow
 from serving.web import assets, pages, rendering
 from serving.web.accounts.snapshot_refresher import Keeper
@@ -100,7 +101,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     metrics = Metrics()
     source = ReleaseSource(settings)
     follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
-    history = ScoreHistory(settings.state.path / FOLDER, settings.score_history_days, metrics.dropped_scores.inc)
+    history = ScoreHistory(settings.state.path / SERVED_SCORES, settings.score_history_days, metrics.dropped_scores.inc)
     keeper = Keeper(database, follower, settings.poll_seconds)
     shadow = Shadow(settings, follower, metrics, settings.shadow_share) if settings.shadow_share else None
     app.state.keepwell = State(

@@ -10,6 +10,7 @@ from typing import Any
 
 from models.decisions.eligibility import Block, DecisionContext
 from models.decisions.policy import Decision, Factors
+from models.inference_log import DecisionRow
 from serving.auth.api_keys import Principal
 from serving.decisions.personalisation import Personal
 from serving.releases.release import Release
@@ -141,7 +142,7 @@ def answer_of(
     )
 
 
-def row_of(drawn: Drawn, release: Release, principal: Principal, now: datetime) -> dict[str, Any]:
+def row_of(drawn: Drawn, release: Release, principal: Principal, now: datetime) -> DecisionRow:
     """The row of the log: the answer, and all that its pscore is exact given."""
     answer, context = drawn.answer, drawn.context
     return {

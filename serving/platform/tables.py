@@ -26,6 +26,8 @@ from sqlalchemy import (
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.types import TypeDecorator
 
+from models.inference_log import DECISIONS
+
 
 class UtcTime(TypeDecorator[datetime]):
     """An instant, in UTC on the way in and out; SQLite itself would forget the zone."""
@@ -237,7 +239,7 @@ web_sessions = Table(
 )
 
 decisions = Table(
-    "decisions",
+    DECISIONS,
     metadata,
     Column("decision_id", String(40), primary_key=True),
     Column("customer_id", Text, nullable=False),

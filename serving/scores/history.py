@@ -1,4 +1,4 @@
-"""What was told of whom and when: scores over HTTP, kept aside in Parquet parts, so that they can be held to what came."""
+"""Which scores were served to whom and when: scores over HTTP, kept aside in Parquet parts, so that they can be held to what came."""
 
 from __future__ import annotations
 
@@ -11,30 +11,18 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
+from models.inference_log import ServedScore
+
 _log = structlog.get_logger(__name__)
 
-FOLDER: Final = "scores"
-"""In the home: a folder a day (UTC), a file a part."""
 MOST_WAITING: Final = 100_000
 """Scores that wait to be written, at most: some 20 MB; more are dropped, and counted."""
 _EVERY_SECONDS = 60.0
 _PART = 20_000
-
-
-class ToldScore(NamedTuple):
-    """One row: what a caller was told, by which release."""
-
-    scored_at: float
-    """Unix seconds."""
-    customer_id: str
-    probability: float
-    score: float
-    model_version: str
-    scorecard_version: str
 
 
 class ScoreHistory:
@@ -63,7 +51,7 @@ class ScoreHistory:
         self._dropped = dropped
         self._clock = clock
         self._most = most
-        self._waiting: deque[ToldScore] = deque()
+        self._waiting: deque[ServedScore] = deque()
         self._parts = itertools.count()
         self._wake, self._stopped = threading.Event(), False
         self._thread = threading.Thread(target=self._write, name="score history", daemon=True)
@@ -78,7 +66,7 @@ class ScoreHistory:
             self._dropped(1)
             return
         self._waiting.append(
-            ToldScore(self._clock(), customer_id, probability, score, model_version, scorecard_version)
+            ServedScore(self._clock(), customer_id, probability, score, model_version, scorecard_version)
         )
         if len(self._waiting) == _PART:
             self._wake.set()
@@ -131,13 +119,13 @@ class ScoreHistory:
                 # The thread must outlive whatever a single part ran into.
                 _log.exception("scores could not be kept")
 
-    def _write_part(self, day: date, rows: list[ToldScore]) -> None:
+    def _write_part(self, day: date, rows: list[ServedScore]) -> None:
         import pyarrow as pa  # a server needs it for nothing else at its start
         import pyarrow.parquet as pq
 
         scored_at, *others = zip(*rows, strict=True)
         moments = pa.array([round(moment * 1e6) for moment in scored_at], pa.timestamp("us", "UTC"))
-        table = pa.table(dict(zip(ToldScore._fields, (moments, *map(pa.array, others)), strict=True)))
+        table = pa.table(dict(zip(ServedScore._fields, (moments, *map(pa.array, others)), strict=True)))
         folder = self._folder / day.isoformat()
         folder.mkdir(parents=True, exist_ok=True)
         # One name for each worker and part, in the order of time; a reader never sees half of one.

@@ -18,6 +18,7 @@ from features.errors import FeaturesError
 from features.schema import FeatureSchema
 from models.errors import ModelsError
 from models.inference.onnx_predictor import ChurnPredictor
+from models.inference_log import SHADOW_SCORES, ShadowScore
 from models.registry.model_bundle import ModelBundle
 from models.registry.registry import RegisteredModel, Registry
 from serving.errors import ServingError
@@ -27,7 +28,6 @@ from serving.releases.follower import Follower
 
 _log = structlog.get_logger(__name__)
 
-FOLDER = "shadow"
 MOST_WAITING = 1_000
 """Customers who wait to be scored in the shadow; more are dropped, and counted."""
 MOST_AT_ONCE = 100
@@ -110,16 +110,16 @@ class Shadow:
         at = datetime.now(UTC).isoformat()
         lines = [
             orjson.dumps(
-                {
-                    "at": at,
-                    "customer_id": customer_id,
-                    "champion": champion.version,
-                    "champion_run": champion.run_id,
-                    "challenger": challenger.model.version,
-                    "challenger_run": challenger.model.run_id,
-                    "p_champion": p_champion,
-                    "p_challenger": p_challenger,
-                }
+                ShadowScore(
+                    at=at,
+                    customer_id=customer_id,
+                    champion=champion.version,
+                    champion_run=champion.run_id,
+                    challenger=challenger.model.version,
+                    challenger_run=challenger.model.run_id,
+                    p_champion=p_champion,
+                    p_challenger=p_challenger,
+                )
             )
             for customer_id, p_champion, p_challenger in zip(wanted, first, second, strict=True)
             if customer_id not in unknown
@@ -172,6 +172,6 @@ class Shadow:
                 _log.exception("shadow failed")
 
     def _file(self) -> Path:
-        folder = self._home.path / FOLDER
+        folder = self._home.path / SHADOW_SCORES
         folder.mkdir(exist_ok=True)
         return folder / f"{datetime.now(UTC):%Y%m%d}-{self._worker}.jsonl"

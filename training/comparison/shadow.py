@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from features.home import Home
+from models.inference_log import SHADOW_SCORES, ShadowScore
 from training.comparison.aligned_predictions import Contestant
 
 FEWEST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Shadowed:
+class ShadowComparison:
     """Two models on the customers that were asked about: each customer's last score by both."""
 
     champion: str
@@ -47,28 +46,22 @@ class Shadowed:
         )
 
 
-def shadow_folder(home: Home) -> Path:
-    """Where serving's workers write, each a file a day."""
-    return home.path / "shadow"
-
-
-def shadowed(home: Home, contestants: Sequence[Contestant]) -> tuple[Shadowed, ...]:
+def compare_shadows(home: Home, contestants: Sequence[Contestant]) -> tuple[ShadowComparison, ...]:
     """Every pair of contestants that live traffic was scored by, as champion and challenger."""
     wanted = {contestant.run_id for contestant in contestants}
     last: dict[tuple[str, str], dict[str, tuple[str, float, float]]] = {}
-    for path in sorted(shadow_folder(home).glob("*.jsonl")):
+    for path in sorted((home.path / SHADOW_SCORES).glob("*.jsonl")):
         for line in path.read_text().splitlines():
             try:
-                row = json.loads(line)
-                pair = (str(row["champion"]), str(row["challenger"]))
-                if not {row["champion_run"], row["challenger_run"]} <= wanted:
-                    continue
-                found = (str(row["at"]), float(row["p_champion"]), float(row["p_challenger"]))
-            except (ValueError, KeyError, TypeError):
+                score = ShadowScore.from_json(line)
+            except ValueError:
                 continue  # the last line of a server that was killed
-            scores = last.setdefault(pair, {})
-            if row["customer_id"] not in scores or scores[row["customer_id"]] < found:
-                scores[row["customer_id"]] = found
+            if not {score.champion_run, score.challenger_run} <= wanted:
+                continue
+            scores = last.setdefault((score.champion, score.challenger), {})
+            found = (score.at, score.p_champion, score.p_challenger)
+            if score.customer_id not in scores or scores[score.customer_id] < found:
+                scores[score.customer_id] = found
     return tuple(
         _measured(*pair, np.array([one[1:] for one in scores.values()]))
         for pair, scores in sorted(last.items())
@@ -76,14 +69,14 @@ def shadowed(home: Home, contestants: Sequence[Contestant]) -> tuple[Shadowed, .
     )
 
 
-def _measured(champion: str, challenger: str, p: npt.NDArray[np.float64]) -> Shadowed:
+def _measured(champion: str, challenger: str, p: npt.NDArray[np.float64]) -> ShadowComparison:
     from scipy.stats import spearmanr
 
     first, second = p.T
     flat = np.ptp(first) == 0 or np.ptp(second) == 0
     top = max(1, round(0.1 * len(p)))
     tops = [set(np.argsort(-one, kind="stable")[:top].tolist()) for one in (first, second)]
-    return Shadowed(
+    return ShadowComparison(
         champion=champion,
         challenger=challenger,
         customers=len(p),

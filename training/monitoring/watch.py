@@ -30,7 +30,7 @@ from training.errors import TrainingError
 from training.evaluation.bootstrap import Interval, Ranked, figures_of, intervals, resampled
 from training.evaluation.drift import Histogram, Snapshot, psi, psi_of_chance
 from training.evaluation.metrics import ece_of_chance
-from training.monitoring.served_scores import told_scores
+from training.monitoring.served_scores import matured_scores
 from training.reporting.document import Document, Section, Table, figure, interval
 from training.tracking.runs import PREDICTIONS, REPORT, SNAPSHOT, Tracker, read_report
 
@@ -252,7 +252,7 @@ def _matured(
 ) -> Matured | None:
     """The champion on customers whose outcome was not known when it was trained: as it told them, else as it would have."""
     limits = business.watch
-    told = told_scores(home, generation, business, version)
+    told = matured_scores(home, generation, business, version)
     if told is not None and _enough(told.y, limits):
         customers = np.arange(len(told.y), dtype=np.int64)
         return _judged(told.y, told.p, customers, "as callers were told them, each customer once", report, limits)

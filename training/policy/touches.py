@@ -19,6 +19,7 @@ from features.home import Home
 from features.schema import DType
 from features.store.offline import OfflineStore
 from models.decisions.effect_model import CHURN_PROBABILITY
+from models.inference_log import DECISIONS, DecisionFeedback
 from training.dataset.labels import data_end
 from training.errors import DecisionLogError
 from training.policy.logged_decisions import DecisionLog, check
@@ -42,7 +43,7 @@ def read_touches(business: Business, generation: Generation, home: Home, databas
     if business.churn is None or last is None:
         raise DecisionLogError(f'{business.path}: a policy needs [data] of kind "events" with touches, or [decisions].')
     events = _events(generation)
-    decided = pd.concat([_served(home, database_url), _touched(events)], ignore_index=True)
+    decided = pd.concat([_logged(home, database_url), _touched(events)], ignore_index=True)
     # A decision that the service logged and the event log repeats is one decision.
     decided = decided.drop_duplicates("decision_id", keep="first", ignore_index=True)
     known = {name for name in decided["action"].tolist() if name is not None} - {NO_ACTION}
@@ -114,22 +115,20 @@ def _touched(events: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _served(home: Home, database_url: str | None) -> pd.DataFrame:
+def _logged(home: Home, database_url: str | None) -> pd.DataFrame:
     """The decisions in the service's database; none where there is no database yet."""
-    columns = ["decision_id", "customer_id", "action", "pscore", "decided_at", "reward", "allowed"]
-    empty = pd.DataFrame({name: pd.Series(dtype=object) for name in columns}).astype({"pscore": float, "reward": float})
-    empty["decided_at"] = pd.Series(dtype="datetime64[us, UTC]")
+    columns = list(DecisionFeedback.__annotations__)
+    empty = pd.DataFrame({name: pd.Series(dtype=object) for name in (*columns, "allowed")}).drop(columns="action_dist")
+    empty = empty.astype({"pscore": float, "reward": float, "decided_at": "datetime64[us, UTC]"})
     if database_url is None and not home.database.exists():
         return empty
     engine = sqlalchemy.create_engine(database_url or f"sqlite:///{home.database}")
     try:
-        if not sqlalchemy.inspect(engine).has_table("decisions"):
+        if not sqlalchemy.inspect(engine).has_table(DECISIONS):
             return empty
-        table = sqlalchemy.Table("decisions", sqlalchemy.MetaData(), autoload_with=engine)
+        table = sqlalchemy.Table(DECISIONS, sqlalchemy.MetaData(), autoload_with=engine)
         with engine.connect() as connection:
-            rows = connection.execute(
-                sqlalchemy.select(*(table.c[name] for name in [*columns[:-1], "action_dist"]))
-            ).all()
+            rows = connection.execute(sqlalchemy.select(*(table.c[name] for name in columns))).all()
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise DecisionLogError(f"The service's database cannot be read: {str(error).splitlines()[0]}") from error
     finally:
@@ -140,8 +139,8 @@ def _served(home: Home, database_url: str | None) -> pd.DataFrame:
     frame["decided_at"] = pd.to_datetime([_utc(moment) for moment in frame["decided_at"]], utc=True).astype(
         "datetime64[us, UTC]"
     )
-    frame["allowed"] = frame["allowed"].map(_allowed)
-    return frame.astype({"pscore": float, "reward": float})
+    frame["allowed"] = frame["action_dist"].map(_allowed)
+    return frame.drop(columns="action_dist").astype({"pscore": float, "reward": float})
 
 
 def _utc(moment: datetime) -> datetime:
@@ -177,9 +176,9 @@ def _rewards(decided: pd.DataFrame, events: pd.DataFrame, business: Business, en
         for moment in decided["decided_at"].tolist()
     ]
     matched = np.where(complete, stayed, np.nan)
-    told = decided["reward"].to_numpy(dtype=np.float64)
+    reported = decided["reward"].to_numpy(dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        return np.where((told >= 0.0) & (told <= 1.0), told, matched)
+        return np.where((reported >= 0.0) & (reported <= 1.0), reported, matched)
 
 
 def _eligible(

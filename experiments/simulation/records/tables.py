@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -111,13 +111,6 @@ def ledger(clean: pa.Table, rng: np.random.Generator) -> pa.Table:
             "item": rows["item"],
             "reason": rows["reason"],
         }
-    )
-
-
-def lateness(rows: pa.Table) -> timedelta:
-    """The longest time between an event and its arrival."""
-    return timedelta(
-        microseconds=pc.max(pc.subtract(rows["received_at"], rows["occurred_at"]).cast(pa.int64())).as_py()
     )
 
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serving.scores.history import FOLDER, ScoreHistory
+from models.inference_log import SERVED_SCORES
+from serving.scores.history import ScoreHistory
 
 from ..conftest import Shop, serving
 
@@ -104,7 +105,7 @@ def test_a_server_keeps_what_it_tells(shop: Shop, how: str) -> None:
         else:
             query = "?explain=top&explain=top" if how == "route" else ""
             answer = client.get(f"/v1/customers/C00001/score{query}").json()
-    (row,) = kept(shop.home.path / FOLDER)
+    (row,) = kept(shop.home.path / SERVED_SCORES)
     assert row["customer_id"] == "C00001"
     assert (row["probability"], row["score"]) == (answer["churn"]["probability"], answer["health"]["score"])
     assert row["model_version"] == answer["model_version"]

@@ -15,7 +15,7 @@ from models.registry.registry import Registry
 from serving.api.dependencies import State
 from serving.scores import shadow as module
 from training.comparison.aligned_predictions import Contestant
-from training.comparison.shadow import shadowed
+from training.comparison.shadow import compare_shadows
 
 from ..conftest import Running, Shop, customer_ids, serving, settings_of, train, wait_for
 
@@ -58,13 +58,13 @@ def test_a_challenger_scores_behind_the_answers_and_compare_shows_both(
         assert (row["champion"], row["challenger"]) == (champion.version, challenger.version)
         assert row["p_champion"] == pytest.approx(probability[row["customer_id"]], abs=1e-4)
     assert any(abs(row["p_champion"] - row["p_challenger"]) > 1e-3 for row in rows)
-    found = shadowed(shop.home, [Contestant("a", champion.run_id), Contestant("b", challenger.run_id)])
+    found = compare_shadows(shop.home, [Contestant("a", champion.run_id), Contestant("b", challenger.run_id)])
     assert len(found) == 1
     assert found[0].customers == len(IDS)
     assert found[0].mean_champion == pytest.approx(sum(probability.values()) / len(IDS), abs=1e-4)
     assert found[0].rank_correlation > 0.5
     assert f"version {challenger.version}" in found[0].sentence
-    assert shadowed(shop.home, [Contestant("a", champion.run_id), Contestant("c", "other")]) == ()
+    assert compare_shadows(shop.home, [Contestant("a", champion.run_id), Contestant("c", "other")]) == ()
 
 
 def test_without_a_share_there_is_no_shadow(running: Running) -> None:

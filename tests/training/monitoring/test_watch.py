@@ -22,7 +22,7 @@ from features.home import Home
 from serving.scores.history import ScoreHistory
 from training.errors import TrainingError
 from training.evaluation.drift import Histogram, psi, psi_of_chance
-from training.monitoring.served_scores import told_scores
+from training.monitoring.served_scores import matured_scores
 from training.monitoring.watch import Matured, Movement, _reasons, watch
 from training.promotion.model import promote
 from training.run import run
@@ -141,7 +141,7 @@ def test_a_table_that_stands_is_fine_and_one_that_changed_is_not(
     assert (place.home.path / "watch.json").exists()
 
 
-def test_told_scores_are_held_to_what_came(log: Any, tmp_path: Path) -> None:
+def test_served_scores_are_held_to_what_came(log: Any, tmp_path: Path) -> None:
     """Hand-made parts in the service's own form; outcomes by the definition, read from the events themselves."""
     generation = Generation.current(log.home)
     home = Home(tmp_path)
@@ -161,13 +161,13 @@ def test_told_scores_are_held_to_what_came(log: Any, tmp_path: Path) -> None:
     again.note("newcomer", 0.9, 50.0, "7", "1")
     again.note(people[0], 0.9, 50.0, "8", "1")
     again.flush()
-    found = told_scores(home, generation, log.business, "7")
+    found = matured_scores(home, generation, log.business, "7")
     assert found is not None
     active = {customer for customer, moment in events if told <= moment < told + timedelta(days=30)}
     assert found.p.tolist() == [(number + 1) / 1000 for number in range(len(people))]
     assert found.y.tolist() == [int(customer not in active) for customer in people]
     assert 0 < found.y.mean() < 1
-    nothing = told_scores(home, generation, log.business, "9")
+    nothing = matured_scores(home, generation, log.business, "9")
     assert nothing is not None
     assert len(nothing.y) == 0
-    assert told_scores(Home(tmp_path / "none"), generation, log.business, "7") is None
+    assert matured_scores(Home(tmp_path / "none"), generation, log.business, "7") is None
