@@ -10,9 +10,8 @@ from pathlib import Path
 
 from features.config.business import Business, TableData
 from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
-from features.generation import ANSWERS_FILE, PURCHASES_FILE, Generation, SourceSummary
+from features.generation import ANSWERS_FILE, PURCHASES_FILE, Generation, SourceSummary, event_files
 from features.home import Home
-from features.ingestion import partitions
 from features.ingestion.manifest import Ledger
 from features.ingestion.run import IngestSummary, ingest
 from features.schema import FeatureSchema
@@ -167,7 +166,7 @@ def _describe_events(
         left_by = business.churn.event or CANCELLED
         kept = _kept(schema, path, base)
         customers = build_snapshots(log, schema, moments, path, left_by, progress, kept)
-        events = Path(partitions.files(path))
+        events = Path(event_files(path))
         if log.evidence.says("purchase", "item"):
             write_purchases(events, moments.as_of, path / PURCHASES_FILE)
         if log.evidence.seen("touch"):

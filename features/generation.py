@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from features.errors import HomeError, NoGeneration
 from features.home import Home, write_atomically
-from features.ingestion import partitions
 from features.schema import FeatureSchema
 
 MANIFEST = "generation.json"
@@ -25,6 +24,8 @@ KEPT = 3
 EMBEDDED = "embedded"
 PURCHASES_FILE = "purchases.parquet"
 ANSWERS_FILE = "answers.parquet"
+EVENTS = "events"
+EVIDENCE = "evidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,6 @@ class SourceSummary:
     last_event: datetime | None
     customers: int = 0
     notes: tuple[str, ...] = ()
-
-    @property
-    def rows_rejected(self) -> int:
-        """All rows in quarantine."""
-        return sum(self.rejected.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ class Generation:
     def events_files(self) -> str:
         """Canonical events, as the pattern of their Parquet files; there are none for tables."""
         former = self.path / "events.parquet"  # one file, until the log came to be kept by the month
-        return str(former) if former.exists() else partitions.files(self.path)
+        return str(former) if former.exists() else event_files(self.path)
 
     @property
     def event_parts(self) -> tuple[Path, ...]:
@@ -281,6 +277,16 @@ class Generation:
             fingerprint=data["fingerprint"],
             configuration=data["configuration"],
         )
+
+
+def event_files(folder: Path) -> str:
+    """The pattern of the event files of a generation in `folder`, one a month, as DuckDB reads them."""
+    return str(folder / EVENTS / "*.parquet")
+
+
+def evidence_files(folder: Path) -> str:
+    """The pattern of the files that say what the event files hold, by type: see `features.ingestion.partitions.write`."""
+    return str(folder / EVIDENCE / "*.parquet")
 
 
 def is_redis(online_store: str) -> bool:

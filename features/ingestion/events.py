@@ -13,6 +13,7 @@ import duckdb
 from features.config.business import Column, CustomersSource, EventsData, EventSource
 from features.config.expression import Expression, Kind
 from features.errors import ConfigError
+from features.generation import event_files, evidence_files
 from features.ingestion import partitions
 from features.ingestion.casts import Cell, literal, quoted
 from features.ingestion.files import FILE, LINE, Relation
@@ -95,7 +96,7 @@ def read_events(intake: Intake, data: EventsData, base: Base | None = None) -> R
         )
     partitions.write(intake.execute, "accepted", touched, intake.result, None if base is None else base.path)
     first, last = intake.connection.execute(
-        f"SELECT min(first), max(last) FROM read_parquet({literal(partitions.evidence_files(intake.result))})"
+        f"SELECT min(first), max(last) FROM read_parquet({literal(evidence_files(intake.result))})"
     ).fetchall()[0]
     return Read(_from_microseconds(first), _from_microseconds(last), columns, due, added_from)
 
@@ -132,7 +133,7 @@ def _accept(
     """Part good rows from bad; when a future row is due, and from when on an accepted one is visible (microseconds)."""
     intake.execute("Looking for duplicates", _DUPLICATES)
     if base is not None:
-        former = literal(partitions.files(base.path))
+        former = literal(event_files(base.path))
         intake.execute(
             "Looking for duplicates",
             f"INSERT INTO duplicates SELECT source, {FILE}, {LINE} FROM staged SEMI JOIN "
@@ -280,7 +281,7 @@ def read_customers(intake: Intake, customers: CustomersSource | None) -> None:
         known = _staged_customers(intake, customers)
     intake.copy(
         "Writing customers",
-        f"WITH known AS ({known}), seen AS (SELECT DISTINCT customer_id FROM read_parquet({literal(partitions.files(intake.result))})) "
+        f"WITH known AS ({known}), seen AS (SELECT DISTINCT customer_id FROM read_parquet({literal(event_files(intake.result))})) "
         f"SELECT * FROM (SELECT * FROM known UNION ALL BY NAME SELECT * FROM seen ANTI JOIN known USING (customer_id)) "
         f"ORDER BY customer_id",
         "customers.parquet",

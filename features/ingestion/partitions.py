@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from features.generation import EVENTS, EVIDENCE
 from features.ingestion.casts import literal, quoted
 from features.pillars.data_profile import PROPERTIES
 
-FOLDER: Final = "events"
-EVIDENCE: Final = "evidence"
 ONE_FILE: Final = 1_000_000
 """A log of at most so many events is one file."""
 WHOLE: Final = "all"
@@ -35,16 +34,6 @@ Execute = Callable[[str, str, tuple[int, int]], object]
 """Runs a statement: what is being done, the SQL, and which part of how many it is."""
 
 
-def files(folder: Path) -> str:
-    """The pattern of a generation's event files, as DuckDB reads them."""
-    return str(folder / FOLDER / "*.parquet")
-
-
-def evidence_files(folder: Path) -> str:
-    """The pattern of the files that say what the event files hold, by type: see `write`."""
-    return str(folder / EVIDENCE / "*.parquet")
-
-
 def months_of(events: str) -> str:
     """SQL: the month that each row of `events` is kept in, its first day in UTC, and how many rows it has."""
     return f"SELECT strftime(timezone('UTC', occurred_at), '%Y-%m') AS month, count(*) AS rows FROM {events} GROUP BY 1"
@@ -52,12 +41,12 @@ def months_of(events: str) -> str:
 
 def names(folder: Path) -> list[str]:
     """The months that a generation's log has files of."""
-    return sorted(file.stem for file in (folder / FOLDER).glob("*.parquet"))
+    return sorted(file.stem for file in (folder / EVENTS).glob("*.parquet"))
 
 
 def take_over(base: Path, months: Sequence[str], folder: Path) -> None:
     """Let `folder` share these months with another generation: their files never change."""
-    for kind in (FOLDER, EVIDENCE):
+    for kind in (EVENTS, EVIDENCE):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for month in months:
             ours, theirs = (path / kind / f"{month}.parquet" for path in (folder, base))
@@ -78,15 +67,15 @@ def write(execute: Execute, events: str, months: Sequence[str], folder: Path, ba
     file, `folder`/evidence has one row a type: how many rows, values and words of each property there are, and which
     surveys.
     """
-    for name in (FOLDER, EVIDENCE):
+    for name in (EVENTS, EVIDENCE):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number, month in enumerate(months):
         source = events
-        if base is not None and (base / FOLDER / f"{month}.parquet").exists():
+        if base is not None and (base / EVENTS / f"{month}.parquet").exists():
             columns = ", ".join(map(quoted, CANONICAL))
-            former = literal(str(base / FOLDER / f"{month}.parquet"))
+            former = literal(str(base / EVENTS / f"{month}.parquet"))
             source = f"(SELECT {columns} FROM {events} UNION ALL SELECT {columns} FROM read_parquet({former}))"
-        file, evidence = (literal(str(folder / name / f"{month}.parquet")) for name in (FOLDER, EVIDENCE))
+        file, evidence = (literal(str(folder / name / f"{month}.parquet")) for name in (EVENTS, EVIDENCE))
         execute(
             "Writing events",
             f"COPY ({_prepared(source, month)} ORDER BY {_ORDER}) TO {file} "

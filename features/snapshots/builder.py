@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from features.config.business import Business, EventsData, TableData
 from features.errors import IngestError
-from features.ingestion import partitions
+from features.generation import event_files, evidence_files
 from features.ingestion.casts import literal
 from features.pillars import adoption, commercial, engagement, other, relationship, sentiment, support
 from features.pillars.data_profile import PROPERTIES, SUBSCRIPTION, Cap, Evidence
@@ -75,13 +75,13 @@ class EventLog:
         connection = ibis.duckdb.connect()
         connection.raw_sql(f"SET memory_limit = '{MEMORY}'")
         connection.raw_sql(f"SET temp_directory = {literal(str(path / SPILL))}")
-        events = connection.read_parquet(partitions.files(path), table_name="event_files")
+        events = connection.read_parquet(event_files(path), table_name="event_files")
         customers = None
         if (path / "customers.parquet").exists():
             table = connection.read_parquet(path / "customers.parquet")
             created = _microseconds(table.created_at) if "created_at" in table.columns else ibis.null("int64")
             customers = connection.create_table("customers", table.mutate(created=created))
-        said = connection.read_parquet(partitions.evidence_files(path), table_name="evidence")
+        said = connection.read_parquet(evidence_files(path), table_name="evidence")
         evidence, rows = _observe(business, said, customers)
         if not rows:
             raise IngestError(

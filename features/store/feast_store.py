@@ -18,7 +18,8 @@ from feast.types import Float32, String
 from features.errors import ConfigError, StoreUnavailable
 from features.schema import DType, Value
 from features.store.codec import RowLayout, key_of_entity, key_of_id, times_of, to_microseconds, to_moment
-from features.store.rows import PackedRows, View, declare_views, open_rows, read_catalog
+from features.store.connect import open_rows
+from features.store.rows import PackedRows, View, declare_views, read_catalog
 
 CLASS_PATH = "features.store.feast_store.PackedOnlineStore"
 _DTYPES = {Float32: DType.FLOAT, String: DType.STRING}

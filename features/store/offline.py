@@ -18,10 +18,11 @@ from features.errors import ConfigError
 from features.generation import EMBEDDED, Generation, is_redis
 from features.schema import DType
 from features.store.bulk_load import CREATED_TIMESTAMP, EVENT_TIMESTAMP, JOIN_KEY, packed_snapshot, rows_at
+from features.store.connect import open_rows
 from features.store.feast_store import CLASS_PATH
 from features.store.online import Moment, OnlineRows, OnlineStore
 from features.store.point_in_time import known_at
-from features.store.rows import open_rows, read_catalog
+from features.store.rows import read_catalog
 
 if TYPE_CHECKING:
     import pandas as pd

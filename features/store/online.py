@@ -14,8 +14,9 @@ from features.errors import StoreUnavailable, UnknownCustomer
 from features.generation import Generation
 from features.schema import DType, FeatureSchema, Value
 from features.store.codec import RowLayout, key_of_id, times_of, to_microseconds, to_moment
+from features.store.connect import open_rows
 from features.store.row_encoder import CustomerRow, PackedRow
-from features.store.rows import PackedRows, View, open_rows, read_catalog
+from features.store.rows import PackedRows, View, read_catalog
 
 Moment = Literal["now", "before"]
 _PLANS = 8
@@ -240,7 +241,7 @@ class OnlineStore:
         return rows
 
     def customer_row(self, schema: FeatureSchema, categories: Mapping[str, Sequence[str]]) -> CustomerRow:
-        """How the rows that `packed` gives become the row of a model.
+        """How the rows that `checked` gives become the row of a model.
 
         Raises:
             SchemaMismatch: the build lacks a feature of the model, or has it as another type.
@@ -264,14 +265,6 @@ class OnlineStore:
         size = len(self._block.views)
         now = self._checked(self.generation.project, list(stored[:size]))
         return now, self._checked(self.generation.project_before, list(stored[size:]))
-
-    def packed(self, customer_id: str) -> tuple[PackedRow, PackedRow]:
-        """One customer's rows, checked: see `stored` and `checked`.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
-        """
-        return self.checked(self.stored(customer_id))
 
     def _placed(self) -> tuple[tuple[str, int], ...]:
         generation = self.generation

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
+from hiredis import pack_command
 from redis.exceptions import RedisError, ResponseError
 
 from features.errors import StoreUnavailable
@@ -15,6 +16,9 @@ from features.store.rows import Item
 _ROWS_PER_ROUND_TRIP = 2_000
 _KEYS_PER_SCAN = 10_000
 _FIELDS = tuple(b"%d" % number for number in range(256))
+
+Command = tuple[bytes, ...]
+"""A command of Redis with its arguments."""
 
 
 class PackedRedis:
@@ -27,17 +31,17 @@ class PackedRedis:
         )
 
     def catalog(self, project: str) -> bytes | None:
-        return self._one(_command(b"GET", _catalog_key(project)))  # type: ignore[no-any-return]
+        return self._one((b"GET", _catalog_key(project)))  # type: ignore[no-any-return]
 
     def declare(self, project: str, catalog: bytes) -> None:
-        self._one(_command(b"SET", _catalog_key(project), catalog))
+        self._one((b"SET", _catalog_key(project), catalog))
 
     def get(self, project: str, numbers: Sequence[int], keys: Sequence[bytes]) -> list[bytes | None]:
         prefix, fields = _prefix(project), [_FIELDS[number] for number in numbers]
         found: list[list[bytes | None]] = []
         for start in range(0, len(keys), _ROWS_PER_ROUND_TRIP):
             part = keys[start : start + _ROWS_PER_ROUND_TRIP]
-            found += self._all([_command(b"HMGET", prefix + key, *fields) for key in part])
+            found += self._all([(b"HMGET", prefix + key, *fields) for key in part])
         if len(found) == 1:
             return found[0]
         return [rows[n] for n in range(len(numbers)) for rows in found]
@@ -47,7 +51,7 @@ class PackedRedis:
         for project, number in places:
             numbers.setdefault(project, []).append(number)
         replies = self._all(
-            [_command(b"HMGET", _prefix(project) + key, *(_FIELDS[n] for n in of)) for project, of in numbers.items()]
+            [(b"HMGET", _prefix(project) + key, *(_FIELDS[n] for n in of)) for project, of in numbers.items()]
         )
         found = {
             (project, number): row
@@ -60,35 +64,37 @@ class PackedRedis:
         prefix, field = _prefix(project), _FIELDS[number]
         for start in range(0, len(items), _ROWS_PER_ROUND_TRIP):
             part = items[start : start + _ROWS_PER_ROUND_TRIP]
-            self._all([_command(b"HSET", prefix + key, field, row) for key, row in part])
+            self._all([(b"HSET", prefix + key, field, row) for key, row in part])
 
     def drop(self, project: str, numbers: Sequence[int] | None = None) -> None:
         cursor = b"0"
         while True:
             cursor, keys = self._one(
-                _command(b"SCAN", cursor, b"MATCH", _prefix(project) + b"*", b"COUNT", b"%d" % _KEYS_PER_SCAN)
+                (b"SCAN", cursor, b"MATCH", _prefix(project) + b"*", b"COUNT", b"%d" % _KEYS_PER_SCAN)
             )
             if keys and numbers is None:
-                self._one(_command(b"UNLINK", *keys))
+                self._one((b"UNLINK", *keys))
             elif keys:
-                self._all([_command(b"HDEL", key, *(_FIELDS[number] for number in numbers or ())) for key in keys])
+                self._all([(b"HDEL", key, *(_FIELDS[number] for number in numbers or ())) for key in keys])
             if cursor == b"0":
                 break
         if numbers is None:
-            self._one(_command(b"UNLINK", _catalog_key(project)))
+            self._one((b"UNLINK", _catalog_key(project)))
 
     def close(self) -> None:
         self._pool.disconnect()
 
-    def _one(self, command: bytes) -> Any:
+    def _one(self, command: Command) -> Any:
         return self._all([command])[0]
 
-    def _all(self, commands: Sequence[bytes]) -> list[Any]:
-        """The replies to packed commands, sent at once: redis-py's own pipeline costs more than the answer."""
+    def _all(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to commands, packed and sent at once: redis-py's own pipeline costs more than the answer."""
         with _answering():
             connection = self._pool.get_connection()
             try:
-                connection.send_packed_command([b"".join(commands)])  # type: ignore[no-untyped-call]
+                # Its stub knows commands of one part.
+                packed = b"".join(pack_command(command) for command in commands)  # type: ignore[arg-type]
+                connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
                 replies: list[Any] = []
                 failure: ResponseError | None = None
                 for _ in commands:
@@ -114,10 +120,6 @@ def _prefix(project: str) -> bytes:
 
 def _catalog_key(project: str) -> bytes:
     return project.encode() + b"#views"
-
-
-def _command(*parts: bytes) -> bytes:
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
 def _told(url: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from features.errors import StoreUnavailable
@@ -66,19 +65,6 @@ class PackedRows(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
-
-
-def open_rows(path: Path | None, url: str | None) -> PackedRows:
-    """The rows in the file `path`, or in the Redis at `url`; connects when it is first used."""
-    if url is not None:
-        from features.store.redis_rows import PackedRedis
-
-        return PackedRedis(url)
-    if path is None:
-        raise StoreUnavailable("The online store has neither a path nor a URL.")
-    from features.store.lmdb_rows import PackedFile
-
-    return PackedFile(path)
 
 
 def read_catalog(rows: PackedRows, project: str) -> dict[str, View]:

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from experiments.benchmarks.errors import BenchmarkError
 from features.config.business import Business
+from features.generation import event_files
 from features.home import write_atomically
-from features.ingestion import partitions
 from features.ingestion.run import ingest
 from features.snapshots.purchases import Purchases, write_purchases
 from models.recommender import OwnHistory, Recommender
@@ -112,7 +112,7 @@ def _purchases(business: Business) -> Purchases:
         now = datetime.now(UTC)
         ingest(business, folder, now)
         path = folder / "purchases.parquet"
-        if not write_purchases(partitions.files(folder), now, path):
+        if not write_purchases(event_files(folder), now, path):
             raise BenchmarkError(f"{business.path}: no purchase names an item.")
         return Purchases.read(path)
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from features.build import describe
 from features.config.business import Business
-from features.generation import Generation
+from features.generation import EVENTS, Generation
 from features.ingestion import partitions
 from features.ingestion.manifest import Ledger
 from features.ingestion.run import ingest
@@ -102,7 +102,7 @@ def assert_same(one: Generation, other: Generation) -> None:
     assert partitions.names(one.path) == partitions.names(other.path)
     for name in ("customers.parquet", "quarantine/rejected.parquet"):
         assert content(one.path / name) == content(other.path / name), name
-    for kind in (partitions.FOLDER, "snapshots"):
+    for kind in (EVENTS, "snapshots"):
         for file in sorted((one.path / kind).glob("*.parquet")):
             assert content(file) == content(other.path / kind / file.name), file.name
     summaries = [json.loads((made.path / "quarantine" / "summary.json").read_text()) for made in (one, other)]

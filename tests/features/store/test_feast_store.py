@@ -28,9 +28,11 @@ from features.generation import Generation
 from features.schema import DType, Feature, FeatureSchema
 from features.store.bulk_load import packed_snapshot, rows_at
 from features.store.codec import RowLayout, key_of_id, times_of, to_microseconds
+from features.store.connect import open_rows
 from features.store.lmdb_rows import PackedFile
 from features.store.offline import OfflineStore, OnlineStore, feast_environment, forget
-from features.store.rows import declare_views, open_rows, read_catalog
+from features.store.row_encoder import PackedRow
+from features.store.rows import declare_views, read_catalog
 
 pytestmark = [pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")]
 
@@ -48,6 +50,10 @@ def bits(value: object) -> object:
     if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
         return None
     return value if isinstance(value, str) else struct.pack("<f", value)
+
+
+def stored(store: OnlineStore, customer_id: str) -> tuple[PackedRow, PackedRow]:
+    return store.checked(store.stored(customer_id))
 
 
 @pytest.fixture
@@ -217,7 +223,7 @@ def test_a_row_that_outlived_its_ttl_is_not_there(make_generation: Any) -> None:
     rows = OnlineStore(generation).read(["a"])
     assert rows.row(0) == {"x": 1.0, "y": None}
     assert rows.feature_timestamps == {"other": [AS_OF], "support": [None]}
-    now, before = OnlineStore(generation).packed("a")
+    now, before = stored(OnlineStore(generation), "a")
     assert [row is None for row in now] == [True, False]  # support stands before other
     assert before == []
 
@@ -390,7 +396,7 @@ def test_redis_answers_as_the_file_does_and_forgets_one_generation(make_generati
         assert left.feature_timestamps == right.feature_timestamps
         assert left.unknown == right.unknown == ("nobody",)
     for customer_id in ("größe 1", "nobody"):
-        assert OnlineStore(there).packed(customer_id) == OnlineStore(here).packed(customer_id)
+        assert stored(OnlineStore(there), customer_id) == stored(OnlineStore(here), customer_id)
     assert read_catalog(open_rows(None, redis_url), there.project).keys() == {"other", "support"}
     forget(redis_url, there.project)
     assert open_rows(None, redis_url).catalog(there.project) is None

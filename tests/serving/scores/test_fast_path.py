@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from features.generation import Generation
 from features.store.codec import key_of_id, times_of
-from features.store.rows import open_rows
+from features.store.connect import open_rows
 from serving.releases.release import Release
 from serving.scores.fast_path import DirectScore
 from serving.scores.json_template import ScoreTemplate

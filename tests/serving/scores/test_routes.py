@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from features.errors import UnknownCustomer
 from features.generation import Generation
 from features.store.codec import key_of_id
+from features.store.connect import open_rows
 from features.store.offline import OnlineStore
-from features.store.rows import open_rows, read_catalog
+from features.store.rows import read_catalog
 from models.registry.registry import Registry
 from models.scorecard import Scorecard
 from serving.current_scores.feed import CurrentScores
