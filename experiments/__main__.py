@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -126,14 +125,14 @@ def compare(
 ) -> None:
     """Models side by side on the same test rows, with paired intervals: is one really better than the other?"""
     from experiments import compare as beside
+    from features.config.environment import Environment
     from features.errors import FeaturesError
-    from features.home import Home
     from models.errors import ModelsError
     from training.errors import TrainingError
 
     try:
         with _quiet():
-            compared = beside.compare_runs(Home.from_environment(), runs or (), share)
+            compared = beside.compare_runs(Environment.from_environment().state, runs or (), share)
             beside.write(compared, html, json)
     except (FeaturesError, ModelsError, TrainingError) as error:
         typer.echo(str(error), err=True)
@@ -151,13 +150,13 @@ def card(
 ) -> None:
     """Write a version's model card, as its run made it: model_card.md and model_card.html."""
     from experiments import compare as beside
+    from features.config.environment import Environment
     from features.errors import FeaturesError
-    from features.home import Home
     from models.errors import ModelsError
     from training.errors import TrainingError
 
     try:
-        for path in beside.fetch_card(Home.from_environment(), run, out):
+        for path in beside.fetch_card(Environment.from_environment().state, run, out):
             typer.echo(path)
     except (FeaturesError, ModelsError, TrainingError) as error:
         typer.echo(str(error), err=True)
@@ -366,7 +365,9 @@ def steadiness(
 
 
 def _in_home(name: str) -> Path:
-    return Path(os.environ.get("KEEPWELL_HOME") or "var") / name
+    from features.config.environment import Environment
+
+    return Environment.from_environment().home / name
 
 
 @contextlib.contextmanager

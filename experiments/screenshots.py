@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from features.config.environment import inherited
 from serving.errors import CommandError
 from serving.platform.settings import Settings
 
@@ -68,7 +68,7 @@ def _server(settings: Settings) -> Iterator[str]:
     """A server of one's own on a free port, ready to answer."""
     command = [sys.executable, "-m", "serving", "run"]
     server = subprocess.Popen(
-        command, env={**os.environ, "PORT": "0", "KEEPWELL_LOG_LEVEL": "error"}, stdout=subprocess.PIPE, text=True
+        command, env=inherited(PORT="0", KEEPWELL_LOG_LEVEL="error"), stdout=subprocess.PIPE, text=True
     )
     try:
         assert server.stdout is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from features.errors import FeaturesError
-from features.home import Home
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from features.build import Built
+    from features.config.environment import Environment
     from features.generation import Generation
+    from features.home import Home
     from features.snapshots.builder import Progress as _Tasks
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Features: what we know of a customer, at a moment.")
@@ -38,26 +38,29 @@ def build(config: Config) -> None:
     """Read a business's files, describe its customers, and make the result live."""
     from features.build import build as build_features
     from features.config.business import Business
+    from features.config.environment import Environment
 
     # Feast switches every deprecation on when it is imported; this one is Ibis's to mend.
     warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)
-    home = Home.from_environment()
+    environment = Environment.from_environment()
+    home = environment.state
     business = Business.load(config)
     with _progress() as progress:
-        built = build_features(business, home, datetime.now(UTC), progress)
+        built = build_features(business, home, datetime.now(UTC), progress, environment.online_store)
     _summarise(built)
     notes = [*built.notes, *_refreshed(home)]
     for note in notes:
         typer.echo(f"Note: {note}", err=True)
-    _next_step(config, home)
+    _next_step(config, environment)
 
 
 @app.command()
 def show(customer: CustomerId = None) -> None:
     """What is known of one customer now, in sentences; without one, which features there are."""
+    from features.config.environment import Environment
     from features.generation import Generation
 
-    generation = Generation.current(Home.from_environment())
+    generation = Generation.current(Environment.from_environment().state)
     if customer is None:
         _show_declared(generation)
     else:
@@ -67,10 +70,11 @@ def show(customer: CustomerId = None) -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def feast(context: typer.Context) -> None:
     """Run Feast's own command on the live features, such as `feature-views list`; without one, print its environment."""
+    from features.config.environment import Environment, inherited
     from features.generation import Generation
     from features.store.offline import feast_environment
 
-    generation = Generation.current(Home.from_environment())
+    generation = Generation.current(Environment.from_environment().state)
     variables = feast_environment(generation)
     if not context.args:
         for name, value in variables.items():
@@ -78,7 +82,7 @@ def feast(context: typer.Context) -> None:
         return
     repository = Path(__file__).parent / "feature_repo"
     command = [sys.executable, "-m", "feast.cli.cli", "-c", str(repository), *context.args]
-    ended = subprocess.run(command, env={**os.environ, **variables}, check=False)
+    ended = subprocess.run(command, env=inherited(**variables), check=False)
     raise typer.Exit(ended.returncode)
 
 
@@ -124,11 +128,13 @@ def _summarise(built: Built) -> None:
 
 def _refreshed(home: Home) -> list[str]:
     """Have the current scores rewritten where a model may stand; returns what went wrong, in a sentence."""
-    if not (os.environ.get("MLFLOW_TRACKING_URI") or (home.mlflow / "mlflow.db").exists()):
+    from features.config.environment import inherited_by
+
+    if home.registry is None and not (home.mlflow / "mlflow.db").exists():
         return []
     ended = subprocess.run(
         [sys.executable, "-m", "serving", "refresh"],
-        env={**os.environ, "KEEPWELL_HOME": str(home.path)},
+        env=inherited_by(home),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -140,8 +146,8 @@ def _refreshed(home: Home) -> list[str]:
     return [f"the current scores were not refreshed: {said[-1] if said else 'python -m serving refresh failed'}"]
 
 
-def _next_step(config: Path, home: Home) -> None:
-    prefix = f"KEEPWELL_HOME={home.path} " if os.environ.get("KEEPWELL_HOME") else ""
+def _next_step(config: Path, environment: Environment) -> None:
+    prefix = f"KEEPWELL_HOME={environment.state.path} " if "home" in environment.model_fields_set else ""
     typer.echo(f"Next: {prefix}python -m training run {config}")
 
 

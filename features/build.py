@@ -10,7 +10,7 @@ from pathlib import Path
 
 from features.config.business import Business, TableData
 from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
-from features.generation import ANSWERS_FILE, PURCHASES_FILE, Generation, SourceSummary, event_files
+from features.generation import ANSWERS_FILE, EMBEDDED, PURCHASES_FILE, Generation, SourceSummary, event_files
 from features.home import Home
 from features.ingestion.manifest import Ledger
 from features.ingestion.run import IngestSummary, ingest
@@ -26,7 +26,7 @@ from features.snapshots.builder import (
 from features.snapshots.cutoffs import Moments, moments_of_events, moments_of_table
 from features.snapshots.purchases import write_purchases
 from features.snapshots.touch_responses import write_answers
-from features.store.offline import OfflineStore, forget, online_store_from_environment
+from features.store.offline import OfflineStore, forget
 
 CANCELLED = "subscription_cancelled"
 REGISTERING = "Registering features"
@@ -42,8 +42,11 @@ class Built:
     notes: tuple[str, ...]
 
 
-def build(business: Business, home: Home, now: datetime, progress: Progress) -> Built:
+def build(business: Business, home: Home, now: datetime, progress: Progress, online_store: str = EMBEDDED) -> Built:
     """Ingest, describe, apply, materialize, and make the result the live generation.
+
+    Args:
+        online_store: where current features go: embedded, or a redis:// URL.
 
     Raises:
         ConfigError, IngestError: the TOML or a file is not as it should be.
@@ -52,7 +55,6 @@ def build(business: Business, home: Home, now: datetime, progress: Progress) -> 
     """
     if business.data is None or business.churn is None:
         raise ConfigError(f"{business.path}: a build needs the tables [data] and [churn].")
-    online_store = online_store_from_environment()
     if home.business is not None:
         home.claim(business.name)
     with home.lock("build"):

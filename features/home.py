@@ -39,11 +39,8 @@ class Home:
     """One business's folder of state; it holds exactly one business, fixed by the first build."""
 
     path: Path
-
-    @classmethod
-    def from_environment(cls) -> Home:
-        """The home that `KEEPWELL_HOME` names, `./var` by default."""
-        return cls(Path(os.environ.get("KEEPWELL_HOME") or "var").absolute())
+    registry: str | None = None
+    """The URI of MLflow's tracking and registry; None is SQLite in this home."""
 
     @property
     def business_file(self) -> Path:
@@ -67,8 +64,8 @@ class Home:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's tracking and registry URI: `MLFLOW_TRACKING_URI`, or SQLite in this home."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow / 'mlflow.db'}"
+        """The URI of MLflow's tracking and registry."""
+        return self.registry or f"sqlite:///{self.mlflow / 'mlflow.db'}"
 
     @property
     def business(self) -> str | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from features.config.environment import Environment
 from features.errors import FeaturesError
 from features.generation import Generation
-from features.home import Home
 from features.store.offline import OfflineStore
 
 try:
-    _store = OfflineStore(Generation.current(Home.from_environment()))
+    _store = OfflineStore(Generation.current(Environment.from_environment().state))
 except FeaturesError as error:
     sys.exit(str(error))
 

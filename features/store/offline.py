@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float32, String
 
-from features.errors import ConfigError
-from features.generation import EMBEDDED, Generation, is_redis
+from features.generation import Generation, is_redis
 from features.schema import DType
 from features.store.bulk_load import CREATED_TIMESTAMP, EVENT_TIMESTAMP, JOIN_KEY, packed_snapshot, rows_at
 from features.store.connect import open_rows
@@ -34,24 +31,10 @@ __all__ = [
     "OnlineStore",
     "feast_environment",
     "forget",
-    "online_store_from_environment",
     "project_name",
 ]
 
 _FLOAT_OR_STRING = {DType.FLOAT: Float32, DType.STRING: String}
-
-
-def online_store_from_environment() -> str:
-    """`KEEPWELL_ONLINE_STORE`: "embedded", the default (its former name "sqlite" will do), or a redis:// URL.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    setting = os.environ.get("KEEPWELL_ONLINE_STORE") or EMBEDDED
-    if setting in (EMBEDDED, "sqlite"):
-        return EMBEDDED
-    _check_redis(setting)
-    return setting
 
 
 def project_name(business: str, generation_id: str) -> str:
@@ -266,11 +249,3 @@ def _online_configuration(generation: Generation) -> dict[str, Any]:
     if generation.is_embedded:
         return {"type": CLASS_PATH, "path": str(generation.online_file)}
     return {"type": CLASS_PATH, "url": generation.online_store}
-
-
-def _check_redis(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        raise ConfigError(
-            f"KEEPWELL_ONLINE_STORE is '{url}': give '{EMBEDDED}' or a URL such as redis://localhost:6379/0."
-        )

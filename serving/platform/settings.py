@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, model_validator
 
-from features.home import Home
-from serving.errors import CommandError
-
-DEFAULT_HOME = Path("var")
-PREFIX = "KEEPWELL_"
+from features.config.environment import Environment
 
 
-class Settings(BaseSettings):
-    """The service's settings, each by the environment variable KEEPWELL_<NAME>, or the one that its alias names.
+class Settings(Environment):
+    """What every command reads of the environment, and the service's own settings, named in the same way.
 
     In production, what is safe only on a developer's machine is refused: a home by default, and no request rate.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
-    )
-
-    home: Path = Field(default=DEFAULT_HOME)
-    """All state of one business."""
     host: str = Field(default="127.0.0.1", validation_alias="HOST")
     port: int = Field(default=8000, ge=0, le=65535, validation_alias="PORT")
     """0 takes any free port, and the start says which."""
-    online_store: str = Field(default="embedded", pattern=r"^(embedded|sqlite|rediss?://.+)$")
-    """Where `features build` puts current features: embedded, or a redis:// URL. A server reads where the build wrote."""
-    database_url: str | None = Field(default=None)
-    """The service's own database; SQLite in the home by default."""
-    tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
-    """MLflow's registry; SQLite in the home by default."""
     environment: Literal["development", "production"] = Field(default="development")
     poll_seconds: float = Field(default=1.0, gt=0, le=3600)
     """How often a server looks for a new build and a new champion."""
@@ -69,26 +51,6 @@ class Settings(BaseSettings):
                 raise ValueError("KEEPWELL_RATE_LIMIT must be above 0 in production: 0 lets one key take all")
         return self
 
-    @classmethod
-    def from_environment(cls) -> Settings:
-        """The settings that the environment gives.
-
-        Raises:
-            CommandError: a variable has a value that cannot be; the message names it.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = _variable(str(first["loc"][0])) if first["loc"] else ""
-            message = first["msg"].removeprefix("Value error, ")
-            raise CommandError(f"{name}: {message}." if name else f"{message}.") from None
-
-    @property
-    def state(self) -> Home:
-        """The home as a layout of paths."""
-        return Home(self.home.absolute())
-
     @property
     def database(self) -> str:
         """The URL of the service's database."""
@@ -97,14 +59,9 @@ class Settings(BaseSettings):
     @property
     def registry(self) -> str:
         """The URI of MLflow's registry."""
-        return self.tracking_uri or self.state.tracking_uri
+        return self.state.tracking_uri
 
     @property
     def stale_after(self) -> timedelta:
         """`stale_after_days` as a length of time."""
         return timedelta(days=self.stale_after_days)
-
-
-def _variable(field: str) -> str:
-    """The environment variable of a field, as an error's location names it: by its alias, or by its own name."""
-    return field if field.isupper() else f"{PREFIX}{field.upper()}"

@@ -21,6 +21,7 @@ import shap
 
 from features.build import build
 from features.config.business import Business
+from features.config.environment import Environment
 from features.home import Home
 from training.promotion.model import promote
 from training.run import run
@@ -45,7 +46,11 @@ def obey(command: list[str]) -> None:
     home = Home(Path(command[-1]))
     if command[0] == "build":
         built = build(
-            Business.load(Path(command[1])), home, datetime.now(UTC), lambda phase, share: say(phase=phase, share=share)
+            Business.load(Path(command[1])),
+            home,
+            datetime.now(UTC),
+            lambda phase, share: say(phase=phase, share=share),
+            Environment.from_environment().online_store,
         )
         say(built=built.generation.id)
     elif command[0] == "train":

@@ -171,7 +171,7 @@ def test_a_store_of_no_known_kind_is_refused(
 ) -> None:
     monkeypatch.setenv("KEEPWELL_ONLINE_STORE", "cassandra")
     assert run("build", table) == 2
-    assert "KEEPWELL_ONLINE_STORE is 'cassandra'" in capsys.readouterr().err
+    assert "KEEPWELL_ONLINE_STORE: 'cassandra' is neither" in capsys.readouterr().err
 
 
 def test_services_move_to_the_next_build_and_the_rest_is_said(table: Path, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from features.errors import ConfigError
 from features.generation import Generation
 from features.home import Home
-from serving.errors import CommandError
 from serving.platform.settings import Settings
 
 from .conftest import Running, Shop, build, make_keys, promote, serving, settings_of, train, wait_for
@@ -220,7 +220,7 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, environment: 
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(CommandError) as refused:
+    with pytest.raises(ConfigError) as refused:
         Settings.from_environment()
     assert str(refused.value).startswith(sentence)
 

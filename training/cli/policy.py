@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from features.home import Home
+from features.config.environment import Environment
 from training.cli.console import ProgressBars, exit_on_error
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def policy(
         from features.config.business import Business
         from training.policy.train import train_policy
 
-        business = Business.load(config)
+        business, environment = Business.load(config), Environment.from_environment()
         with ProgressBars() as bars:
-            result = train_policy(business, Home.from_environment(), bars, report, choices)
+            result = train_policy(business, environment.state, bars, report, choices, environment.database_url)
         _show_policy(result, Console())
 
 

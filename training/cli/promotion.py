@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from features.home import Home
+from features.config.environment import Environment
 from training.cli.console import ProgressBars, exit_on_error
 from training.errors import TrainingError
 
@@ -52,14 +52,14 @@ def promote(
             from training.promotion.policy import promote_policy
 
             with ProgressBars() as bars, bars.step("Promoting"):
-                said = promote_policy(Home.from_environment(), None if version is None else str(version))
+                said = promote_policy(Environment.from_environment().state, None if version is None else str(version))
             Console().print(said, highlight=False)
             return
         from training.promotion.model import promote
 
         with ProgressBars() as bars, bars.step("Promoting"):
             promotion = promote(
-                Home.from_environment(),
+                Environment.from_environment().state,
                 None if version is None else str(version),
                 new_scorecard=new_scorecard,
                 force=force,
@@ -76,13 +76,13 @@ def rollback(
             from training.promotion.policy import rollback_policy
 
             with ProgressBars() as bars, bars.step("Rolling back"):
-                said = rollback_policy(Home.from_environment())
+                said = rollback_policy(Environment.from_environment().state)
             Console().print(said, highlight=False)
             return
         from training.promotion.model import rollback
 
         with ProgressBars() as bars, bars.step("Rolling back"):
-            promotion = rollback(Home.from_environment())
+            promotion = rollback(Environment.from_environment().state)
         _say(promotion, Console())
 
 

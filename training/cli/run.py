@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from features.home import Home
+from features.config.environment import Environment
 from training.cli.console import ProgressBars, exit_on_error
 from training.errors import TrainingError
 
@@ -42,7 +42,7 @@ def run(
             raise TrainingError(f"--budget: {error}.") from None
         business = Business.load(config)
         with ProgressBars() as bars:
-            result = run(business, Home.from_environment(), bars, report, allowed)
+            result = run(business, Environment.from_environment().state, bars, report, allowed)
         _show(result, Console())
 
 

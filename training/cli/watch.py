@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from features.home import Home
+from features.config.environment import Environment
 from training.cli.console import ProgressBars, exit_on_error
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def watch(
         from training.monitoring.watch import watch
         from training.reporting.report_file import write_json, write_page
 
-        home = Home.from_environment()
+        home = Environment.from_environment().state
         business = None if config is None else Business.load(config)
         if business is not None:
             home.claim(business.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -92,10 +91,12 @@ def train_policy(
     progress: Progress,
     report_file: Path | None = None,
     choices_file: Path | None = None,
+    database_url: str | None = None,
 ) -> PolicyReport:
     """Learn effects from the log, prove what they are good for, track the run, and register the policy as `challenger`.
 
-    The log is what [decisions] names, or else the business's own: see `read_trial` and `read_touches`.
+    The log is what [decisions] names, or else the business's own, with the decisions of the service's database at
+    `database_url`, by default in the home: see `read_trial` and `read_touches`.
 
     Raises:
         FeaturesError: a file, a column or a generation is not there, or the home is another business's.
@@ -103,7 +104,7 @@ def train_policy(
         ModelsError: the registry refused.
     """
     with progress.step("Reading decisions") as advance:
-        log = read_log(business, home)
+        log = read_log(business, home, database_url)
         advance()
     with progress.step("Learning effects", N_FOLDS + 1) as advance:
         learned = learn(log, {action.name: action.prior_effect for action in business.actions}, advance)
@@ -142,12 +143,12 @@ def train_policy(
     return report
 
 
-def read_log(business: Business, home: Home) -> DecisionLog:
+def read_log(business: Business, home: Home, database_url: str | None = None) -> DecisionLog:
     """The decisions that the TOML means."""
     if business.decisions is not None:
         return read_trial(business)
     generation: Generation = current_generation(business, home)
-    return read_touches(business, generation, home, os.environ.get("KEEPWELL_DATABASE_URL"))
+    return read_touches(business, generation, home, database_url)
 
 
 def learn(log: DecisionLog, priors: Mapping[str, float], advance: Any = lambda: None) -> Learned:

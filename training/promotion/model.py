@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 
+from features.config.environment import inherited_by
 from features.home import Home
 from models.registry.model_bundle import GateResult, ModelBundle
 from models.registry.registry import RegisteredModel, Registry
@@ -115,7 +115,7 @@ def refresh(home: Home) -> list[str]:
     """
     done = subprocess.run(
         [sys.executable, "-m", "serving", "refresh"],
-        env=os.environ | {"KEEPWELL_HOME": str(home.path)},
+        env=inherited_by(home),
         capture_output=True,
         text=True,
         check=False,

@@ -116,7 +116,7 @@ def _child(command: list[str], folder: Path) -> tuple[float, int]:
     log = folder / "child.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", *command], stdout=subprocess.PIPE, stderr=errors, env={**os.environ}
+            [sys.executable, "-W", "ignore", "-m", *command], stdout=subprocess.PIPE, stderr=errors
         )
         assert process.stdout is not None
         said = process.stdout.read()

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from features.generation import Generation, SourceSummary
+from features.generation import EMBEDDED, Generation, SourceSummary
 from features.home import Home
 from features.schema import PILLARS, DType, Feature, FeatureSchema
-from features.store.offline import OfflineStore, online_store_from_environment, project_name
+from features.store.offline import OfflineStore, project_name
 from models.inference.calibration import Calibration
 from models.registry.model_bundle import GateResult, ModelBundle
 from models.registry.registry import Registry
@@ -196,7 +196,7 @@ def snapshots(generation: Generation, moments: Sequence[tuple[datetime, list[str
         pq.write_table(pa.concat_tables(tables), path)
 
 
-def new_generation(home: Home, customers: int, *, table: bool = False) -> Generation:
+def new_generation(home: Home, customers: int, *, table: bool = False, online_store: str = EMBEDDED) -> Generation:
     """A generation's folder without its features: with a comparison 30 days ago, or of a table."""
     now = datetime.now(UTC)
     moment = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -212,7 +212,7 @@ def new_generation(home: Home, customers: int, *, table: bool = False) -> Genera
         horizon_days=HORIZON_DAYS,
         schema=SCHEMA,
         project=project_name(BUSINESS, generation_id),
-        online_store=online_store_from_environment(),
+        online_store=online_store,
         sources=SourceSummary(0, 0, 0, {}, None, None, customers),
         fingerprint="0" * 64,
         configuration="0" * 64,
@@ -222,10 +222,10 @@ def new_generation(home: Home, customers: int, *, table: bool = False) -> Genera
     return generation
 
 
-def build(home: Home, customers: int, *, table: bool = False) -> Generation:
+def build(home: Home, customers: int, *, table: bool = False, online_store: str = EMBEDDED) -> Generation:
     """A live generation of so many customers: snapshots, Feast's registry, packed online rows."""
     home.claim(BUSINESS)
-    generation = new_generation(home, customers, table=table)
+    generation = new_generation(home, customers, table=table, online_store=online_store)
     ids = customer_ids(customers)
     moments = [(generation.as_of, ids, draw(customers, 1))]
     if generation.before is not None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from experiments.benchmarks.errors import BenchmarkError
+from features.config.environment import inherited
 
 _PATIENCE = 180.0
 
@@ -52,13 +53,13 @@ def server(
         BenchmarkError: it ended, or did not answer in time; says what it wrote last.
     """
     # MLflow starts `uvicorn` by that name.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited().get("PATH", "")])
     with log.open("wb") as output, on(cores()[0]):
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **environment},
+            env=inherited(PATH=path, OMP_NUM_THREADS="1", **environment),
         )
     try:
         _await(process, f"http://127.0.0.1:{port}{ready}", log)

@@ -130,11 +130,10 @@ def _reading(embedded: object, rounds: int, customers: int, scratch: Path) -> It
     if shutil.which("redis-server") is None:
         return
     with ExitStack() as stack:
-        os.environ["KEEPWELL_ONLINE_STORE"] = stack.enter_context(redis(scratch))
-        try:
-            yield reading(reference.build(Home(scratch / "redis"), customers), rounds, "5r", "Redis", 4.0, customers)
-        finally:
-            del os.environ["KEEPWELL_ONLINE_STORE"]
+        generation = reference.build(
+            Home(scratch / "redis"), customers, online_store=stack.enter_context(redis(scratch))
+        )
+        yield reading(generation, rounds, "5r", "Redis", 4.0, customers)
 
 
 def _conditions(model: reference.Reference, scale: Scale) -> dict[str, object]:

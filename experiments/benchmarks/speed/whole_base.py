@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from experiments.benchmarks.errors import BenchmarkError, DifferentAnswers
 from experiments.benchmarks.figures import PEERS_SHARE, Row, interleaved
 from experiments.benchmarks.speed import reference
+from features.config.environment import inherited
 from features.generation import Generation
 from features.home import Home
 from features.store.offline import OfflineStore
@@ -139,7 +140,7 @@ def _timed(command: list[str], environment: dict[str, str], log: Path) -> tuple[
     begun = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+            [sys.executable, "-m", *command], stdout=output, stderr=subprocess.STDOUT, env=inherited(**environment)
         )
         peak = 0
         while process.poll() is None:

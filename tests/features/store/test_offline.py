@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.errors import ConfigError, SchemaMismatch, StoreUnavailable, UnknownCustomer
+from features.errors import SchemaMismatch, StoreUnavailable, UnknownCustomer
 from features.generation import Generation
-from features.store.offline import OfflineStore, OnlineStore, forget, online_store_from_environment
+from features.store.offline import OfflineStore, OnlineStore, forget
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning"),
@@ -266,13 +266,6 @@ def test_population_is_who_has_a_snapshot(make_generation: Any) -> None:
     offline = OfflineStore(make_generation({"x": [1.0]}, ["z"], rows=rows, materialize=False))
     assert offline.population()["customer_id"].tolist() == ["a", "b"]
     assert offline.population([AS_OF])["customer_id"].tolist() == ["z"]
-
-
-@pytest.mark.parametrize("setting", ["memcached://x", "localhost:6379", "redis://"])
-def test_another_kind_of_store_is_refused(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEPWELL_ONLINE_STORE", setting)
-    with pytest.raises(ConfigError, match="KEEPWELL_ONLINE_STORE"):
-        online_store_from_environment()
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""The environment, as every command reads it: where a business's state is, and where its models and features are kept.
+
+Nothing else reads `os.environ` but to hand it on; `tests/features/config/test_environment.py` holds the code to that.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from features.errors import ConfigError
+from features.generation import EMBEDDED
+from features.home import Home
+
+DEFAULT_HOME: Final = Path("var")
+PREFIX: Final = "KEEPWELL_"
+
+
+class Environment(BaseSettings):
+    """What every command reads, each by the environment variable KEEPWELL_<NAME>, or the one that its alias names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
+
+    home: Path = Field(default=DEFAULT_HOME)
+    """All state of one business."""
+    online_store: str = Field(default=EMBEDDED)
+    """Where `features build` puts current features: embedded, or a redis:// URL. A server reads where the build wrote."""
+    database_url: str | None = Field(default=None)
+    """The service's own database; SQLite in the home by default."""
+    tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    """MLflow's registry; SQLite in the home by default."""
+
+    @field_validator("online_store")
+    @classmethod
+    def _known_store(cls, setting: str) -> str:
+        if setting in (EMBEDDED, "sqlite"):  # its former name
+            return EMBEDDED
+        parts = urlsplit(setting)
+        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+            raise ValueError(f"'{setting}' is neither '{EMBEDDED}' nor a URL such as redis://localhost:6379/0")
+        return setting
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The settings that the environment gives.
+
+        Raises:
+            ConfigError: a variable has a value that cannot be; the message names it.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = _variable(str(first["loc"][0])) if first["loc"] else ""
+            message = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"{name}: {message}." if name else f"{message}.") from None
+
+    @property
+    def state(self) -> Home:
+        """The home as a layout of paths, with its registry."""
+        return Home(self.home.absolute(), self.tracking_uri)
+
+
+def inherited(**changes: str) -> dict[str, str]:
+    """The environment of a process that we start: our own, but for `changes`."""
+    return {**os.environ, **changes}
+
+
+def inherited_by(home: Home) -> dict[str, str]:
+    """The environment of a command of ours that is started for `home`, whatever home the environment names."""
+    return inherited(KEEPWELL_HOME=str(home.path), MLFLOW_TRACKING_URI=home.registry or "")
+
+
+def _variable(field: str) -> str:
+    """The environment variable of a field, as an error's location names it: by its alias, or by its own name."""
+    return field if field.isupper() else f"{PREFIX}{field.upper()}"

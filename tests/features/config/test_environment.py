@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from features.config.environment import Environment, inherited, inherited_by
+from features.errors import ConfigError
+from features.home import Home
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("features", "models", "training", "serving", "experiments")
+
+READERS = {
+    "features/config/environment.py": "the one reading, and the handing on to child processes",
+    "models/explanation/kernel_cache.py": "the user's cache folder, by the XDG standard; models know no setting of ours",
+    "models/registry/registry.py": "sets MLflow's own variables before MLflow reads them; reads none",
+    "serving/platform/workers.py": "sets the folder of figures for the workers: Prometheus' client takes no argument for it",
+    "serving/platform/metrics.py": "a worker learns that folder from its supervisor, who starts it without arguments",
+    "experiments/benchmarks/speed/table.py": "takes away what the benchmarked servers would inherit; reads none",
+    "experiments/benchmarks/peers/constant.py": "a program that uvicorn starts by name is told its file so",
+    "experiments/benchmarks/peers/obvious.py": "a program that uvicorn starts by name is told its folder so",
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("KEEPWELL_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert len(files) > 100
+    reading = {
+        str(path.relative_to(ROOT)) for path in files if re.search(r"\b(environb?|getenvb?)\b", path.read_text())
+    }
+    assert reading == set(READERS)
+
+
+def test_by_default_all_is_in_the_folder_var(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = Environment.from_environment()
+    assert found.state == Home(tmp_path / "var")
+    assert found.state.tracking_uri == f"sqlite:///{tmp_path}/var/mlflow/mlflow.db"
+    assert (found.online_store, found.database_url) == ("embedded", None)
+    assert "home" not in found.model_fields_set
+
+
+def test_what_is_set_is_read_and_what_is_empty_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://models:5000")
+    monkeypatch.setenv("KEEPWELL_DATABASE_URL", "")
+    found = Environment.from_environment()
+    assert found.state == Home(tmp_path, "http://models:5000")
+    assert found.state.tracking_uri == "http://models:5000"
+    assert found.database_url is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "store"),
+    [("sqlite", "embedded"), ("embedded", "embedded"), ("", "embedded"), ("redis://h:1/2", "redis://h:1/2")],
+)
+def test_the_online_store_is_embedded_or_a_redis(monkeypatch: pytest.MonkeyPatch, setting: str, store: str) -> None:
+    monkeypatch.setenv("KEEPWELL_ONLINE_STORE", setting)
+    assert Environment.from_environment().online_store == store
+
+
+@pytest.mark.parametrize("setting", ["memcached://x", "localhost:6379", "redis://", "mysql"])
+def test_another_kind_of_store_is_refused(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("KEEPWELL_ONLINE_STORE", setting)
+    with pytest.raises(ConfigError, match="KEEPWELL_ONLINE_STORE: ") as refused:
+        Environment.from_environment()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_command_that_is_started_finds_the_home_it_is_started_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", "/elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    monkeypatch.setenv("KEEPWELL_ONLINE_STORE", "redis://there/1")
+    for home in (Home(tmp_path), Home(tmp_path, "http://models:5000")):
+        for name, value in inherited_by(home).items():
+            monkeypatch.setenv(name, value)
+        assert Environment.from_environment().state == home
+    assert inherited(ONE="1") == {**os.environ, "ONE": "1"}
+    assert inherited_by(Home(tmp_path))["KEEPWELL_ONLINE_STORE"] == "redis://there/1"
