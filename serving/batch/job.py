@@ -14,8 +14,8 @@ from features.config.suggestions import near_matches
 from features.errors import SchemaMismatch, UnknownCustomer
 from features.schema import FeatureSchema
 from serving.auth.api_keys import Principal, Role
-from serving.batch.pool import on_all_cores
-from serving.batch.reader import CustomerFile, Customers, FileRows, RowReader, ending
+from serving.batch.pool import Score, on_all_cores
+from serving.batch.reader import CHUNK, CustomerFile, Customers, FileRows, RowReader, ending
 from serving.batch.writer import DECIDED, file_schema, writing
 from serving.current_scores.record import COLUMNS, BatchRow, score_as_of_now
 from serving.current_scores.table import ScoreTable
@@ -25,12 +25,26 @@ from serving.platform.database import Database
 from serving.platform.progress import progress
 from serving.platform.settings import Settings
 from serving.releases.follower import ReleaseSource
-from serving.releases.release import Release
+from serving.releases.release import Release, ReleaseParts
 from serving.scores.scorer import CustomerScore, Explain, Scorer
 
 CUSTOMER_ID = "customer_id"
 COMMAND = Principal("serving batch", Role.ADMIN)
 """Who decides, in the log, when nobody came with a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """All that any process needs to score the rows of one file by one release; it pickles."""
+
+    source: Path
+    database: str
+    release: ReleaseParts
+
+    def start(self) -> Score:
+        """What scores rows of the file, in a process of its own."""
+        _, batch = open_batch(self.source, Release.load(self.release), Database(self.database), decide=False)
+        return batch.table
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +109,7 @@ class Batch:
         return {name: pa.array(column, schema.field(name).type) for name, column in columns.items()}
 
 
-def score_file(settings: Settings, source: Path, target: Path, *, decide: bool) -> str:
+def score_file(settings: Settings, source: Path, target: Path, *, decide: bool, chunk: int = CHUNK) -> str:
     """Score the customers of `source` into `target` by what stands; with `decide`, decide about each and log it.
 
     Returns:
@@ -115,9 +129,10 @@ def score_file(settings: Settings, source: Path, target: Path, *, decide: bool) 
         database.migrate()
         file, batch = open_batch(source, release, database, decide=decide)
         with writing(target, decided=decide) as output, progress("Scoring customers", None) as bar:
-            chunks = file.read(bar)
+            chunks = file.read(bar, chunk)
             # Decisions wait for the database, not for a processor, and are drawn here in the order of the file.
-            tables = map(batch.table, chunks) if decide else on_all_cores(batch, chunks, source, settings.database)
+            job = BatchJob(source, settings.database, release.parts)
+            tables = map(batch.table, chunks) if decide else on_all_cores(batch.table, job.start, chunks)
             for table in tables:
                 output.write(table)
                 rows += table.num_rows

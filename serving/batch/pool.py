@@ -8,78 +8,49 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from features.generation import Generation
-from models.registry.model_bundle import ModelBundle
-from models.scorecard import Scorecard
 from serving.batch.reader import FileRows
 from serving.errors import CommandError
-from serving.releases.release import Release
-
-if TYPE_CHECKING:
-    from serving.batch.job import Batch
 
 _FEW = 3
 """Chunks that take less time than to start a process."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """All that another process needs to score the same file by the same release."""
-
-    source: Path
-    database: str
-    generation: Generation
-    model_version: str
-    scorecard: Scorecard
-    bundle: ModelBundle
-    stale_after: timedelta
+Score = Callable[[FileRows], pa.Table]
 
 
-def on_all_cores(batch: Batch, chunks: Iterator[FileRows], source: Path, database: str) -> Iterator[pa.Table]:
-    """What `batch.table` makes of each chunk, in order; a few chunks for each core are in memory at a time.
+def on_all_cores(score: Score, start: Callable[[], Score], chunks: Iterator[FileRows]) -> Iterator[pa.Table]:
+    """What `score` makes of each chunk, in order; a few chunks for each core are in memory at a time.
+
+    Args:
+        start: pickled into other processes, gives what does there as `score` does here.
 
     Raises:
         CommandError: a process died.
     """
     for rows in itertools.islice(chunks, _FEW):
-        yield batch.table(rows)
+        yield score(rows)
     cores = len(os.sched_getaffinity(0))
     first = next(chunks, None)
     if first is None:
         return
     remaining = itertools.chain([first], chunks)
     if cores == 1:
-        yield from map(batch.table, remaining)
+        yield from map(score, remaining)
         return
-    release = batch.release
-    recipe = _Recipe(
-        source,
-        database,
-        release.generation,
-        release.model_version,
-        release.scorecard,
-        release.bundle,
-        release.stale_after,
-    )
     # Spawned, not forked: LMDB, DuckDB and their threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_start, initargs=(recipe,))
+    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_start, initargs=(start,))
     try:
         waiting: deque[Future[pa.Buffer]] = deque()
         for rows in remaining:
-            waiting.append(pool.submit(_score, _packed(rows.table), rows.first, rows.bad))
+            waiting.append(pool.submit(_score_packed, _packed(rows.table), rows.first, rows.bad))
             if len(waiting) > 2 * cores:
                 yield _unpacked(waiting.popleft().result())
         while waiting:
@@ -92,35 +63,29 @@ def on_all_cores(batch: Batch, chunks: Iterator[FileRows], source: Path, databas
         pool.shutdown(cancel_futures=True)
 
 
-_batch: Batch | None = None
+_score: Score | None = None
 
 
-def _start(recipe: _Recipe) -> None:
+def _start(start: Callable[[], Score]) -> None:
     """Make this process ready; it ends with the one that started it."""
-    global _batch
-    from serving.batch.job import open_batch
-    from serving.platform.database import Database
-
+    global _score
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-    release = Release.load(
-        recipe.generation, recipe.model_version, recipe.scorecard, recipe.bundle, stale_after=recipe.stale_after
-    )
-    _, _batch = open_batch(recipe.source, release, Database(recipe.database), decide=False)
+    _score = start()
     # DuckDB complains of a connection that outlives the interpreter.
     Finalize(None, _end, exitpriority=0)
 
 
 def _end() -> None:
-    global _batch
-    _batch = None
+    global _score
+    _score = None
 
 
-def _score(table: pa.Buffer, first: int, bad: Mapping[int, str]) -> pa.Buffer:
-    assert _batch is not None
-    return _packed(_batch.table(FileRows(_unpacked(table), first, bad)))
+def _score_packed(table: pa.Buffer, first: int, bad: Mapping[int, str]) -> pa.Buffer:
+    assert _score is not None
+    return _packed(_score(FileRows(_unpacked(table), first, bad)))
 
 
 # A slice that is pickled takes the whole table along, Arrow's own format only the rows.

@@ -21,7 +21,8 @@ from serving.platform.progress import Bar
 
 CSV_ENDINGS = (".csv", ".csv.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
-_CHUNK = 8192
+CHUNK = 8192
+"""Rows that are scored at a time."""
 _NO_ID = "no customer_id"
 
 
@@ -85,26 +86,26 @@ class CustomerFile:
             raise CommandError(f"{path}: the file cannot be read ({error.strerror}).") from None
         return cls(path, _distinct(path, layout.header), layout)
 
-    def read(self, bar: Bar) -> Iterator[FileRows]:
-        """All rows in their order, some thousands at a time.
+    def read(self, bar: Bar, chunk: int = CHUNK) -> Iterator[FileRows]:
+        """All rows in their order, `chunk` at a time at most.
 
         Raises:
             IngestError: the file turns out to be damaged.
         """
-        return self._parquet_rows(bar) if self.layout is None else self._csv_rows(self.layout, bar)
+        return self._parquet_rows(bar, chunk) if self.layout is None else self._csv_rows(self.layout, bar, chunk)
 
-    def _parquet_rows(self, bar: Bar) -> Iterator[FileRows]:
+    def _parquet_rows(self, bar: Bar, chunk: int) -> Iterator[FileRows]:
         first = 1
         try:
             with pq.ParquetFile(self.path) as file:
                 bar.expect(file.metadata.num_rows)
-                for batch in file.iter_batches(batch_size=_CHUNK):
+                for batch in file.iter_batches(batch_size=chunk):
                     yield FileRows(pa.Table.from_batches([batch]), first, {})
                     first += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise IngestError(f"{self.path}: the file is damaged at row {first} ({_first_line(error)}).") from None
 
-    def _csv_rows(self, layout: csv_reader.Layout, bar: Bar) -> Iterator[FileRows]:
+    def _csv_rows(self, layout: csv_reader.Layout, bar: Bar, chunk: int) -> Iterator[FileRows]:
         size, done = max(1, self.path.stat().st_size), 0
 
         def note(read: int) -> None:
@@ -122,10 +123,10 @@ class CustomerFile:
             ).rename_columns(list(layout.header))
             if len(numbers):
                 bar.expect(int(numbers[-1] * size / max(done, 1)))
-            for start in range(0, len(numbers), _CHUNK):
-                here = numbers[start : start + _CHUNK]
+            for start in range(0, len(numbers), chunk):
+                here = numbers[start : start + chunk]
                 bad = {place: reasons[number] for place, number in enumerate(here.tolist()) if number in reasons}
-                yield FileRows(whole.slice(start, _CHUNK), int(here[0]), bad)
+                yield FileRows(whole.slice(start, chunk), int(here[0]), bad)
 
 
 class RowReader:

@@ -15,7 +15,7 @@ from models.registry.registry import PolicyRegistry, RegisteredModel, Registry
 from serving.errors import NoRelease, ServingError
 from serving.platform.metrics import Metrics
 from serving.platform.settings import Settings
-from serving.releases.release import Release, release_key
+from serving.releases.release import Release, ReleaseParts, release_key
 
 _log = structlog.get_logger(__name__)
 
@@ -86,13 +86,15 @@ class ReleaseSource:
             assert self._policies is not None
             policy = self._policies.load(candidate.policy, bundles)
         return Release.load(
-            candidate.generation,
-            candidate.champion.version,
-            candidate.champion.scorecard,
-            bundle,
-            stale_after=self._settings.stale_after,
-            policy=policy,
-            policy_version=None if candidate.policy is None else candidate.policy.version,
+            ReleaseParts(
+                candidate.generation,
+                candidate.champion.version,
+                candidate.champion.scorecard,
+                bundle,
+                stale_after=self._settings.stale_after,
+                policy=policy,
+                policy_version=None if candidate.policy is None else candidate.policy.version,
+            )
         )
 
     def _live_generation(self) -> Generation:

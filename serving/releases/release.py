@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,19 @@ from serving.releases.uncertainty import OutlookTable
 from serving.releases.value import WorthTable
 
 DEFAULT_STALE_AFTER = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseParts:
+    """All that a release is loaded from, as plain data: it pickles, so that another process loads the same one."""
+
+    generation: Generation
+    model_version: str
+    scorecard: Scorecard
+    bundle: ModelBundle
+    stale_after: timedelta = DEFAULT_STALE_AFTER
+    policy: PolicyBundle | None = None
+    policy_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,11 @@ class Release:
         """What tells this release from every other: `generation/model/scorecard`, and `/policy` if one was learned."""
         return release_key(self.generation.id, self.model_version, self.scorecard.version, self.policy_version)
 
+    @property
+    def parts(self) -> ReleaseParts:
+        """What to load this release from."""
+        return ReleaseParts(**{field.name: getattr(self, field.name) for field in fields(ReleaseParts)})
+
     def with_population(self, probabilities: NDArray[np.float64]) -> Release:
         """This release, knowing the current population's churn probabilities (n,), in any order."""
         return replace(self, population=np.sort(np.asarray(probabilities, dtype=np.float64)))
@@ -88,29 +106,21 @@ class Release:
         return self.scorecard.band(score)
 
     @classmethod
-    def load(
-        cls,
-        generation: Generation,
-        model_version: str,
-        scorecard: Scorecard,
-        bundle: ModelBundle,
-        *,
-        stale_after: timedelta = DEFAULT_STALE_AFTER,
-        policy: PolicyBundle | None = None,
-        policy_version: str | None = None,
-    ) -> Release:
+    def load(cls, parts: ReleaseParts) -> Release:
         """Make a release ready to answer; its population is empty until `with_population`.
 
         Raises:
             ReleaseMismatch: the model reads features that this build does not have, or has otherwise.
             BundleError: the bundle cannot be loaded.
         """
+        generation, bundle, scorecard, policy = parts.generation, parts.bundle, parts.scorecard, parts.policy
+        model = f"Model version {parts.model_version}"
         schema = FeatureSchema.from_json(bundle.schema).select(bundle.feature_names)
-        _check(generation, f"Model version {model_version}", bundle.business, schema)
+        _check(generation, model, bundle.business, schema)
         if policy is not None:
             effects = FeatureSchema.from_json(policy.effects.schema).select(policy.effects.feature_names)
-            _check(generation, f"Policy version {policy_version}", policy.business, effects)
-        _check_parts(generation, f"Model version {model_version}", bundle)
+            _check(generation, f"Policy version {parts.policy_version}", policy.business, effects)
+        _check_parts(generation, model, bundle)
         explainer = Explainer(bundle.model_text)
         pillars = tuple(pillar.name for pillar in schema.pillars)
         membership = np.zeros((len(schema), len(pillars)))
@@ -118,10 +128,7 @@ class Release:
             membership[column, pillars.index(feature.pillar)] = 1.0
         typical = tuple(shortest(bundle.typical.get(name)) for name in schema.names)
         return cls(
-            generation=generation,
-            model_version=model_version,
-            scorecard=scorecard,
-            bundle=bundle,
+            **{field.name: getattr(parts, field.name) for field in fields(ReleaseParts)},
             store=OnlineStore(generation),
             schema=schema,
             predictor=ChurnPredictor(bundle.onnx, bundle.calibration),
@@ -130,15 +137,12 @@ class Release:
             pillars=pillars,
             membership=membership,
             population=np.empty(0),
-            stale_after=stale_after,
             by_name=np.argsort(np.array(schema.names), kind="stable"),
             typical=typical,
             beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
             outlook=OutlookTable.of_bundle(bundle),
             minimum_coverage=Business.of(generation).health.minimum_coverage,
             worth=WorthTable(bundle, generation),
-            policy=policy,
-            policy_version=policy_version,
             recommender=None if bundle.recommender is None else Recommender.from_bytes(bundle.recommender),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Any
 
@@ -11,18 +10,7 @@ import numpy as np
 import pytest
 
 from features.schema import FeatureSchema
-from models.decisions.design_matrix import Design, DesignColumn
-from models.decisions.effect_model import (
-    CHURN_PROBABILITY,
-    LEARNED,
-    LINEAR,
-    PRIOR,
-    REWARD,
-    ActionEffect,
-    EffectModel,
-    Member,
-)
-from models.registry.policy_bundle import PolicyBundle
+from models.decisions.effect_model import REWARD, EffectModel
 from serving.auth.api_keys import Principal, Role
 from serving.current_scores.record import score_as_of_now
 from serving.decisions.playbook import Playbook
@@ -33,7 +21,8 @@ from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
 from serving.scores.scorer import CustomerScore, Scorer
 
-from ..conftest import BUSINESS, SCHEMA
+from ..conftest import SCHEMA
+from ..learned_policy import effects, policy_of
 
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
@@ -46,27 +35,9 @@ CRM = Principal("crm", Role.SCORER)
 EVERYBODY = [f"C{number:05d}" for number in range(1, 241)]
 
 
-def effects(schema: FeatureSchema = SCHEMA) -> EffectModel:
-    """A call helps those with open tickets; what an e-mail does is not learned."""
-    used = schema.select(["tickets_open"])
-    call = ActionEffect("success_call", LEARNED, 0.2, 900, 0.02, 0.0004, 0.0, 1.0, 0.01, 0.0)
-    return EffectModel(
-        unit=CHURN_PROBABILITY,
-        schema=used.to_json(),
-        feature_names=used.names,
-        categories={},
-        actions=(call, ActionEffect("winback_email", PRIOR, 0.05, 3), ActionEffect("gone", PRIOR, 0.1, 0)),
-        design=Design((DesignColumn(0, "number", 0.0, 1.0),)),
-        members=(Member(LINEAR, 1.0, np.array([-0.05]), np.array([[0.1]])),),
-    )
-
-
 def learned(release: Release, model: EffectModel, constant: str | None = None) -> Release:
     """The release, with a policy of these effects as its third version."""
-    bundle = PolicyBundle(BUSINESS, model, constant, {}, {}, "ab" * 32, datetime.now(UTC))
-    return Release.load(
-        release.generation, release.model_version, release.scorecard, release.bundle, policy=bundle, policy_version="3"
-    )
+    return Release.load(replace(release.parts, policy=policy_of(model, constant), policy_version="3"))
 
 
 @pytest.fixture(scope="module")

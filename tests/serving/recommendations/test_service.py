@@ -105,7 +105,7 @@ def release(template: Any, tmp_path_factory: pytest.TempPathFactory) -> Release:
     assert recommender is not None
     bundle = replace(plain.bundle, recommender=recommender.to_bytes())
     bundle.save(folder / "bundle")
-    loaded = Release.load(generation, plain.model_version, plain.scorecard, ModelBundle.load(folder / "bundle"))
+    loaded = Release.load(replace(plain.parts, generation=generation, bundle=ModelBundle.load(folder / "bundle")))
     # The features are the template's own; only what stands beside them is new.
     return replace(loaded, store=plain.store)
 

@@ -122,12 +122,8 @@ def test_every_way_says_the_same(release: Release) -> None:
 )
 def test_a_model_of_old_says_null(release: Release, kept: tuple[str, ...]) -> None:
     gone = dict.fromkeys({"interval", "horizons", "coverage"} - set(kept))
-    old = Release.load(
-        release.generation,
-        "1",
-        release.scorecard,
-        replace(release.bundle, **gone),  # type: ignore[arg-type]
-    ).with_population(np.array([0.1, 0.5]))
+    bundle = replace(release.bundle, **gone)  # type: ignore[arg-type]
+    old = Release.load(replace(release.parts, bundle=bundle)).with_population(np.array([0.1, 0.5]))
     for score in scored(old):
         assert (score.interval is None) == ("interval" not in kept)
         assert (score.horizons is None) == (score.expected_days is None) == ("horizons" not in kept)

@@ -52,7 +52,7 @@ def release(template: Shop) -> Release:
 def with_parts(release: Release, value: ValueModel | None, segments: Segments | None) -> Release:
     """The same release with other parts."""
     bundle = replace(release.bundle, value=value, segments=segments)
-    return Release.load(release.generation, release.model_version, release.scorecard, bundle)
+    return Release.load(replace(release.parts, bundle=bundle))
 
 
 def scores(release: Release) -> list[CustomerScore]:

@@ -13,7 +13,7 @@ from starlette.types import Scope
 from features.generation import Generation
 from features.store.codec import key_of_id, times_of
 from features.store.connect import open_rows
-from serving.releases.release import Release
+from serving.releases.release import Release, ReleaseParts
 from serving.scores.fast_path import DirectScore
 from serving.scores.json_template import ScoreTemplate
 
@@ -91,7 +91,7 @@ def test_says_again_what_was_said(client: httpx.Client, customer_id: str) -> Non
 def test_a_pushed_row_is_seen_at_once(shop: Shop) -> None:
     generation = Generation.current(shop.home)
     bundle = make_bundle()
-    release = Release.load(generation, "1", bundle.scorecard_proposal, bundle)
+    release = Release.load(ReleaseParts(generation, "1", bundle.scorecard_proposal, bundle))
     counted: list[bool] = []
     template, unremembering = ScoreTemplate(release, 2**20, counted.append), ScoreTemplate(release)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -323,7 +324,7 @@ def test_without_the_store_nobody_is_scored(shop: Shop) -> None:
 
 @pytest.mark.parametrize("explain", list(Explain))
 def test_clamping_is_said(release: Release, explain: Explain) -> None:
-    steep = Release.load(release.generation, "1", Scorecard("2", 0.35, 400.0), release.bundle)
+    steep = Release.load(replace(release.parts, scorecard=Scorecard("2", 0.35, 400.0)))
     scores = [score for score in Scorer(steep).score(customer_ids(), explain) if isinstance(score, CustomerScore)]
     assert {score.score for score in scores} >= {0.0, 100.0}
     for score in scores:
