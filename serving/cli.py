@@ -94,8 +94,9 @@ def refresh() -> None:
         typer.echo("There are no current scores to refresh: no model was promoted yet.")
         return
     from serving.current_scores.refresh import refresh as bring_up_to_date
+    from serving.web.accounts.snapshot_refresher import keep
 
-    typer.echo(bring_up_to_date(settings))
+    typer.echo(bring_up_to_date(settings, keep))
 
 
 def _has_champion(settings: Settings) -> bool:

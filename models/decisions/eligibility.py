@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from models.decisions.actions import Action, Budget, Cap
 from models.errors import PolicyError
@@ -216,3 +217,10 @@ def _remaining(action: Action, left: Remaining, limits: Limits) -> Iterator[Bloc
 
 def _window(limit: Cap | Budget) -> str:
     return f"{limit.days} {'day' if limit.days == 1 else 'days'}"
+
+
+def consent_of(value: Any) -> float | None:
+    """A consent as a feature says it, in figures or in words: 1 given, 0 withdrawn, None not known."""
+    if isinstance(value, str):
+        return 1.0 if value.strip().lower() in ("1", "true", "yes", "y") else 0.0
+    return None if value is None else float(value)

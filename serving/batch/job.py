@@ -17,7 +17,7 @@ from serving.auth.api_keys import Principal, Role
 from serving.batch.pool import Score, on_all_cores
 from serving.batch.reader import CHUNK, CustomerFile, Customers, FileRows, RowReader, ending
 from serving.batch.writer import DECIDED, file_schema, writing
-from serving.current_scores.record import COLUMNS, BatchRow, score_as_of_now
+from serving.current_scores.record import COLUMNS, BatchRow
 from serving.current_scores.table import ScoreTable
 from serving.decisions.playbook import Playbook
 from serving.decisions.service import DecisionService
@@ -26,7 +26,7 @@ from serving.platform.progress import progress
 from serving.platform.settings import Settings
 from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release, ReleaseParts
-from serving.scores.scorer import CustomerScore, Explain, Scorer
+from serving.scores.scorer import CustomerScore, Explain, Scorer, score_as_of_now
 
 CUSTOMER_ID = "customer_id"
 COMMAND = Principal("serving batch", Role.ADMIN)

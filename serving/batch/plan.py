@@ -13,7 +13,6 @@ from features.errors import UnknownCustomer
 from models.decisions.allocation import Plan, assign, greedy
 from models.decisions.eligibility import Remaining
 from models.decisions.policy import Worth
-from serving.current_scores.record import score_as_of_now
 from serving.current_scores.refresh import population
 from serving.decisions.playbook import Playbook
 from serving.errors import CommandError
@@ -21,7 +20,7 @@ from serving.platform.database import Database
 from serving.platform.progress import progress
 from serving.platform.settings import Settings
 from serving.releases.follower import ReleaseSource
-from serving.scores.scorer import CustomerScore, Scorer
+from serving.scores.scorer import CustomerScore, Scorer, score_as_of_now
 
 COLUMNS = ("customer_id", "action", "channel", "expected_gain", "ranked_on", "cost", "minutes", "churn_probability")
 _CHUNK = 500

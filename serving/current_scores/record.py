@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from features.errors import UnknownCustomer
-
-if TYPE_CHECKING:
-    from models.value.customer_value import CustomerValue
-    from models.value.segmentation import CustomerSegment
-    from serving.scores.scorer import CustomerScore, Scorer
+from models.value.customer_value import CustomerValue
+from models.value.segmentation import CustomerSegment
+from serving.scores.scorer import CustomerScore
 
 REASONS = 3
 
@@ -97,25 +93,3 @@ def worth_columns(value: CustomerValue | None, segment: CustomerSegment | None) 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(BatchRow))
 FIGURES: tuple[str, ...] = COLUMNS[COLUMNS.index("churn_low") : COLUMNS.index("value_next_12_months")]
 """The columns that a model may not tell, numbers all of them."""
-
-
-def score_as_of_now(scorer: Scorer, customer_ids: Sequence[str]) -> list[CustomerScore | UnknownCustomer]:
-    """Explained scores of these customers, in order, without the change since last month, which rows don't show.
-
-    Raises:
-        StoreUnavailable: the feature store does not answer; nobody is scored then.
-    """
-    from serving.scores.scorer import Explain  # here, so that keeping rows does not load what makes them
-
-    wanted = list(dict.fromkeys(customer_ids))
-    read = scorer.release.store.read(wanted)
-    unknown = set(read.unknown)
-    pillars = [read.feature_timestamps[name] for name in scorer.release.pillars]
-    results: dict[str, CustomerScore | UnknownCustomer] = {}
-    for position, score in enumerate(scorer.score_rows(wanted, read.columns, Explain.TOP)):
-        if score.customer_id in unknown:
-            results[score.customer_id] = UnknownCustomer((score.customer_id,))
-            continue
-        moments = [moment for moment in (pillar[position] for pillar in pillars) if moment is not None]
-        results[score.customer_id] = replace(score, feature_timestamp=min(moments, default=None))
-    return [results[customer_id] for customer_id in customer_ids]

@@ -20,7 +20,6 @@ from serving.platform.progress import progress
 from serving.platform.settings import Settings
 from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
-from serving.web.accounts.snapshot_refresher import keep
 
 _CHUNK = 4096
 
@@ -54,8 +53,11 @@ def bring_up_to_date(current: CurrentScores, source: ReleaseSource, release: Rel
     return release.with_population(probabilities)
 
 
-def refresh(settings: Settings) -> str:
+def refresh(settings: Settings, refreshed: Callable[[Database, Release], object] = lambda *_: None) -> str:
     """Bring the table up to date with what stands, if anything does; give a sentence that says what was done.
+
+    Args:
+        refreshed: told of the release of which the table now is.
 
     Raises:
         FeaturesError, ModelsError, ServingError: it could not be; the table is as it was.
@@ -75,7 +77,7 @@ def refresh(settings: Settings) -> str:
             except Superseded:
                 candidate = source.newest()
                 continue
-            keep(database, release)
+            refreshed(database, release)
             return f"{release.population.size:,} current scores, by model version {release.model_version}."
         return "The current scores are up to date."
     finally:

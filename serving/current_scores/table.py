@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from features.schema import Column, DType
+from features.schema import Column
 from models.arrays import FloatArray
 from models.decisions.policy import NO_ACTION
 from models.scorecard import COLOURS, Band
 from serving.current_scores.record import FIGURES, REASONS, BatchRow, within_column, worth_columns
 from serving.decisions.playbook import Playbook
-from serving.releases.explanation import Explained, largest
-from serving.releases.release import Release, shortest
+from serving.releases.explanation import Explained
+from serving.releases.release import Release
 from serving.releases.value import Worths
-from serving.scores.scorer import CustomerFeatures
+from serving.scores.customer_features import CustomerFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ScoreTable:
         feature_timestamps: Sequence[datetime | None] | None = None,
     ) -> ScoreTable:
         """Score rows (n, d) of the model's matrix; without moments, the features are of now."""
-        parts = Explained.of(release, matrix)
+        parts = release.explain(matrix)
         now = datetime.now(UTC)
         return cls(
             release=release,
@@ -72,7 +72,7 @@ class ScoreTable:
             probability=parts.probability,
             score=parts.score,
             figures=_figures(release, parts, matrix),
-            reasons=_sentences(release, matrix, columns, largest(release, parts.points, REASONS)),
+            reasons=release.reasons.sentences(release.reasons.largest(parts.points, REASONS), columns, matrix, REASONS),
             feature_timestamps=[now] * len(customer_ids) if feature_timestamps is None else feature_timestamps,
             scored_at=now,
             worths=release.worth.of(
@@ -188,24 +188,3 @@ def _figures(release: Release, parts: Explained, matrix: NDArray[np.float32]) ->
         "coverage": coverage,
     }
     return {name: np.ascontiguousarray(column) for name, column in found.items() if column is not None}
-
-
-def _sentences(
-    release: Release, matrix: NDArray[np.float32], columns: Mapping[str, Column], order: NDArray[np.intp]
-) -> NDArray[np.object_]:
-    """The sentences (n, 3) of the features in `order` (n, up to 3); each distinct value of a feature is said once."""
-    texts = np.full((len(matrix), REASONS), None, dtype=object)
-    for column, feature in enumerate(release.schema):
-        rows, places = np.nonzero(order == column)
-        if not rows.size:
-            continue
-        beside = release.beside[column]
-        if feature.dtype is DType.STRING:
-            words = columns[feature.name]
-            said = {word: feature.say(word) + beside for word in {words[row] for row in rows.tolist()}}
-            texts[rows, places] = [said[words[row]] for row in rows.tolist()]
-        else:
-            distinct, which = np.unique(matrix[rows, column], return_inverse=True)
-            sentences = [feature.say(shortest(value)) + beside for value in distinct.tolist()]
-            texts[rows, places] = np.array(sentences, dtype=object)[which]
-    return texts

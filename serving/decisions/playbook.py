@@ -7,7 +7,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
@@ -17,7 +18,7 @@ from features.generation import Generation
 from features.schema import DType, FeatureSchema
 from models.decisions.actions import Action, Budget, Cap
 from models.decisions.effect_model import CHURN_PROBABILITY, LEARNED, EffectModel
-from models.decisions.eligibility import UNLIMITED, Arm, DecisionContext, Effect, Limits, Remaining
+from models.decisions.eligibility import UNLIMITED, Arm, DecisionContext, Effect, Limits, Remaining, consent_of
 from models.decisions.policy import NextBestActionPolicy
 from models.experiments.bucketing import position
 from models.registry.policy_bundle import PolicyBundle
@@ -25,11 +26,21 @@ from serving.decisions.contact_history import Touches, contacts_of, count_touche
 from serving.decisions.limits import Allowance
 from serving.decisions.quiet_hours import quiet_channels
 from serving.errors import ReleaseMismatch
+from serving.releases.release import Release
 
-if TYPE_CHECKING:
-    from serving.current_scores.table import Scored
-    from serving.releases.release import Release
-    from serving.scores.scorer import CustomerScore
+
+class ScoredCustomer(Protocol):
+    """What a decision depends on of a customer."""
+
+    @property
+    def customer_id(self) -> str: ...
+    @property
+    def probability(self) -> float:
+        """Of churn."""
+
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """Raw, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +77,15 @@ class Playbook:
 
     @classmethod
     def of_release(cls, release: Release) -> Playbook:
-        """The playbook of what a server answers from."""
-        return cls.of(release.generation, release.policy, release.policy_version)
+        """The playbook of what a server answers from, made once for each release.
+
+        Raises:
+            ReleaseMismatch: an expression reads what the build does not have.
+        """
+        playbook = _of_releases.get(release)
+        if playbook is None:
+            playbook = _of_releases[release] = cls.of(release.generation, release.policy, release.policy_version)
+        return playbook
 
     @classmethod
     def of(
@@ -147,7 +165,7 @@ class Playbook:
         """Whether the customer is one of those who are never treated: for ever, by hash."""
         return position(f"{self.business.name} holdout", customer_id) < self.business.policy.holdout
 
-    def effects(self, scores: Sequence[CustomerScore | Scored]) -> list[dict[str, Effect]]:
+    def effects(self, scores: Sequence[ScoredCustomer]) -> list[dict[str, Effect]]:
         """Per customer, by action: what was learned; an action with too few trials, or none, is not among them."""
         model = self.effect_model
         if model is None or not scores:
@@ -172,7 +190,7 @@ class Playbook:
 
     def context(
         self,
-        score: CustomerScore | Scored,
+        score: ScoredCustomer,
         touches: Mapping[tuple[str, str], Touches],
         exclude: Collection[str] = (),
         *,
@@ -225,7 +243,7 @@ class Playbook:
         """What the limits over all customers leave."""
         return Allowance.read(connection, self.policy.actions, self.policy.limits, now)
 
-    def suggest(self, connection: Connection, scores: Sequence[CustomerScore | Scored], now: datetime) -> list[str]:
+    def suggest(self, connection: Connection, scores: Sequence[ScoredCustomer], now: datetime) -> list[str]:
         """The best allowed action for each, without exploration: a suggestion, which nobody logs.
 
         It is meant for a list that is worked through later: quiet hours, and what others on the list take of the limits
@@ -250,6 +268,9 @@ class Playbook:
                     product *= factor
                 products[action] = min(max(product, least), most)
         return products
+
+
+_of_releases: WeakKeyDictionary[Release, Playbook] = WeakKeyDictionary()
 
 
 def _action(spec: ActionSpec) -> Action:
@@ -298,10 +319,3 @@ def _check(expression: Expression, generation: Generation) -> None:
 def _holds(condition: Expression, features: Mapping[str, Any]) -> bool | None:
     value = condition.evaluate(features)
     return None if value is None else value == 1.0
-
-
-def consent_of(value: Any) -> float | None:
-    """A consent as a feature says it, in figures or in words: 1 given, 0 withdrawn, None not known."""
-    if isinstance(value, str):
-        return 1.0 if value.strip().lower() in ("1", "true", "yes", "y") else 0.0
-    return None if value is None else float(value)

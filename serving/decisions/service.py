@@ -13,18 +13,17 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from features.errors import UnknownCustomer
 from serving.auth.api_keys import Principal
-from serving.current_scores.record import score_as_of_now
 from serving.decisions.contact_history import touch_again
 from serving.decisions.limits import LOCK as ALLOWANCE
 from serving.decisions.log import Drawn, LoggedDecision, answer_of, row_of
 from serving.decisions.personalisation import personal_of
 from serving.decisions.playbook import Playbook
 from serving.errors import IdempotencyConflict, OutcomeConflict, UnknownAction, UnknownDecision
-from serving.experiments.service import assigned, bearing_on_decisions, expose
+from serving.experiments.service import Exposure, assigned, bearing_on_decisions, expose
 from serving.platform.database import Database
 from serving.platform.tables import decisions, idempotency_keys
 from serving.releases.release import Release
-from serving.scores.scorer import CustomerScore, Scorer
+from serving.scores.scorer import CustomerScore, Scorer, score_as_of_now
 
 KEY_LIFETIME = timedelta(hours=24)
 
@@ -144,7 +143,7 @@ class DecisionService:
                 repeated = self._repeated(connection, request)
             if repeated is not None:
                 return repeated
-        known = Playbook.of(scorer.release.generation).actions
+        known = Playbook.of_release(scorer.release).actions
         unheard_of = [name for name in dict.fromkeys(exclude) if name not in known]
         if unheard_of:
             raise UnknownAction(unheard_of, known)
@@ -203,7 +202,12 @@ class DecisionService:
             answer = answer_of(score, decision, context, personal_of(release, score, action, context), now)
             drawn.append(Drawn(answer, context, action_dist, score, 0.0 if action is None else action.minutes))
         connection.execute(insert(decisions), [row_of(item, release, principal, now) for item in drawn])
-        expose(connection, drawn, now)
+        met = (
+            Exposure(item.answer.customer_id, item.context.arm, item.answer.decision_id, item.score.probability)
+            for item in drawn
+            if item.context.arm is not None
+        )
+        expose(connection, met, now)
         return [item.answer for item in drawn]
 
     def _repeated(self, connection: Connection, request: _Request) -> list[LoggedDecision | UnknownCustomer] | None:

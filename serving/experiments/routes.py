@@ -14,8 +14,6 @@ from serving.api.dependencies import ReleaseDep, ScorerDep, StateDep
 from serving.api.responses import JsonResponse
 from serving.api.schemas import problem_responses
 from serving.auth.permissions import AdminRole, DecidingRole, ManagingRole, bearer
-from serving.current_scores.record import score_as_of_now
-from serving.decisions.playbook import Playbook
 from serving.experiments.report import programme, report
 from serving.experiments.schemas import (
     PROGRAMME,
@@ -33,6 +31,7 @@ from serving.experiments.schemas import (
     programme_json,
 )
 from serving.experiments.service import Experiments
+from serving.scores.scorer import score_as_of_now
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"], dependencies=[Security(bearer)])
 
@@ -46,7 +45,7 @@ router = APIRouter(prefix="/v1/experiments", tags=["experiments"], dependencies=
 )
 def create(body: ExperimentRequest, caller: AdminRole, state: StateDep, release: ReleaseDep) -> Response:
     """Its arms hold from `start` to `end`; the same again is 201 too, another one of that name is 409."""
-    known = Playbook.of_release(release).actions
+    known = [action.name for action in Business.of(release.generation).actions]
     experiment = body.experiment()
     experiment.check_actions(known)
     Experiments(state.database).create(experiment, caller)

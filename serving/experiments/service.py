@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,6 @@ from models.decisions.eligibility import Arm
 from models.decisions.policy import Ranking
 from models.experiments.bucketing import arm_of
 from serving.auth.api_keys import Principal
-from serving.decisions.log import Drawn
 from serving.errors import (
     ExperimentConflict,
     ExperimentOutcomeConflict,
@@ -119,6 +118,17 @@ class Assigned:
 
     arm: Arm | None = None
     ranking: Ranking = Ranking.GAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A customer who met an experiment by a decision."""
+
+    customer_id: str
+    arm: Arm
+    decision_id: str
+    pre_period: float
+    """What is known of the customer before, for CUPED."""
 
 
 class Experiments:
@@ -261,19 +271,11 @@ def assigned(experiment: Experiment | None, customer_id: str, *, holdout: bool) 
     return Assigned(Arm(experiment.name, arm.name, actions), Ranking(arm.policy))
 
 
-def expose(connection: Connection, drawn: Collection[Drawn], now: datetime) -> None:
-    """Log who met an experiment by these decisions; only a customer's first one counts."""
+def expose(connection: Connection, met: Iterable[Exposure], now: datetime) -> None:
+    """Log who met an experiment; only a customer's first time counts."""
     rows = [
-        _exposure(
-            one.answer.experiment.name,
-            one.answer.customer_id,
-            one.answer.experiment.arm,
-            now,
-            one.answer.decision_id,
-            one.context.churn_probability,
-        )
-        for one in drawn
-        if one.answer.experiment is not None
+        _exposure(one.arm.experiment, one.customer_id, one.arm.name, now, one.decision_id, one.pre_period)
+        for one in met
     ]
     if rows:
         _expose(connection, rows)

@@ -12,8 +12,8 @@ from features.config.business import Business
 from features.config.policy import Recommendations
 from features.errors import UnknownCustomer
 from features.snapshots.purchases import Purchases, day_of
+from models.decisions.eligibility import consent_of
 from models.recommender import OwnHistory, Recommended, Recommender
-from serving.decisions.playbook import consent_of
 from serving.releases.release import Release
 
 NO_ITEMS, NO_PURCHASES, NO_CONSENT, TOO_LITTLE = "items", "purchases", "consent", "enough_purchases"

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import FloatArray
-from models.inference.calibration import expit
-from serving.releases.release import Release
+from models.explanation.explainer import Explainer
+from models.inference.calibration import Calibration, expit
+from models.scorecard import Scorecard
 
 # Customers in the same leaves have the same risk, but each one's contributions add up to it with an error of some 1e-15:
 # log-odds are cut off there, or else a percentile would count equals as lower.
@@ -29,12 +30,24 @@ class Explained:
     pillars: FloatArray
 
     @classmethod
-    def of(cls, release: Release, matrix: NDArray[np.float32]) -> Explained:
-        """The health of rows (n, d) under a release."""
-        contributions = release.explainer.contributions(matrix)
-        calibration = release.bundle.calibration
-        points = release.scorecard.points(contributions[:, :-1], calibration)
-        unclamped = release.base + points.sum(axis=1)
+    def of(
+        cls,
+        matrix: NDArray[np.float32],
+        explainer: Explainer,
+        calibration: Calibration,
+        scorecard: Scorecard,
+        base: float,
+        membership: FloatArray,
+    ) -> Explained:
+        """The health of rows (n, d).
+
+        Args:
+            base: the health of a customer about whom nothing stands out.
+            membership: (d, pillars), 1 where the feature belongs to the pillar.
+        """
+        contributions = explainer.contributions(matrix)
+        points = scorecard.points(contributions[:, :-1], calibration)
+        unclamped = base + points.sum(axis=1)
         score = np.minimum(np.maximum(unclamped, 0.0), 100.0)
         log_odds = np.round(calibration.log_odds(contributions.sum(axis=1)), _LOG_ODDS_DECIMALS)
         return cls(
@@ -43,7 +56,7 @@ class Explained:
             score=score,
             clamped=score - unclamped,
             points=points,
-            pillars=points @ release.membership,
+            pillars=points @ membership,
         )
 
     def rows(self, rows: slice) -> Explained:
@@ -56,11 +69,3 @@ class Explained:
             self.points[rows],
             self.pillars[rows],
         )
-
-
-def largest(release: Release, points: FloatArray, count: int) -> NDArray[np.intp]:
-    """Per row of points (n, d), its columns by falling |points|, ties by name: the first `count` of them."""
-    by_name = release.by_name
-    order = np.argsort(-np.abs(points[:, by_name]), axis=1, kind="stable")[:, :count]
-    chosen: NDArray[np.intp] = by_name[order]
-    return chosen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,8 @@ from models.registry.model_bundle import ModelBundle
 from models.registry.policy_bundle import PolicyBundle
 from models.scorecard import Band, Scorecard
 from serving.errors import ReleaseMismatch
+from serving.releases.explanation import Explained
+from serving.releases.reasons import ReasonTable
 from serving.releases.uncertainty import OutlookTable
 from serving.releases.value import WorthTable
 
@@ -39,7 +40,8 @@ class ReleaseParts:
     policy_version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+# Two releases are the same only if they are one: what is made once for each is found by identity.
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Release:
     """A generation, a model version and a scorecard version, with all that is derived from them; it never changes.
 
@@ -65,12 +67,7 @@ class Release:
     population: NDArray[np.float64]
     """Churn probabilities of the current population, in rising order."""
     stale_after: timedelta
-    by_name: NDArray[np.intp]
-    """The columns in the order of their features' names, which breaks ties between reasons."""
-    typical: tuple[float | str | None, ...]
-    """Per column, what the answer says is typical."""
-    beside: tuple[str, ...]
-    """Per column, how a reason says what is typical."""
+    reasons: ReasonTable
     outlook: OutlookTable
     minimum_coverage: float
     """What must be known of a customer, as `coverage` has it, for a band that is a colour."""
@@ -93,6 +90,10 @@ class Release:
     def with_population(self, probabilities: NDArray[np.float64]) -> Release:
         """This release, knowing the current population's churn probabilities (n,), in any order."""
         return replace(self, population=np.sort(np.asarray(probabilities, dtype=np.float64)))
+
+    def explain(self, matrix: NDArray[np.float32]) -> Explained:
+        """The health of rows (n, d), with its parts."""
+        return Explained.of(matrix, self.explainer, self.bundle.calibration, self.scorecard, self.base, self.membership)
 
     def coverage(self, matrix: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """How much of what is typically known is known of each row (n, d); None where the bundle does not tell."""
@@ -126,7 +127,6 @@ class Release:
         membership = np.zeros((len(schema), len(pillars)))
         for column, feature in enumerate(schema):
             membership[column, pillars.index(feature.pillar)] = 1.0
-        typical = tuple(shortest(bundle.typical.get(name)) for name in schema.names)
         return cls(
             **{field.name: getattr(parts, field.name) for field in fields(ReleaseParts)},
             store=OnlineStore(generation),
@@ -137,27 +137,12 @@ class Release:
             pillars=pillars,
             membership=membership,
             population=np.empty(0),
-            by_name=np.argsort(np.array(schema.names), kind="stable"),
-            typical=typical,
-            beside=tuple(feature.beside(value) for feature, value in zip(schema, typical, strict=True)),
+            reasons=ReasonTable.of_bundle(bundle, schema),
             outlook=OutlookTable.of_bundle(bundle),
             minimum_coverage=Business.of(generation).health.minimum_coverage,
             worth=WorthTable(bundle, generation),
             recommender=None if bundle.recommender is None else Recommender.from_bytes(bundle.recommender),
         )
-
-
-def shortest(value: Any) -> float | str | None:
-    """A raw value for the answer: a stored float32 as the shortest figure that reads back as the same float32."""
-    if value is None or isinstance(value, str):
-        return value
-    number = float(value)
-    if number != number:
-        return None
-    if number.is_integer() and abs(number) < 2**53:
-        return int(number)
-    single = np.float32(number)
-    return float(str(single)) if float(single) == number else number
 
 
 def release_key(

@@ -18,8 +18,8 @@ from features.store.row_encoder import CustomerRow, PackedRow
 from models.scorecard import Band
 from models.value.segmentation import CustomerSegment
 from serving.api.responses import dump
-from serving.releases.explanation import Explained, largest
-from serving.releases.release import Release, shortest
+from serving.releases.reasons import shortest
+from serving.releases.release import Release
 from serving.scores.cache import Remembered
 from serving.scores.scorer import (
     INSUFFICIENT_DATA,
@@ -123,7 +123,7 @@ class ScoreTemplate:
         self._reasons = tuple(
             (b'{"feature":%b,"value":' % dump(feature.name),
              b',"typical":%b,"pillar":%b,"points":' % (dump(typical), dump(feature.pillar)))
-            for feature, typical in zip(schema, release.typical, strict=True)
+            for feature, typical in zip(schema, release.reasons.typical, strict=True)
         )  # fmt: skip
         worth = release.worth
         self._worth_row = release.store.customer_row(worth.schema, worth.categories)
@@ -163,11 +163,11 @@ class ScoreTemplate:
         self._row.fill(rows, matrix[0])
         if self._since is not None:
             self._row.fill(before, matrix[1])
-        parts = Explained.of(release, matrix)
+        parts = release.explain(matrix)
         score, clamped = parts.score.tolist(), parts.clamped.tolist()
         percentile = int(release.population.searchsorted(parts.probability[0])) / max(1, release.population.size)
         self._note(customer_id, float(parts.probability[0]), score[0], release.model_version, release.scorecard.version)
-        columns = largest(release, parts.points[:1], TOP_REASONS)[0].tolist()
+        columns = release.reasons.largest(parts.points[:1], TOP_REASONS)[0].tolist()
         pillars = ranked_pillars(release.pillars, parts.pillars[0])
         coverage = self._coverage()
         band = release.band(score[0], coverage)
@@ -247,7 +247,7 @@ class ScoreTemplate:
 
     def _reason(self, rows: PackedRow, column: int, points: bytes) -> bytes:
         value = shortest(self._row.value(rows, self._matrix[0], column))
-        text = self.release.schema.features[column].say(value) + self.release.beside[column]
+        text = self.release.reasons.sentence(column, value)
         head, middle = self._reasons[column]
         return b"".join([head, orjson.dumps(value), middle, points, b',"text":', orjson.dumps(text), b"}"])
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -12,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import UnknownCustomer
-from features.schema import Column, Value
+from features.schema import Column
 from models.arrays import FloatArray
 from models.inference.calibration import expit
 from models.scorecard import Band
 from models.value.customer_value import CustomerValue
 from models.value.segmentation import CustomerSegment
-from serving.releases.explanation import Explained, largest
-from serving.releases.release import Release, shortest
+from serving.releases.explanation import Explained
+from serving.releases.reasons import shortest
+from serving.releases.release import Release
 from serving.releases.uncertainty import Outlook
+from serving.scores.customer_features import CustomerFeatures
 
 STALE_FEATURES = "stale_features"
 MISSING_FEATURES = "missing_features"
@@ -98,29 +99,6 @@ class Freshness:
     pillar: str
     feature_timestamp: datetime | None
     age_days: float | None
-
-
-class CustomerFeatures(Mapping[str, Value]):
-    """One customer's raw features by name, read from the columns of all; null and NaN are None."""
-
-    __slots__ = ("_columns", "_row")
-
-    def __init__(self, columns: Mapping[str, Column], row: int) -> None:
-        self._columns = columns
-        self._row = row
-
-    def __getitem__(self, name: str) -> Value:
-        value = self._columns[name][self._row]
-        if value is None or isinstance(value, str):
-            return value
-        number = float(value)
-        return None if math.isnan(number) else number
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +225,15 @@ class Scorer:
             clamped = score - unclamped
         else:
             if before is None:
-                parts = Explained.of(release, matrix)
+                parts = release.explain(matrix)
             else:
                 # One call for both moments: most of a call's cost does not depend on its rows.
-                both = Explained.of(release, np.concatenate([matrix, before]))
+                both = release.explain(np.concatenate([matrix, before]))
                 parts, earlier = both.rows(slice(0, n)), both.rows(slice(n, None))
             log_odds, probability, score, clamped = parts.log_odds, parts.probability, parts.score, parts.clamped
-            order = largest(release, parts.points, TOP_REASONS if explain is Explain.TOP else len(release.schema))
+            order = release.reasons.largest(
+                parts.points, TOP_REASONS if explain is Explain.TOP else len(release.schema)
+            )
         percentile = self._percentile(probability, explain)
         outlook = release.outlook.of(probability, log_odds)
         known = release.coverage(matrix)
@@ -311,7 +291,7 @@ class Scorer:
     def _reasons(
         self, columns: Mapping[str, Column], row: int, points: FloatArray, order: NDArray[np.intp]
     ) -> tuple[Reason, ...]:
-        features, typical, beside = self.release.schema.features, self.release.typical, self.release.beside
+        features, sentences = self.release.schema.features, self.release.reasons
         reasons: list[Reason] = []
         for column, of_feature in zip(order.tolist(), points.take(order).tolist(), strict=True):
             feature = features[column]
@@ -320,10 +300,10 @@ class Scorer:
                 Reason(
                     feature=feature.name,
                     value=value,
-                    typical=typical[column],
+                    typical=sentences.typical[column],
                     pillar=feature.pillar,
                     points=of_feature,
-                    text=feature.say(value) + beside[column],
+                    text=sentences.sentence(column, value),
                 )
             )
         return tuple(reasons)
@@ -383,3 +363,23 @@ def _horizons(outlook: Outlook, days: Sequence[int], row: int) -> tuple[Horizon,
 
 def _oldest(freshness: Sequence[Freshness]) -> datetime | None:
     return min((item.feature_timestamp for item in freshness if item.feature_timestamp is not None), default=None)
+
+
+def score_as_of_now(scorer: Scorer, customer_ids: Sequence[str]) -> list[CustomerScore | UnknownCustomer]:
+    """Explained scores of these customers, in order, without the change since last month, which rows do not show.
+
+    Raises:
+        StoreUnavailable: the feature store does not answer; nobody is scored then.
+    """
+    wanted = list(dict.fromkeys(customer_ids))
+    read = scorer.release.store.read(wanted)
+    unknown = set(read.unknown)
+    pillars = [read.feature_timestamps[name] for name in scorer.release.pillars]
+    results: dict[str, CustomerScore | UnknownCustomer] = {}
+    for position, score in enumerate(scorer.score_rows(wanted, read.columns, Explain.TOP)):
+        if score.customer_id in unknown:
+            results[score.customer_id] = UnknownCustomer((score.customer_id,))
+            continue
+        moments = [moment for moment in (pillar[position] for pillar in pillars) if moment is not None]
+        results[score.customer_id] = replace(score, feature_timestamp=min(moments, default=None))
+    return [results[customer_id] for customer_id in customer_ids]

@@ -23,8 +23,9 @@ from models.value.segmentation import CustomerSegment
 from serving.decisions.playbook import Playbook
 from serving.platform.database import Database
 from serving.platform.tables import accounts, current_scores, editions
-from serving.releases.release import Release, shortest
-from serving.scores.scorer import CustomerFeatures
+from serving.releases.reasons import shortest
+from serving.releases.release import Release
+from serving.scores.customer_features import CustomerFeatures
 from serving.web.customer.feature_history import Snapshot, population_at, trend_moments
 from serving.web.formatting import sentence
 from serving.web.team.outcomes import last_quarter, survey_months, who_left
@@ -197,7 +198,7 @@ class Editions:
                         # Without a value, what is at stake is the customer.
                         "value_at_risk": risk if at_stake is None else risk * max(0.0, value or 0.0),
                         "reason": sentence(
-                            feature.describe(shortest(read.columns[feature.name][position]), release.typical[column]),
+                            release.reasons.sentence(column, shortest(read.columns[feature.name][position])),
                             feature.name,
                         ),
                         "reason_feature": feature.name,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from features.schema import DType, Feature
 from models.inference.calibration import expit
-from serving.releases.release import Release, shortest
+from serving.releases.reasons import shortest
+from serving.releases.release import Release
 from serving.scores.scorer import CustomerScore
 
 PILLARS = ("adoption", "engagement", "sentiment", "support", "commercial")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from features.generation import Generation
 from features.schema import DType, FeatureSchema
-from serving.releases.release import Release, shortest
+from serving.releases.reasons import shortest
+from serving.releases.release import Release
 
 TREND = timedelta(weeks=12)
 _KEYS = ["customer_id", "event_timestamp"]

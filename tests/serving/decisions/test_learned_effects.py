@@ -12,14 +12,13 @@ import pytest
 from features.schema import FeatureSchema
 from models.decisions.effect_model import REWARD, EffectModel
 from serving.auth.api_keys import Principal, Role
-from serving.current_scores.record import score_as_of_now
 from serving.decisions.playbook import Playbook
 from serving.decisions.service import DecisionService, LoggedDecision
 from serving.errors import ReleaseMismatch
 from serving.platform.database import Database
 from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
-from serving.scores.scorer import CustomerScore, Scorer
+from serving.scores.scorer import CustomerScore, Scorer, score_as_of_now
 
 from ..conftest import SCHEMA
 from ..learned_policy import effects, policy_of

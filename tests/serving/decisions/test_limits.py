@@ -27,7 +27,6 @@ from models.decisions.eligibility import Limits
 from models.decisions.policy import NO_ACTION
 from serving.auth.api_keys import Principal, Role
 from serving.batch.plan import Overrides, write_plan
-from serving.current_scores.record import score_as_of_now
 from serving.decisions.playbook import Playbook
 from serving.decisions.service import DecisionService, LoggedDecision
 from serving.errors import CommandError, ReleaseMismatch
@@ -36,7 +35,7 @@ from serving.platform.settings import Settings
 from serving.platform.tables import decisions
 from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
-from serving.scores.scorer import CustomerScore, Scorer
+from serving.scores.scorer import CustomerScore, Scorer, score_as_of_now
 
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [

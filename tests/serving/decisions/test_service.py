@@ -19,7 +19,6 @@ from sqlalchemy import func, select
 
 from features.errors import StoreUnavailable, UnknownCustomer
 from serving.auth.api_keys import Principal, Role
-from serving.current_scores.record import score_as_of_now
 from serving.decisions.contact_history import Touches
 from serving.decisions.playbook import Playbook
 from serving.decisions.service import DecisionService, LoggedDecision
@@ -29,7 +28,7 @@ from serving.platform.settings import Settings
 from serving.platform.tables import decisions, idempotency_keys
 from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
-from serving.scores.scorer import CustomerScore, Explain, Scorer
+from serving.scores.scorer import CustomerScore, Explain, Scorer, score_as_of_now
 
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
