@@ -473,7 +473,7 @@ def test_a_killed_run_leaves_the_old_file(template: Shop, tmp_path: Path) -> Non
         target=_score_and_die, args=(template.settings, source, target)
     )
     process.start()
-    process.join(120)
+    process.join()  # it ends by itself, however slow the machine is
     assert process.exitcode == -signal.SIGKILL
     assert target.read_text() == "old\n"
     assert len(score(template.settings, source, target)) == 10_000
