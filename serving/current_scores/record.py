@@ -68,7 +68,7 @@ class BatchRow:
             **within,
             expected_days_to_churn=score.expected_days,
             coverage=score.coverage,
-            **worth_columns(score.value, score.segment),
+            **value_columns(score.value, score.segment),
         )
 
 
@@ -77,7 +77,7 @@ def within_column(days: int) -> str:
     return f"churn_{days}d"
 
 
-def worth_columns(value: CustomerValue | None, segment: CustomerSegment | None) -> dict[str, Any]:
+def value_columns(value: CustomerValue | None, segment: CustomerSegment | None) -> dict[str, Any]:
     """The columns of one customer's value and segment."""
     rfm = None if segment is None else segment.rfm
     return {

@@ -16,11 +16,11 @@ from features.schema import Column
 from models.arrays import FloatArray
 from models.decisions.policy import NO_ACTION
 from models.scorecard import COLOURS, Band
-from serving.current_scores.record import FIGURES, REASONS, BatchRow, within_column, worth_columns
+from serving.current_scores.record import FIGURES, REASONS, BatchRow, value_columns, within_column
 from serving.decisions.playbook import Playbook
 from serving.releases.explanation import Explained
 from serving.releases.release import Release
-from serving.releases.value import Worths
+from serving.releases.value import CustomerValues
 from serving.scores.customer_features import CustomerFeatures
 
 
@@ -51,7 +51,7 @@ class ScoreTable:
     reasons: NDArray[np.object_]
     feature_timestamps: Sequence[datetime | None]
     scored_at: datetime
-    worths: Worths
+    values: CustomerValues
 
     @classmethod
     def of(
@@ -75,8 +75,8 @@ class ScoreTable:
             reasons=release.reasons.sentences(release.reasons.largest(parts.points, REASONS), columns, matrix, REASONS),
             feature_timestamps=[now] * len(customer_ids) if feature_timestamps is None else feature_timestamps,
             scored_at=now,
-            worths=release.worth.of(
-                release.worth.figures(columns, len(customer_ids)),
+            values=release.values.of(
+                release.values.figures(columns, len(customer_ids)),
                 matrix,
                 parts.probability,
                 lambda row: CustomerFeatures(columns, row),
@@ -119,14 +119,14 @@ class ScoreTable:
         version, card = self.release.model_version, self.release.scorecard.version
         unknown = [None] * len(self)
         figures = [self.figures[name].tolist() if name in self.figures else unknown for name in FIGURES]
-        worths = zip(map(self.worths.value, range(len(self))), self.worths.segments, strict=True)
+        values = zip(map(self.values.value, range(len(self))), self.values.segments, strict=True)
         for customer_id, probability, score, band, (one, two, three), action, moment, beside, (value, segment) in zip(
             self.customer_ids, self.probability.tolist(), self.score.tolist(), self._bands().tolist(),
-            self.reasons.tolist(), actions, self.feature_timestamps, zip(*figures, strict=True), worths, strict=True,
+            self.reasons.tolist(), actions, self.feature_timestamps, zip(*figures, strict=True), values, strict=True,
         ):  # fmt: skip
             yield BatchRow(
                 customer_id, probability, score, band, one, two, three, action, version, card, moment, self.scored_at,
-                *beside, **worth_columns(value, segment),
+                *beside, **value_columns(value, segment),
             )  # fmt: skip
 
     def to_arrow(self, actions: Sequence[str]) -> dict[str, pa.Array]:
@@ -148,23 +148,23 @@ class ScoreTable:
                 name: pa.array(self.figures[name]) if name in self.figures else pa.nulls(n, pa.float64())
                 for name in FIGURES
             },
-            **self._worth(),
+            **self._value(),
         }
 
-    def _worth(self) -> dict[str, pa.Array]:
-        worths, n = self.worths, len(self)
-        said = [worth_columns(None, segment) for segment in worths.segments]
+    def _value(self) -> dict[str, pa.Array]:
+        values, n = self.values, len(self)
+        named = [value_columns(None, segment) for segment in values.segments]
         unknown = pa.nulls(n, pa.float64())
         year, risk, method = unknown, unknown, pa.nulls(n, pa.string())
-        if worths.method is not None and worths.next_12_months is not None and worths.at_risk is not None:
-            year = pa.array(worths.next_12_months, from_pandas=True)
-            risk = pa.array(worths.at_risk, from_pandas=True)
-            method = pc.if_else(year.is_valid(), pa.scalar(worths.method.value), pa.scalar(None, pa.string()))
+        if values.method is not None and values.next_12_months is not None and values.at_risk is not None:
+            year = pa.array(values.next_12_months, from_pandas=True)
+            risk = pa.array(values.at_risk, from_pandas=True)
+            method = pc.if_else(year.is_valid(), pa.scalar(values.method.value), pa.scalar(None, pa.string()))
         return {
             "value_next_12_months": year,
             "value_at_risk": risk,
             "value_method": method,
-            **{name: pa.array([row[name] for row in said], pa.string()) for name in ("segment", "segment_id", "rfm")},
+            **{name: pa.array([row[name] for row in named], pa.string()) for name in ("segment", "segment_id", "rfm")},
         }
 
     def _bands(self) -> NDArray[np.object_]:
@@ -178,13 +178,13 @@ class ScoreTable:
 
 def _figures(release: Release, parts: Explained, matrix: NDArray[np.float32]) -> dict[str, FloatArray]:
     """The columns that the model tells of rows beside their risk and health."""
-    outlook, coverage = release.outlook.of(parts.probability, parts.log_odds), release.coverage(matrix)
-    within = () if outlook.within is None else outlook.within.T
+    uncertainty, coverage = release.uncertainty.of(parts.probability, parts.log_odds), release.coverage(matrix)
+    within = () if uncertainty.within is None else uncertainty.within.T
     found = {
-        "churn_low": outlook.low,
-        "churn_high": outlook.high,
-        **{within_column(days): column for days, column in zip(release.outlook.days, within, strict=True)},
-        "expected_days_to_churn": outlook.expected,
+        "churn_low": uncertainty.low,
+        "churn_high": uncertainty.high,
+        **{within_column(days): column for days, column in zip(release.uncertainty.days, within, strict=True)},
+        "expected_days_to_churn": uncertainty.expected,
         "coverage": coverage,
     }
     return {name: np.ascontiguousarray(column) for name, column in found.items() if column is not None}

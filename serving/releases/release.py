@@ -21,8 +21,8 @@ from models.scorecard import Band, Scorecard
 from serving.errors import ReleaseMismatch
 from serving.releases.explanation import Explained
 from serving.releases.reasons import ReasonTable
-from serving.releases.uncertainty import OutlookTable
-from serving.releases.value import WorthTable
+from serving.releases.uncertainty import UncertaintyTable
+from serving.releases.value import ValueTable
 
 DEFAULT_STALE_AFTER = timedelta(days=7)
 
@@ -68,10 +68,10 @@ class Release:
     """Churn probabilities of the current population, in rising order."""
     stale_after: timedelta
     reasons: ReasonTable
-    outlook: OutlookTable
+    uncertainty: UncertaintyTable
     minimum_coverage: float
     """What must be known of a customer, as `coverage` has it, for a band that is a colour."""
-    worth: WorthTable
+    values: ValueTable
     policy: PolicyBundle | None = None
     """Learned effects; None while nothing but the TOML's priors says what actions change."""
     policy_version: str | None = None
@@ -138,9 +138,9 @@ class Release:
             membership=membership,
             population=np.empty(0),
             reasons=ReasonTable.of_bundle(bundle, schema),
-            outlook=OutlookTable.of_bundle(bundle),
+            uncertainty=UncertaintyTable.of_bundle(bundle),
             minimum_coverage=Business.of(generation).health.minimum_coverage,
-            worth=WorthTable(bundle, generation),
+            values=ValueTable(bundle, generation),
             recommender=None if bundle.recommender is None else Recommender.from_bytes(bundle.recommender),
         )
 

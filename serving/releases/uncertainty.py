@@ -17,11 +17,11 @@ _PER_LOG_ODDS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Uncertainty:
     """What is said beside n probabilities; None where the model's bundle has no such part.
 
     `low` and `high` (n,) bound the churn rate among customers with this score; `within` (n, days) is the probability of
-    churn within each of `OutlookTable.days`, and `expected` (n,) the days until then, those beyond the limit not counted.
+    churn within each of `UncertaintyTable.days`, and `expected` (n,) the days until then, those beyond the limit not counted.
     """
 
     low: FloatArray | None
@@ -31,7 +31,7 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True)
-class OutlookTable:
+class UncertaintyTable:
     """A bundle's interval and horizons, tabulated by log-odds when a release is loaded.
 
     The headline is no table's: the horizon that is the business's own is answered with the probability itself, and what
@@ -52,7 +52,7 @@ class OutlookTable:
     """Whether the last column that p caps is the business's own horizon, whose figure p is."""
 
     @classmethod
-    def of_bundle(cls, bundle: ModelBundle) -> OutlookTable:
+    def of_bundle(cls, bundle: ModelBundle) -> UncertaintyTable:
         """The table of a bundle, of as many parts as it has."""
         z = np.linspace(-_FARTHEST, _FARTHEST, round(2 * _FARTHEST * _PER_LOG_ODDS) + 1)
         p = expit(z)
@@ -81,11 +81,11 @@ class OutlookTable:
             _own=bundle.horizon_days in days,
         )
 
-    def of(self, p: FloatArray, log_odds: FloatArray) -> Outlook:
+    def of(self, p: FloatArray, log_odds: FloatArray) -> Uncertainty:
         """What is said beside probabilities (n,), given with their log-odds."""
         columns = self._table.shape[1] // 2
         if columns == 0:
-            return Outlook(None, None, None, None)
+            return Uncertainty(None, None, None, None)
         at = np.minimum(np.maximum((log_odds + _FARTHEST) * _PER_LOG_ODDS, 0.0), len(self._table) - 1.0)
         entry = at.astype(np.intp)
         found = self._table[entry]
@@ -97,7 +97,7 @@ class OutlookTable:
         if self._own:
             capped[:, -1] = p
         first = int(self.has_interval)
-        return Outlook(
+        return Uncertainty(
             low=found[:, 0] if self.has_interval else None,
             high=floored[:, -1] if self.has_interval else None,
             within=found[:, first : first + len(self.days)] if self.days else None,

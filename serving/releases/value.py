@@ -33,7 +33,7 @@ from models.value.segmentation import CustomerSegment, Rfm, Segmenter
 
 
 @dataclass(frozen=True, slots=True)
-class Worths:
+class CustomerValues:
     """Of n customers: money, NaN where it is not known, and segments; what a release has not is None."""
 
     method: Method | None
@@ -49,7 +49,7 @@ class Worths:
         return None if math.isnan(year) else CustomerValue(year, float(self.at_risk[row]), self.method)
 
 
-class WorthTable:
+class ValueTable:
     """How a release values customers and tells segments, from a few figures of theirs and what the model reads.
 
     Attributes:
@@ -81,7 +81,7 @@ class WorthTable:
         self.categories: Mapping[str, tuple[str, ...]] = {} if bundle.segments is None else bundle.segments.words
         self._segmenter = None if bundle.segments is None else Segmenter(bundle.segments, self.schema.names)
         self.places = {name: place for place, name in enumerate(self.schema.names)}
-        self._said: dict[tuple[int, Rfm | None], CustomerSegment] = {}
+        self._named: dict[tuple[int, Rfm | None], CustomerSegment] = {}
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ class WorthTable:
         matrix: NDArray[np.float32],
         probability: FloatArray,
         features: Callable[[int], Mapping[str, Value]],
-    ) -> Worths:
+    ) -> CustomerValues:
         """What n customers are worth, and their segments.
 
         Args:
@@ -115,7 +115,7 @@ class WorthTable:
             features: gives one customer's raw features, for the business's own [value].
         """
         year = self._next_12_months(figures, matrix, probability, features)
-        return Worths(
+        return CustomerValues(
             method=None if self._valuer is None else self._valuer.method,
             next_12_months=None if year is None else np.round(year, DECIMALS),
             at_risk=None if year is None else np.round(at_risk(year, probability), DECIMALS),
@@ -130,14 +130,14 @@ class WorthTable:
         features: Callable[[], Mapping[str, Value]],
     ) -> tuple[CustomerValue | None, CustomerSegment | None]:
         """What `of` says of one customer, sooner: `figures` (columns,) and the churn model's `row` (1, d)."""
-        told: list[float] = figures.tolist()
+        known: list[float] = figures.tolist()
         segment = None
         if self._segmenter is not None:
-            segment = self._said_of(self._segmenter.assign_one(told), self._segmenter.rfm_one(told))
+            segment = self._segment_of(self._segmenter.assign_one(known), self._segmenter.rfm_one(known))
         valuer = self._valuer
         if valuer is None:
             return None, segment
-        year = self._year_of_one(valuer, told, row, probability, features)
+        year = self._year_of_one(valuer, known, row, probability, features)
         if year is None or math.isnan(year):
             return None, segment
         risk = max(year, 0.0) * probability
@@ -146,17 +146,17 @@ class WorthTable:
     def _year_of_one(
         self,
         valuer: Valuer,
-        told: list[float],
+        known: list[float],
         row: NDArray[np.float32],
         probability: float,
         features: Callable[[], Mapping[str, Value]],
     ) -> float | None:
         if valuer.method is Method.PRICE:
-            a_year: float | None = told[self.places[PRICE]] * MONTHS
+            a_year: float | None = known[self.places[PRICE]] * MONTHS
         elif valuer.method is Method.STATED:
             a_year = None if self._stated is None else self._stated.evaluate(features())
         else:
-            count, first, last, mean = (told[self.places[name]] for name in PURCHASE_FIGURES)
+            count, first, last, mean = (known[self.places[name]] for name in PURCHASE_FIGURES)
             if not count > 0.0:
                 return None
             first = max(first, 0.0)
@@ -180,8 +180,8 @@ class WorthTable:
             if self._stated is None:
                 return None
             stated = [self._stated.evaluate(features(row)) for row in range(len(figures))]
-            worth = np.array([math.nan if one is None else one for one in stated], dtype=np.float64)
-            return valuer.of_price(worth, probability, self._horizon_days)
+            yearly = np.array([math.nan if one is None else one for one in stated], dtype=np.float64)
+            return valuer.of_price(yearly, probability, self._horizon_days)
         columns = [figures[:, self.places[name]].astype(np.float64) for name in PURCHASE_FIGURES]
         bought = columns[0] > 0.0
         if bought.all():
@@ -199,12 +199,12 @@ class WorthTable:
         if segmenter is None:
             return (None,) * len(figures)
         places = segmenter.assign(figures).tolist()
-        return tuple(map(self._said_of, places, segmenter.rfm(figures)))
+        return tuple(map(self._segment_of, places, segmenter.rfm(figures)))
 
-    def _said_of(self, place: int, rfm: Rfm | None) -> CustomerSegment:
-        said = self._said.get((place, rfm))
-        if said is None:
+    def _segment_of(self, place: int, rfm: Rfm | None) -> CustomerSegment:
+        named = self._named.get((place, rfm))
+        if named is None:
             assert self._segmenter is not None
             segment = self._segmenter.segments[place]
-            said = self._said[place, rfm] = CustomerSegment(segment.id, segment.name, rfm)
-        return said
+            named = self._named[place, rfm] = CustomerSegment(segment.id, segment.name, rfm)
+        return named

@@ -6,9 +6,11 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import orjson
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from features.errors import UnknownCustomer
@@ -20,7 +22,6 @@ from models.value.segmentation import CustomerSegment
 from serving.api.responses import dump
 from serving.releases.reasons import shortest
 from serving.releases.release import Release
-from serving.scores.cache import Remembered
 from serving.scores.scorer import (
     INSUFFICIENT_DATA,
     MISSING_FEATURES,
@@ -65,7 +66,7 @@ class _Answer:
 
 
 class _Figures(Mapping[str, Value]):
-    """The raw figures of one customer's worth, by name."""
+    """The raw figures that one customer's value is made of, by name."""
 
     def __init__(
         self, row: CustomerRow, rows: PackedRow, filled: NDArray[np.float32], places: Mapping[str, int]
@@ -101,7 +102,7 @@ class ScoreTemplate:
         note: Callable[[str, float, float, str, str], None] = lambda *_: None,
     ) -> None:
         self.release = release
-        self._remembered: Remembered[_Answer] = Remembered(remembers)
+        self._remembered: LRUCache[str, _Answer] = LRUCache(remembers, getsizeof=attrgetter("size"))
         self._count = count
         self._note = note
         schema, built = release.schema, release.generation.schema
@@ -116,7 +117,7 @@ class ScoreTemplate:
         # Both moments go through the model in one call: most of a call's cost does not depend on its rows.
         self._matrix: NDArray[np.float32] = np.empty((1 if before is None else 2, len(schema)), dtype=np.float32)
         self._horizon = b',"horizon_days":%d,"percentile":' % release.bundle.horizon_days
-        self._within = tuple(b'{"days":%d,"probability":' % days for days in release.outlook.days)
+        self._within = tuple(b'{"days":%d,"probability":' % days for days in release.uncertainty.days)
         self._base = b',"base":' + dump(release.base) + b',"clamped":'
         self._pillars = {name: b'{"pillar":%b,"points":' % dump(name) for name in release.pillars}
         self._fresh = tuple(b'{"pillar":%b,"feature_timestamp":' % dump(name) for name in release.pillars)
@@ -125,9 +126,9 @@ class ScoreTemplate:
              b',"typical":%b,"pillar":%b,"points":' % (dump(typical), dump(feature.pillar)))
             for feature, typical in zip(schema, release.reasons.typical, strict=True)
         )  # fmt: skip
-        worth = release.worth
-        self._worth_row = release.store.customer_row(worth.schema, worth.categories)
-        self._figures: NDArray[np.float32] = np.empty((1, len(worth.schema)), dtype=np.float32)
+        values = release.values
+        self._value_row = release.store.customer_row(values.schema, values.categories)
+        self._figures: NDArray[np.float32] = np.empty((1, len(values.schema)), dtype=np.float32)
         self._segments: dict[CustomerSegment | None, bytes] = {None: b"null"}
         self._version = b',"model_version":%b,"scorecard_version":%b,"feature_timestamp":' % (
             dump(release.model_version), dump(release.scorecard.version)
@@ -149,7 +150,8 @@ class ScoreTemplate:
         known = self._remembered.get(customer_id)
         if known is None or known.stored != stored or store.expires:
             known = self._make(customer_id, stored)
-            self._remembered.put(customer_id, known, known.size)
+            if known.size <= self._remembered.maxsize:
+                self._remembered[customer_id] = known
             self._count(False)
         else:
             self._count(True)
@@ -172,7 +174,7 @@ class ScoreTemplate:
         coverage = self._coverage()
         band = release.band(score[0], coverage)
         probability = parts.probability.item(0)
-        figures = [probability, percentile, *release.outlook.of_one(probability, parts.log_odds.item(0))]
+        figures = [probability, percentile, *release.uncertainty.of_one(probability, parts.log_odds.item(0))]
         figures += (score[0], clamped[0])
         figures += [pillar.points for pillar in pillars]
         figures += parts.points[0].take(columns).tolist()
@@ -185,7 +187,7 @@ class ScoreTemplate:
         written = iter(orjson.dumps(figures)[1:-1].split(b","))
         body = [
             b'{"customer_id":', orjson.dumps(customer_id), b',"churn":{"probability":', next(written), self._horizon,
-            next(written), *self._outlook(written), b'},"health":{"score":', next(written), self._bands[band],
+            next(written), *self._uncertainty(written), b'},"health":{"score":', next(written), self._bands[band],
             self._base, next(written), b',"pillars":', self._points(pillars, written), b',"change":',
         ]  # fmt: skip
         reasons = [self._reason(rows, column, next(written)) for column in columns]
@@ -195,7 +197,7 @@ class ScoreTemplate:
             body += [b',"pillars":', self._points(moved, written), b"}"]
         else:
             body.append(b"null")
-        body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._worth(rows, parts.probability.item(0))]
+        body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._value(rows, parts.probability.item(0))]
         body.append(self._version)
         return self._with_freshness(stored, b"".join(body), rows, coverage, band)
 
@@ -209,10 +211,10 @@ class ScoreTemplate:
             self._coverages[missing] = None if known is None else known.item()
         return self._coverages[missing]
 
-    def _outlook(self, written: Iterator[bytes]) -> list[bytes]:
+    def _uncertainty(self, written: Iterator[bytes]) -> list[bytes]:
         """How sure the probability is, and when they leave."""
         parts = [b',"interval":']
-        if self.release.outlook.has_interval:
+        if self.release.uncertainty.has_interval:
             parts += [b'{"low":', next(written), b',"high":', next(written), b"}"]
         else:
             parts.append(b"null")
@@ -226,24 +228,24 @@ class ScoreTemplate:
     def _points(self, pillars: Sequence[PillarPoints], written: Iterator[bytes]) -> bytes:
         return b"[%b]" % b",".join([self._pillars[pillar.pillar] + next(written) + b"}" for pillar in pillars])
 
-    def _worth(self, rows: PackedRow, probability: float) -> list[bytes]:
-        """What the customer is worth, and the segment."""
-        worth, figures, row = self.release.worth, self._figures, self._worth_row
-        if len(worth.schema):
+    def _value(self, rows: PackedRow, probability: float) -> list[bytes]:
+        """The value of the customer, and the segment."""
+        values, figures, row = self.release.values, self._figures, self._value_row
+        if len(values.schema):
             row.fill(rows, figures[0])
-        value, segment = worth.of_one(
-            figures[0], self._matrix[:1], probability, lambda: _Figures(row, rows, figures[0], worth.places)
+        value, segment = values.of_one(
+            figures[0], self._matrix[:1], probability, lambda: _Figures(row, rows, figures[0], values.places)
         )
-        said = self._segments.get(segment)
-        if said is None:
-            said = self._segments[segment] = dump(segment)
+        written = self._segments.get(segment)
+        if written is None:
+            written = self._segments[segment] = dump(segment)
         if value is None:
-            return [b'null,"segment":', said]
+            return [b'null,"segment":', written]
         money = b'{"next_12_months":%b,"at_risk":%b,"method":' % (
             orjson.dumps(value.next_12_months),
             orjson.dumps(value.at_risk),
         )
-        return [money, dump(value.method), b'},"segment":', said]
+        return [money, dump(value.method), b'},"segment":', written]
 
     def _reason(self, rows: PackedRow, column: int, points: bytes) -> bytes:
         value = shortest(self._row.value(rows, self._matrix[0], column))

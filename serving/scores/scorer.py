@@ -20,7 +20,7 @@ from models.value.segmentation import CustomerSegment
 from serving.releases.explanation import Explained
 from serving.releases.reasons import shortest
 from serving.releases.release import Release
-from serving.releases.uncertainty import Outlook
+from serving.releases.uncertainty import Uncertainty
 from serving.scores.customer_features import CustomerFeatures
 
 STALE_FEATURES = "stale_features"
@@ -235,10 +235,10 @@ class Scorer:
                 parts.points, TOP_REASONS if explain is Explain.TOP else len(release.schema)
             )
         percentile = self._percentile(probability, explain)
-        outlook = release.outlook.of(probability, log_odds)
+        uncertainty = release.uncertainty.of(probability, log_odds)
         known = release.coverage(matrix)
-        worth = release.worth.of(
-            release.worth.figures(columns, n), matrix, probability, lambda row: CustomerFeatures(columns, row)
+        values = release.values.of(
+            release.values.figures(columns, n), matrix, probability, lambda row: CustomerFeatures(columns, row)
         )
         results: list[CustomerScore] = []
         for row, customer_id in enumerate(customer_ids):
@@ -254,9 +254,9 @@ class Scorer:
                     probability=float(probability[row]),
                     horizon_days=release.bundle.horizon_days,
                     percentile=float(percentile[row]),
-                    interval=_interval(outlook, row),
-                    horizons=_horizons(outlook, release.outlook.days, row),
-                    expected_days=None if outlook.expected is None else float(outlook.expected[row]),
+                    interval=_interval(uncertainty, row),
+                    horizons=_horizons(uncertainty, release.uncertainty.days, row),
+                    expected_days=None if uncertainty.expected is None else float(uncertainty.expected[row]),
                     score=float(score[row]),
                     band=band,
                     base=release.base,
@@ -274,8 +274,8 @@ class Scorer:
                     freshness=freshness,
                     degraded=self._degraded(freshness, now, band),
                     scored_at=now,
-                    value=worth.value(row),
-                    segment=worth.segments[row],
+                    value=values.value(row),
+                    segment=values.segments[row],
                     features=CustomerFeatures(columns, row),
                 )
             )
@@ -349,16 +349,16 @@ def ranked_pillars(names: Sequence[str], points: FloatArray) -> tuple[PillarPoin
     return tuple(sorted(named, key=lambda pillar: (-abs(pillar.points), pillar.pillar)))
 
 
-def _interval(outlook: Outlook, row: int) -> Interval | None:
-    if outlook.low is None or outlook.high is None:
+def _interval(uncertainty: Uncertainty, row: int) -> Interval | None:
+    if uncertainty.low is None or uncertainty.high is None:
         return None
-    return Interval(float(outlook.low[row]), float(outlook.high[row]))
+    return Interval(float(uncertainty.low[row]), float(uncertainty.high[row]))
 
 
-def _horizons(outlook: Outlook, days: Sequence[int], row: int) -> tuple[Horizon, ...] | None:
-    if outlook.within is None:
+def _horizons(uncertainty: Uncertainty, days: Sequence[int], row: int) -> tuple[Horizon, ...] | None:
+    if uncertainty.within is None:
         return None
-    return tuple(Horizon(at, p) for at, p in zip(days, outlook.within[row].tolist(), strict=True))
+    return tuple(Horizon(at, p) for at, p in zip(days, uncertainty.within[row].tolist(), strict=True))
 
 
 def _oldest(freshness: Sequence[Freshness]) -> datetime | None:

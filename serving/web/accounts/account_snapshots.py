@@ -165,8 +165,8 @@ class Editions:
             matrix = read.matrix(release.schema, release.bundle.categories)
             points, probability = _explained(release, matrix)
             coverage = release.coverage(matrix)
-            worth = release.worth
-            segments = worth.segments(worth.figures(read.columns, len(chunk)))
+            values = release.values
+            segments = values.segments(values.figures(read.columns, len(chunk)))
             score = np.clip(release.base + points.sum(axis=1), 0.0, 100.0)
             rows = []
             for position, (customer_id, action) in enumerate(chunk):

@@ -26,7 +26,7 @@ from serving.current_scores.record import FIGURES, BatchRow
 from serving.current_scores.table import ScoreTable
 from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
-from serving.releases.uncertainty import OutlookTable
+from serving.releases.uncertainty import UncertaintyTable
 from serving.scores.json_template import ScoreTemplate
 from serving.scores.scorer import INSUFFICIENT_DATA, CustomerScore, Explain, Scorer
 
@@ -168,7 +168,7 @@ def test_what_is_looked_up_is_what_the_parts_say(
     hazard = Hazard(horizon_days, ends, tuple(figures[:k]), tuple(figures[10 : 10 + k]), -2.0, -4.0, 1.0, silent)
     interval = ProbabilityInterval((-3.0, -2.0, 0.1), (0.0, 0.1, 0.2), (0.15, 0.2, 0.9))
     bundle = replace(_BUNDLE, horizon_days=horizon_days, horizons=hazard, interval=interval)
-    table = OutlookTable.of_bundle(bundle)
+    table = UncertaintyTable.of_bundle(bundle)
     asked = np.array(p)
     log_odds = logit(asked)
     found = table.of(asked, log_odds)

@@ -25,7 +25,7 @@ from serving.platform.database import Database
 from serving.platform.tables import accounts, current_scores
 from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
-from serving.releases.value import WorthTable
+from serving.releases.value import ValueTable
 from serving.scores.json_template import ScoreTemplate
 from serving.scores.scorer import CustomerScore, Scorer
 
@@ -135,7 +135,7 @@ def test_a_value_that_this_build_does_not_tell_is_refused(release: Release) -> N
         with_parts(release, None, as_number)
 
 
-def table_of_purchases(release: Release) -> WorthTable:
+def table_of_purchases(release: Release) -> ValueTable:
     """Values and RFM classes of a shop."""
     purchases = PurchaseValue(PurchaseProcess(0.6, 87.0, 0.4, 45.0), PurchaseSpend(5.4, 3.8, 18.7), 60)
     segments = Segments(
@@ -146,7 +146,7 @@ def table_of_purchases(release: Release) -> WorthTable:
     )
     bundle: ModelBundle = replace(release.bundle, value=ValueModel(Method.PURCHASES, purchases), segments=segments)
     generation: Generation = replace(release.generation, schema=BOUGHT)
-    return WorthTable(bundle, generation)
+    return ValueTable(bundle, generation)
 
 
 def test_who_never_bought_has_no_known_value(release: Release) -> None:

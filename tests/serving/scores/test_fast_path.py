@@ -119,3 +119,13 @@ def test_a_pushed_row_is_seen_at_once(shop: Shop) -> None:
         rows.put(project, number, [(key_of_id("C00003"), row)])
     same()
     assert counted == [False, False, True, False]
+
+
+def test_an_answer_larger_than_all_that_may_be_remembered_is_made_anew(shop: Shop) -> None:
+    generation, bundle = Generation.current(shop.home), make_bundle()
+    release = Release.load(ReleaseParts(generation, "1", bundle.scorecard_proposal, bundle))
+    counted: list[bool] = []
+    template = ScoreTemplate(release, 100, counted.append)
+    for _ in range(2):
+        assert json.loads(template.answer("C00003", "id")[0])["customer_id"] == "C00003"
+    assert counted == [False, False]
