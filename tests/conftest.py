@@ -17,6 +17,25 @@ hypothesis.settings.register_profile("keepwell", deadline=None)
 hypothesis.settings.load_profile("keepwell")
 
 
+def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> None:
+    """Wait until the condition holds; how long is no claim, only what a machine that is busy may need.
+
+    Raises:
+        TimeoutError: it does not, for `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it did not come true")
+        time.sleep(0.02)
+
+
+def listens(port: int) -> bool:
+    """Whether anybody listens on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def start_redis(tmp_path: Path) -> Iterator[Callable[..., int]]:
     """Start a Redis of this test's own, with further options, and give its port on 127.0.0.1; it ends with the test."""
@@ -33,11 +52,7 @@ def start_redis(tmp_path: Path) -> Iterator[Callable[..., int]]:
             server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
             stack.callback(server.wait, timeout=30)
             stack.callback(server.terminate)
-            for _ in range(200):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
+            wait_for(lambda: listens(port))
             return port
 
         yield start

@@ -6,8 +6,7 @@ import contextlib
 import shutil
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +38,8 @@ from serving.auth.api_keys import ApiKeys, Role
 from serving.platform.database import Database
 from serving.platform.settings import Settings
 from training.churn.onnx_export import margin_graph
+
+from ..conftest import wait_for as wait_for
 
 BUSINESS = "tinyshop"
 CUSTOMERS = 240
@@ -390,19 +391,6 @@ class Running:
     def ready(self) -> bool:
         """Whether /readyz says so."""
         return httpx.get(f"{self.url}/readyz").status_code == 200
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Wait until the condition holds.
-
-    Raises:
-        TimeoutError: it does not, for `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("it did not come true")
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -148,7 +148,7 @@ def test_too_few_customers_are_refused_with_a_sentence() -> None:
 def test_cdnow_from_1997_alone() -> None:
     if not CDNOW.exists():
         pytest.skip("the public data are not at ../shared/data")
-    frame = duckdb.sql(
+    frame = duckdb.execute(
         f"""
         WITH bought AS (
           SELECT customer_id, strptime(date::VARCHAR, '%Y%m%d')::DATE AS day, sum(dollar_value) AS money

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from typing import Any
 
 import httpx
@@ -31,7 +30,7 @@ def _lines(shop: Shop) -> list[dict[str, Any]]:
 
 
 def _ask(running: Running, shop: Shop, **query: str) -> list[dict[str, Any]]:
-    with httpx.Client(base_url=running.url, headers=shop.headers()) as client:
+    with httpx.Client(base_url=running.url, headers=shop.headers(), timeout=60) as client:
         answers = [client.get(f"/v1/customers/{customer_id}/score", params=query) for customer_id in IDS]
     assert all(answer.status_code == 200 for answer in answers)
     return [answer.json() for answer in answers]
@@ -80,21 +79,21 @@ def test_a_shadow_that_hangs_or_fails_keeps_nobody_waiting(shop: Shop, monkeypat
     hung = threading.Event()
 
     def hang(*_: object) -> None:
-        hung.wait(30)
+        hung.wait()
         raise BundleError("the challenger is broken")
 
     with serving(settings) as running:
         state: State = running.app.state.keepwell
         assert state.shadow is not None
         monkeypatch.setattr(state.shadow, "look", hang)
-        began = time.monotonic()
-        _ask(running, shop)
-        assert time.monotonic() - began < 25
+        try:
+            _ask(running, shop)  # answers come, though the shadow hangs until all have come
+        finally:
+            hung.set()
         dropped = [
             line for line in httpx.get(f"{running.url}/metrics").text.splitlines() if "shadow_dropped_total" in line
         ]
         assert float(dropped[-1].split()[-1]) >= len(IDS) - 21  # what waits is bounded, and the rest is counted
-        hung.set()
         wait_for(lambda: "keepwell_shadow_failures_total 1.0" in httpx.get(f"{running.url}/metrics").text)
         _ask(running, shop)
     assert _lines(shop) == []
