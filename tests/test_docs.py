@@ -1,15 +1,23 @@
-"""README, CONTRIBUTING and docs/, held against the code: what they name exists, and what exists is named."""
+"""README, CONTRIBUTING and docs/, held against the code: what they name exists, what exists is named, and every command in them runs."""
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
+import shlex
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import UnionType
 from typing import get_args
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 from pydantic import BaseModel
@@ -33,6 +41,8 @@ from features.config.data import (
 )
 from features.config.evaluation import Evaluation, Watch
 from features.config.policy import ActionSpec, LeverSpec, Policy, Recommendations
+from features.generation import Generation
+from features.home import Home
 from features.schema import ALL_PILLARS
 from serving.app import create_app
 from serving.errors import PROBLEMS
@@ -40,6 +50,7 @@ from serving.openapi import description
 from serving.platform.settings import Settings
 
 from .documentation.pages import ALL, PAGES, ROOT, Page
+from .documentation.shell import PreloadedPython, Terminal, copy_home, module_of
 
 APPS = {
     "features": features.__main__.app,
@@ -70,6 +81,27 @@ KEYS: Mapping[str, type[BaseModel]] = {
 
 # Targets of make that take minutes: that they exist is checked, and what `demo` does is run by its own command.
 MAKE = {"demo": ".venv/bin/python -m experiments demo", "test": None, "lint": None, "bench": None}
+# What is typed instead of what a page shows, so that it takes seconds.
+INSTEAD = (
+    (r"\.venv/bin/(python -m pytest|mypy|ruff|lint-imports)\b.*", "true"),  # these are what runs this, and `make lint`
+    (r"experiments benchmark value\b.*", "experiments benchmark value shop.toml"),
+    (r"experiments benchmark recommendations\b.*", "experiments benchmark recommendations shop.toml"),
+    (
+        r"experiments benchmark decisions\b.*",
+        'experiments benchmark decisions --trial hillstrom.toml --no-peers --seeds 0',
+    ),
+    (r"experiments benchmark speed\b.*", "experiments benchmark speed --rows 6 --rounds 1 --explained 2000"),
+)  # fmt: skip
+# A small business may be refused by a gate, and a fresh model may look old: both are answers, with a code of their own.
+ENDS: Mapping[tuple[str, ...], tuple[int, ...]] = {("training", "promote"): (0, 3), ("training", "watch"): (0, 3)}
+SEARCH = '--budget "1 trial"'
+# What no page can run on a business of a few hundred customers has a test of its own, named here.
+ELSEWHERE = {
+    "experiments benchmark quality": "test_a_benchmark_on_public_data",
+    "experiments benchmark steadiness": "test_a_benchmark_on_public_data",
+    "experiments benchmark horizons": "tests/experiments/benchmarks/quality/test_horizons.py",
+    "experiments screenshots": "tests/experiments/test_screenshots.py",
+}
 
 
 def group(app: typer.Typer) -> dict[str, object]:
@@ -213,3 +245,123 @@ def test_every_experiment_is_a_business() -> None:
     assert configs
     for config in configs:
         Business.load(config)
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedPython]:
+    """Python that has imported all."""
+    started = PreloadedPython(tmp_path_factory.mktemp("python") / "log")
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def trained(python: PreloadedPython, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a small simulated business, with a champion and a challenger; copy it."""
+    folder = tmp_path_factory.mktemp("trained")
+    with Terminal.of(folder, python) as terminal:
+        terminal.type(".venv/bin/python -m experiments simulate --customers 500 --end 2026-11-01")
+        config = folder / "var/simulation/business.toml"
+        few = 'cutoffs = ["2026-02-03", "2026-05-03", "2026-08-03"]'
+        assert 'cutoffs = "monthly"' in config.read_text()
+        config.write_text(config.read_text().replace('cutoffs = "monthly"', few))
+        terminal.type(".venv/bin/python -m features build var/simulation/business.toml")
+        train = f".venv/bin/python -m training run var/simulation/business.toml {SEARCH}"
+        terminal.type(train)
+        terminal.type('.venv/bin/python -m training promote --force "a small business"')
+        terminal.type(train)
+    return folder / "var"
+
+
+def somebody(home: Home) -> str:
+    """Who is a customer now."""
+    generation = Generation.current(home)
+    known = pq.read_table(
+        generation.snapshot_file("relationship"),
+        columns=["customer_id"],
+        filters=[("event_timestamp", "==", generation.as_of)],
+    )
+    return str(known["customer_id"][0].as_py())
+
+
+def put_files(folder: Path) -> None:
+    """What the TOMLs of the pages name: a table of customers, a log of invoices, and a trial."""
+    rng = np.random.default_rng(4)
+    n = 1200
+    logins, plans = rng.poisson(6, n), rng.choice(["basic", "pro"], n)
+    left = rng.random(n) < 1 / (1 + np.exp(0.5 * (logins - 4) - (plans == "basic")))
+    rows = [
+        (f"T{number:04d}", logins[number], plans[number], "DE" if number % 3 else "FR", "Yes" if left[number] else "No")
+        for number in range(n)
+    ]
+    head = ("customerID", "logins", "plan", "country", "Churn")
+    with gzip.open(folder / "customers.csv.gz", "wt", newline="") as table, (folder / "customers.csv").open("w") as few:
+        csv.writer(table).writerows([head, *rows])
+        csv.writer(few).writerows([head, *rows[:20]])
+    start = datetime(2024, 1, 1)
+    invoices = []
+    for customer in range(12300, 12600):
+        day, rhythm, ends = rng.uniform(0, 90), rng.uniform(10, 60), rng.uniform(100, 500)
+        while day < min(ends, 365):
+            invoices.append(
+                (customer, start + timedelta(days=float(day)), int(rng.integers(1, 9)), 2.5, f"I{rng.integers(30)}")
+            )
+            day += rng.exponential(rhythm) + 1
+    columns = zip(*invoices, strict=True)
+    names = ("CustomerID", "InvoiceDate", "Quantity", "UnitPrice", "StockCode")
+    pq.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), folder / "invoices.parquet")
+    arms = rng.choice(["No E-Mail", "Mens E-Mail", "Womens E-Mail"], 2400)
+    likes = rng.choice(["mens", "womens"], 2400)
+    effect = np.where(arms == "No E-Mail", 0.0, np.where((arms == "Mens E-Mail") == (likes == "mens"), 0.4, 0.05))
+    visits = (rng.random(2400) < 0.2 + effect).astype(int)
+    with gzip.open(folder / "hillstrom.csv.gz", "wt", newline="") as trial:
+        writer = csv.writer(trial)
+        writer.writerow(["recency", "likes", "segment", "visit", "conversion", "spend"])
+        writer.writerows(zip(rng.integers(1, 12, 2400), likes, arms, visits, visits, visits, strict=True))
+
+
+@pytest.mark.parametrize("name", [page.name for page in PAGES if page.commands])
+def test_every_command_runs(name: str, python: PreloadedPython, trained: Path, tmp_path: Path) -> None:
+    copy_home(trained, tmp_path)
+    put_files(tmp_path)
+    for page in (BY_NAME["docs/configuration.md"], BY_NAME["docs/decisions.md"]):
+        for block in page.blocks:
+            if block.file:
+                (tmp_path / block.file).write_text(block.text)
+    customer = somebody(Home(trained))
+    with Terminal.of(tmp_path, python) as terminal:
+        for shown in BY_NAME[name].commands:
+            command = shown.replace("C00001", customer)
+            if any(f"python -m {elsewhere}" in command for elsewhere in ELSEWHERE):
+                continue
+            words = shlex.split(command, comments=True)
+            if words[0] == "curl" and shutil.which("curl") is None:
+                pytest.skip("curl is not installed: apt install curl")
+            if words[0] == "make":
+                own = MAKE[words[1]]
+                if own is None:
+                    continue
+                command = own
+            for shown, typed in INSTEAD:
+                command = re.sub(shown, typed, command)
+            if "training run" in command:
+                command = f"{command.split(' --budget')[0].split('#')[0]} {SEARCH}"
+            words = shlex.split(command, comments=True)
+            assert module_of(words) or words[0] in ("export", "curl", "true"), f"what is this: {command}"
+            terminal.type(command, ENDS.get(tuple(words[2:4]), (0,)))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("command", [key for key, test in ELSEWHERE.items() if test.startswith("test_a_benchmark")])
+def test_a_benchmark_on_public_data(command: str, python: PreloadedPython, tmp_path: Path) -> None:
+    if not (ROOT.parent / "shared/data/iranian_churn").exists():
+        pytest.skip("../shared/data/iranian_churn is not there: it is dataset 563 of the UCI repository")
+    least = "--without catboost,flaml" if command.endswith("quality") else "--samples 1"
+    with Terminal.of(tmp_path, python) as terminal:
+        terminal.type(f".venv/bin/python -m {command} --data iranian_churn {SEARCH} {least}")
+
+
+def test_what_runs_elsewhere_is_there() -> None:
+    for command, test in ELSEWHERE.items():
+        assert f"python -m {command}" in ALL, f"no page shows {command}"
+        assert test in globals() or (ROOT / test).exists()
