@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from serving.api.dependencies import StateDep
+from serving.api.dependencies import ApiKeysDep, DatabaseDep, RateLimiterDep, SettingsDep
 from serving.auth.permissions import is_page
 from serving.errors import NotPermitted
 from serving.web import rendering
@@ -56,29 +56,36 @@ async def _fields(request: Request) -> FormData:
 
 
 @router.post("/login")
-def sign_in(request: Request, state: StateDep, form: Annotated[FormData, Depends(_fields)]) -> Response:
+def sign_in(
+    request: Request,
+    settings: SettingsDep,
+    database: DatabaseDep,
+    keys: ApiKeysDep,
+    limiter: RateLimiterDep,
+    form: Annotated[FormData, Depends(_fields)],
+) -> Response:
     """A good key opens a session."""
     check_origin(request)
     target, secret = (str(form.get(name, "")).strip() for name in ("next", "key"))
-    principal = state.keys.authenticate(secret) if secret else None
+    principal = keys.authenticate(secret) if secret else None
     if principal is None:
         return _sign_in(target, "This key is not valid: it was mistyped or revoked." if secret else "Enter your key.")
-    state.limiter.take(principal.name)
+    limiter.take(principal.name)
     try:
-        token = Sessions(state.database).open(principal, secret)
+        token = Sessions(database).open(principal, secret)
     except NotPermitted:
         return _sign_in(
             target, f"The key '{principal.name}' is for programs: the pages take a manager's, lead's or admin's."
         )
     response = rendering.see_other(_local(target))
-    set_cookie(response, token, request, state.settings)
+    set_cookie(response, token, request, settings)
     return response
 
 
 @router.post("/logout")
-def sign_out(request: Request, state: StateDep, _form: FormDep) -> Response:
+def sign_out(request: Request, database: DatabaseDep, _form: FormDep) -> Response:
     """The session ends, here and in the database."""
-    Sessions(state.database).close(request.cookies.get(COOKIE, ""))
+    Sessions(database).close(request.cookies.get(COOKIE, ""))
     response = rendering.see_other("/login")
     response.delete_cookie(COOKIE, path="/")
     return response

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, insert, select
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from serving.api.dependencies import StateDep
+from serving.api.dependencies import DatabaseDep, RateLimiterDep
 from serving.auth.api_keys import Principal, Role, digest_of
 from serving.errors import FormForged, NotAuthenticated, NotPermitted
 from serving.platform.database import Database
@@ -122,12 +122,12 @@ def check_origin(request: Request) -> None:
         raise FormForged
 
 
-def _viewer(request: Request, state: StateDep) -> Viewer:
+def _viewer(request: Request, database: DatabaseDep, limiter: RateLimiterDep) -> Viewer:
     token = request.cookies.get(COOKIE, "")
-    viewer = Sessions(state.database).viewer(token) if token else None
+    viewer = Sessions(database).viewer(token) if token else None
     if viewer is None:
         raise NotAuthenticated(presented=False)
-    state.limiter.take(viewer.name)
+    limiter.take(viewer.name)
     return viewer
 
 
