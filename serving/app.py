@@ -45,12 +45,10 @@ from serving.scores.fast_path import DirectScore
 from serving.scores.history import ScoreHistory
 from serving.scores.observers import ScoreObservers
 from serving.scores.shadow import Shadow
-from serving.web import assets, pages, rendering
+from serving.web import pages, rendering
 from serving.web.accounts.account_snapshots import Editions
 from serving.web.accounts.snapshot_refresher import Keeper
-from serving.web.customer import routes as customer_pages
 from serving.web.portfolio.listing import Portfolio
-from serving.web.team import routes as team_pages
 
 _log = structlog.get_logger(__name__)
 _PATIENCE = 2.0
@@ -81,9 +79,8 @@ def create_app(settings: Settings) -> FastAPI:
         models.router,
         models.readiness,
         operations.router,
+        pages.router,
     ):
-        app.include_router(router)
-    for router in (assets.router, pages.router, customer_pages.router, team_pages.router):
         app.include_router(router)
     for kind in (ServingError, FeaturesError, ModelsError, SQLAlchemyError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer_problem)

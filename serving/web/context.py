@@ -14,7 +14,6 @@ from serving.api.dependencies import DatabaseDep, part
 from serving.errors import NoRelease
 from serving.web import rendering
 from serving.web.accounts.account_snapshots import Edition, Editions
-from serving.web.portfolio.listing import Portfolio
 from serving.web.signin.sessions import Viewer, ViewerDep
 
 
@@ -26,7 +25,6 @@ class Look:
     viewer: Viewer
     edition: Edition
     connection: Connection
-    portfolio: Portfolio
 
     @property
     def currency(self) -> str | None:
@@ -51,13 +49,12 @@ def _look(
     viewer: ViewerDep,
     database: DatabaseDep,
     editions: Annotated[Editions, Depends(part(Editions))],
-    portfolio: Annotated[Portfolio, Depends(part(Portfolio))],
 ) -> Iterator[Look]:
     with database.read() as connection:
         edition = editions.newest(connection)
         if edition is None:
             raise NoRelease("There is nothing to show yet: nobody has been scored.")
-        yield Look(request, viewer, edition, connection, portfolio)
+        yield Look(request, viewer, edition, connection)
 
 
 LookDep = Annotated[Look, Depends(_look)]

@@ -18,12 +18,13 @@ from serving.errors import FormInvalid, IdempotencyConflict
 from serving.scores.dependencies import ScorerDep
 from serving.scores.scorer import DEGRADED_CODES, CustomerScore, Scorer
 from serving.web import rendering
+from serving.web.accounts.feature_history import histories
 from serving.web.charts import Bar, waterfall
 from serving.web.context import Look, LookDep
 from serving.web.customer.counterfactuals import path_to_green
-from serving.web.customer.feature_history import histories
 from serving.web.customer.timeline import timeline
 from serving.web.formatting import day, words
+from serving.web.portfolio.dependencies import PortfolioDep
 from serving.web.signin.sessions import FormDep
 from serving.web.tasks import Notes, Outcome, Plays, Status, one_of
 
@@ -64,9 +65,9 @@ class OneAccount:
         return rendering.see_other(f"{rendering.customer_address(self.customer_id)}?did={did}#next")
 
 
-def _account(look: LookDep, request: Request) -> OneAccount:
+def _account(look: LookDep, portfolio: PortfolioDep, request: Request) -> OneAccount:
     customer_id = str(request.path_params["customer_id"])
-    row = look.portfolio.account(look.connection, look.edition, look.viewer, customer_id)
+    row = portfolio.account(look.connection, look.edition, look.viewer, customer_id)
     if row is None:
         raise UnknownCustomer((customer_id,))
     return OneAccount(look, row)

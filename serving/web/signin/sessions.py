@@ -139,7 +139,11 @@ async def _form(request: Request) -> FormData:
     return await request.form(max_files=0, max_fields=20)
 
 
-def _checked_form(request: Request, viewer: ViewerDep, form: Annotated[FormData, Depends(_form)]) -> dict[str, str]:
+PlainForm = Annotated[FormData, Depends(_form)]
+"""The fields of a form as they came, of whoever sent them."""
+
+
+def _checked_form(request: Request, viewer: ViewerDep, form: PlainForm) -> dict[str, str]:
     check_origin(request)
     token = form.get("form_token", "")
     if not isinstance(token, str) or not hmac.compare_digest(token.encode(), viewer.form_token.encode()):
