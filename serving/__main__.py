@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from serving import cli
+from serving.auth import commands
 from serving.errors import ServingError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Answer: the API, the pages, batch files, digests, and API keys."
 )
-app.add_typer(cli.key, name="key")
+app.add_typer(commands.key, name="key")
 app.command()(cli.batch)
 app.command()(cli.plan)
 app.command()(cli.refresh)

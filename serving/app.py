@@ -21,15 +21,17 @@ from models.errors import ModelsError
 from models.inference_log import SERVED_SCORES
 from serving import openapi
 from serving.api import operations
-from serving.api.dependencies import State
+from serving.api.dependencies import Parts
 from serving.api.middleware import Gate
+from serving.api.problems import INTERNAL_ERROR, describe
 from serving.api.responses import JsonResponse, ProblemResponse
 from serving.auth.api_keys import ApiKeys
-from serving.auth.permissions import RateLimiter, is_page
+from serving.auth.rate_limit import RateLimiter
+from serving.current_scores import routes as current_scores
 from serving.current_scores.feed import CurrentScores
 from serving.current_scores.refresh import bring_up_to_date
 from serving.decisions import routes as decisions
-from serving.errors import INTERNAL_ERROR, ServingError, describe
+from serving.errors import ServingError
 from serving.experiments import routes as experiments
 from serving.platform.database import Database
 from serving.platform.load_shedding import Shedder
@@ -41,11 +43,12 @@ from serving.releases.follower import Follower, ReleaseSource
 from serving.scores import routes as scores
 from serving.scores.fast_path import DirectScore
 from serving.scores.history import ScoreHistory
+from serving.scores.observers import ScoreObservers
 from serving.scores.shadow import Shadow
-from serving.web import assets, pages, rendering
+from serving.web import pages, rendering
+from serving.web.accounts.account_snapshots import Editions
 from serving.web.accounts.snapshot_refresher import Keeper
-from serving.web.customer import routes as customer_pages
-from serving.web.team import routes as team_pages
+from serving.web.portfolio.listing import Portfolio
 
 _log = structlog.get_logger(__name__)
 _PATIENCE = 2.0
@@ -65,18 +68,19 @@ def create_app(settings: Settings) -> FastAPI:
         # What is counted of requests is counted in serving/platform/metrics.py; FastAPI's own telemetry would look for a provider with
         # each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        middleware=[Middleware(Gate), Middleware(DirectScore, route=scores.ONE)],
+        middleware=[Middleware(Gate, error_page=rendering.error_page), Middleware(DirectScore, route=scores.ONE)],
     )
     for router in (
         scores.router,
+        current_scores.router,
         customers.router,
         decisions.router,
         experiments.router,
         models.router,
+        models.readiness,
         operations.router,
+        pages.router,
     ):
-        app.include_router(router)
-    for router in (assets.router, pages.router, customer_pages.router, team_pages.router):
         app.include_router(router)
     for kind in (ServingError, FeaturesError, ModelsError, SQLAlchemyError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer_problem)
@@ -104,30 +108,28 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     history = ScoreHistory(settings.state.path / SERVED_SCORES, settings.score_history_days, metrics.dropped_scores.inc)
     keeper = Keeper(database, follower, settings.poll_seconds)
     shadow = Shadow(settings, follower, metrics, settings.shadow_share) if settings.shadow_share else None
-    app.state.keepwell = State(
-        settings=settings,
-        database=database,
-        keys=ApiKeys(database),
-        current=current,
-        follower=follower,
-        metrics=metrics,
-        limiter=RateLimiter(settings.rate_limit),
-        shedder=Shedder(settings.max_wait_ms / 1000, settings.max_waiting),
-        history=history,
-        shadow=shadow,
+    observers = ScoreObservers(metrics, history, shadow)
+    app.state.parts = Parts(
+        settings,
+        database,
+        metrics,
+        ApiKeys(database),
+        RateLimiter(settings.rate_limit),
+        Shedder(settings.max_wait_ms / 1000, settings.max_waiting),
+        follower,
+        observers,
+        current,
+        Editions(database),
+        Portfolio(database),
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
     keeper.start()
-    history.start()
-    if shadow is not None:
-        shadow.start()
+    observers.start()
     try:
         yield
     finally:
-        if shadow is not None:
-            shadow.stop()
-        await run_in_threadpool(history.stop)
+        await run_in_threadpool(observers.stop)
         keeper.stop()
         follower.stop()
         database.close()
@@ -142,9 +144,7 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
         _log.error("request failed", exc_info=error)
     elif detail.problem.status >= 500:
         _log.warning("request refused", problem=detail.problem.slug, reason=str(error))
-    if is_page(request.url.path) and rendering.wants_page(request):
-        return rendering.error_page(request, error, detail)
-    return ProblemResponse(detail)
+    return rendering.error_page(request, error, detail) or ProblemResponse(detail)
 
 
 def _allowed(request: Request) -> list[str]:

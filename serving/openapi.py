@@ -10,9 +10,9 @@ from fastapi.openapi.utils import get_openapi
 
 from models.decisions.eligibility import BLOCK_CODES
 from models.decisions.policy import WHY_NOT_CODES
+from serving.api.problems import PROBLEMS
 from serving.api.schemas import ProblemModel
 from serving.decisions.schemas import DECISION_DEGRADED_CODES, DECISION_LACKED_CODES
-from serving.errors import PROBLEMS
 from serving.recommendations.service import RECOMMENDATION_LACKED_CODES
 
 TITLE = "keepwell"

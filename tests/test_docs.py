@@ -44,8 +44,8 @@ from features.config.policy import ActionSpec, LeverSpec, Policy, Recommendation
 from features.generation import Generation
 from features.home import Home
 from features.schema import ALL_PILLARS
+from serving.api.problems import PROBLEMS
 from serving.app import create_app
-from serving.errors import PROBLEMS
 from serving.openapi import description
 from serving.platform.settings import Settings
 

@@ -1,62 +1,61 @@
-"""What all requests of one app share, and the names under which routes ask for it."""
+"""What all requests of one app share, and the names under which routes ask for it.
+
+A subject's package names its own parts in its own dependencies.py, by `part`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, cast
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from serving.auth.api_keys import ApiKeys
-from serving.auth.permissions import RateLimiter
-from serving.current_scores.feed import CurrentScores
+from serving.auth.rate_limit import RateLimiter
 from serving.platform.database import Database
-from serving.platform.load_shedding import Shedder
 from serving.platform.metrics import Metrics
 from serving.platform.settings import Settings
-from serving.releases.follower import Follower
-from serving.releases.release import Release
-from serving.scores.history import ScoreHistory
-from serving.scores.scorer import Scorer
-from serving.scores.shadow import Shadow
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """The app's parts, made once by its lifespan."""
+class Parts:
+    """The app's parts, made once by its lifespan: one of each type, found by its type."""
 
-    settings: Settings
-    database: Database
-    keys: ApiKeys
-    current: CurrentScores
-    follower: Follower
-    metrics: Metrics
-    limiter: RateLimiter
-    shedder: Shedder
-    history: ScoreHistory
-    shadow: Shadow | None = None
-    """None where no share of the answers is scored by the challenger too."""
+    def __init__(self, *parts: object) -> None:
+        self._parts = {type(one): one for one in parts}
 
+    def __getitem__(self, kind: type[T]) -> T:
+        """The part of this type.
 
-async def _state(request: Request) -> State:
-    return cast(State, request.app.state.keepwell)
+        Raises:
+            KeyError: the app has none.
+        """
+        return cast(T, self._parts[kind])
 
-
-async def _release(request: Request) -> Release:
-    state = cast(State, request.app.state.keepwell)
-    return state.follower.release
+    @staticmethod
+    def of(scope: Scope) -> Parts:
+        """The parts of the app that a request came to."""
+        return cast(Parts, scope["app"].state.parts)
 
 
-async def _scorer(release: Annotated[Release, Depends(_release)]) -> Scorer:
-    return Scorer(release)
+def part(kind: type[T]) -> Callable[[Request], Coroutine[Any, Any, T]]:
+    """A dependency that gives the app's part of this type."""
+
+    async def find(request: Request) -> T:
+        return Parts.of(request.scope)[kind]
+
+    return find
 
 
 async def _request_id(request: Request) -> str:
     return cast(str, request.scope["request_id"])
 
 
-StateDep = Annotated[State, Depends(_state)]
-ReleaseDep = Annotated[Release, Depends(_release)]
-"""The release that this request is answered from; 503 while there is none."""
-ScorerDep = Annotated[Scorer, Depends(_scorer)]
+SettingsDep = Annotated[Settings, Depends(part(Settings))]
+DatabaseDep = Annotated[Database, Depends(part(Database))]
+ApiKeysDep = Annotated[ApiKeys, Depends(part(ApiKeys))]
+RateLimiterDep = Annotated[RateLimiter, Depends(part(RateLimiter))]
+MetricsDep = Annotated[Metrics, Depends(part(Metrics))]
 RequestId = Annotated[str, Depends(_request_id)]

@@ -7,10 +7,10 @@ from html import escape
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
-from serving.api.dependencies import ReleaseDep, StateDep
+from serving.api.dependencies import MetricsDep
+from serving.api.problems import DOCS_PATH, PROBLEMS
 from serving.api.responses import JsonResponse
-from serving.api.schemas import Alive, Ready, problem_responses
-from serving.errors import DOCS_PATH, PROBLEMS
+from serving.api.schemas import Alive
 from serving.platform.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operations"])
@@ -22,22 +22,6 @@ async def livez() -> Response:
     return JsonResponse({"status": "alive"})
 
 
-@router.get("/readyz", summary="It can answer scores", response_model=Ready, responses=problem_responses(503))
-def readyz(state: StateDep, release: ReleaseDep) -> Response:
-    """200 when a model is loaded and feature store and database answer; else 503, whose detail says which does not."""
-    release.store.ping()
-    state.database.ping()
-    return JsonResponse(
-        {
-            "status": "ready",
-            "generation": release.generation.id,
-            "model_version": release.model_version,
-            "scorecard_version": release.scorecard.version,
-            "not_taken_up": state.follower.failed,
-        }
-    )
-
-
 @router.get(
     "/metrics",
     summary="Figures for Prometheus",
@@ -46,9 +30,9 @@ def readyz(state: StateDep, release: ReleaseDep) -> Response:
         200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     },
 )
-def metrics(state: StateDep) -> Response:
+def metrics(figures: MetricsDep) -> Response:
     """Requests, latencies, scores, the release being served and the age of its features."""
-    return Response(state.metrics.text(), media_type=CONTENT_TYPE)
+    return Response(figures.text(), media_type=CONTENT_TYPE)
 
 
 @router.get(DOCS_PATH, include_in_schema=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from starlette.responses import JSONResponse, Response
 
-from serving.errors import ProblemDetail
+from serving.api.problems import ProblemDetail
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Security
 from starlette.responses import Response
 
-from serving.api.dependencies import RequestId, ScorerDep, StateDep
+from serving.api.dependencies import DatabaseDep, RequestId
 from serving.api.responses import JsonResponse
 from serving.api.schemas import problem_responses
 from serving.auth.permissions import DecidingRole, bearer
@@ -20,6 +20,7 @@ from serving.decisions.schemas import (
     decision_json,
 )
 from serving.decisions.service import DecisionService
+from serving.scores.dependencies import ScorerDep
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], dependencies=[Security(bearer)])
 
@@ -35,7 +36,7 @@ router = APIRouter(prefix="/v1/decisions", tags=["decisions"], dependencies=[Sec
 def decide(
     body: DecisionRequest,
     caller: DecidingRole,
-    state: StateDep,
+    database: DatabaseDep,
     scorer: ScorerDep,
     request_id: RequestId,
     idempotency_key: IdempotencyKey = None,
@@ -44,7 +45,7 @@ def decide(
 
     Repeat a request that failed with the same Idempotency-Key: it decides at most once.
     """
-    decision = DecisionService(state.database).decide(scorer, body.customer_id, caller, body.exclude, idempotency_key)
+    decision = DecisionService(database).decide(scorer, body.customer_id, caller, body.exclude, idempotency_key)
     return JsonResponse(decision_json(decision, request_id))
 
 
@@ -57,13 +58,13 @@ def decide(
 def decide_many(
     body: DecisionsRequest,
     caller: DecidingRole,
-    state: StateDep,
+    database: DatabaseDep,
     scorer: ScorerDep,
     request_id: RequestId,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """A decision each, in request order, logged together; who is unknown comes with an `error` in place of one."""
-    results = DecisionService(state.database).decide_many(scorer, body.customer_ids, caller, idempotency_key)
+    results = DecisionService(database).decide_many(scorer, body.customer_ids, caller, idempotency_key)
     return JsonResponse({"results": [decision_json(result, request_id) for result in results]})
 
 
@@ -74,7 +75,9 @@ def decide_many(
     response_class=Response,
     responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
 )
-def record_outcome(decision_id: DecisionId, body: OutcomeRequest, _caller: DecidingRole, state: StateDep) -> Response:
+def record_outcome(
+    decision_id: DecisionId, body: OutcomeRequest, _caller: DecidingRole, database: DatabaseDep
+) -> Response:
     """Recorded once: the same again is 204 too, another value is 409."""
-    DecisionService(state.database).record_outcome(decision_id, body.reward, body.executed)
+    DecisionService(database).record_outcome(decision_id, body.reward, body.executed)
     return Response(status_code=204)

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from features.errors import UnknownCustomer
 from models.decisions.eligibility import BLOCK_CODES
 from models.decisions.policy import LACKED_CODES, MISSING_VALUE, NO_ACTION, WHY_NOT_CODES, Ranking
+from serving.api.problems import describe
 from serving.api.schemas import EXAMPLE_CUSTOMER, MAX_CUSTOMERS, Body, CustomerError, CustomerId, customer_error_json
 from serving.decisions.log import LoggedDecision
 from serving.decisions.personalisation import PERSONAL_LACKED_CODES
-from serving.errors import describe
 from serving.scores.scorer import DEGRADED_CODES
 
 DECISION_DEGRADED_CODES = {

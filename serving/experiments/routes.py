@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from features.config.business import Business
 from features.errors import UnknownCustomer
-from serving.api.dependencies import ReleaseDep, ScorerDep, StateDep
+from serving.api.dependencies import DatabaseDep
 from serving.api.responses import JsonResponse
 from serving.api.schemas import problem_responses
 from serving.auth.permissions import AdminRole, DecidingRole, ManagingRole, bearer
@@ -31,6 +31,8 @@ from serving.experiments.schemas import (
     programme_json,
 )
 from serving.experiments.service import Experiments
+from serving.releases.dependencies import ReleaseDep
+from serving.scores.dependencies import ScorerDep
 from serving.scores.scorer import score_as_of_now
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"], dependencies=[Security(bearer)])
@@ -43,13 +45,13 @@ router = APIRouter(prefix="/v1/experiments", tags=["experiments"], dependencies=
     response_model=ExperimentModel,
     responses=problem_responses(401, 403, 409, 413, 422, 429, 503),
 )
-def create(body: ExperimentRequest, caller: AdminRole, state: StateDep, release: ReleaseDep) -> Response:
+def create(body: ExperimentRequest, caller: AdminRole, database: DatabaseDep, release: ReleaseDep) -> Response:
     """Its arms hold from `start` to `end`; the same again is 201 too, another one of that name is 409."""
     known = [action.name for action in Business.of(release.generation).actions]
     experiment = body.experiment()
     experiment.check_actions(known)
-    Experiments(state.database).create(experiment, caller)
-    return JsonResponse(experiment_json(report(state.database, experiment, datetime.now(UTC))), status_code=201)
+    Experiments(database).create(experiment, caller)
+    return JsonResponse(experiment_json(report(database, experiment, datetime.now(UTC))), status_code=201)
 
 
 @router.get(
@@ -58,10 +60,10 @@ def create(body: ExperimentRequest, caller: AdminRole, state: StateDep, release:
     response_model=ExperimentsModel,
     responses=problem_responses(401, 403, 429, 503),
 )
-def show_all(_caller: ManagingRole, state: StateDep) -> Response:
+def show_all(_caller: ManagingRole, database: DatabaseDep) -> Response:
     """Each with what it shows so far, the newest first."""
     now = datetime.now(UTC)
-    found = [report(state.database, experiment, now) for experiment in Experiments(state.database).all()]
+    found = [report(database, experiment, now) for experiment in Experiments(database).all()]
     return JsonResponse({"results": [experiment_json(one) for one in found]})
 
 
@@ -72,10 +74,10 @@ def show_all(_caller: ManagingRole, state: StateDep) -> Response:
     responses=problem_responses(401, 403, 422, 429, 503),
 )
 def show_programme(
-    query: Annotated[ProgrammeQuery, Query()], _caller: ManagingRole, state: StateDep, release: ReleaseDep
+    query: Annotated[ProgrammeQuery, Query()], _caller: ManagingRole, database: DatabaseDep, release: ReleaseDep
 ) -> Response:
     """All decisions with an outcome against the holdout that is never treated, in money, costs taken off."""
-    return JsonResponse(programme_json(programme(state.database, Business.of(release.generation), query.since)))
+    return JsonResponse(programme_json(programme(database, Business.of(release.generation), query.since)))
 
 
 @router.get(
@@ -84,10 +86,10 @@ def show_programme(
     response_model=ExperimentModel,
     responses=problem_responses(401, 403, 404, 422, 429, 503),
 )
-def show(name: ExperimentPath, _caller: ManagingRole, state: StateDep) -> Response:
+def show(name: ExperimentPath, _caller: ManagingRole, database: DatabaseDep) -> Response:
     """What it shows so far, with intervals that hold however often they are looked at."""
-    experiment = Experiments(state.database).get(name)
-    return JsonResponse(experiment_json(report(state.database, experiment, datetime.now(UTC))))
+    experiment = Experiments(database).get(name)
+    return JsonResponse(experiment_json(report(database, experiment, datetime.now(UTC))))
 
 
 @router.post(
@@ -96,10 +98,10 @@ def show(name: ExperimentPath, _caller: ManagingRole, state: StateDep) -> Respon
     response_model=ExperimentModel,
     responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
 )
-def stop(name: ExperimentPath, _caller: AdminRole, state: StateDep) -> Response:
+def stop(name: ExperimentPath, _caller: AdminRole, database: DatabaseDep) -> Response:
     """Now, if it has not ended; outcomes may still come."""
-    experiment = Experiments(state.database).stop(name)
-    return JsonResponse(experiment_json(report(state.database, experiment, datetime.now(UTC))))
+    experiment = Experiments(database).stop(name)
+    return JsonResponse(experiment_json(report(database, experiment, datetime.now(UTC))))
 
 
 @router.post(
@@ -109,13 +111,13 @@ def stop(name: ExperimentPath, _caller: AdminRole, state: StateDep) -> Response:
     responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
 )
 def assign(
-    name: ExperimentPath, body: AssignmentRequest, _caller: DecidingRole, state: StateDep, scorer: ScorerDep
+    name: ExperimentPath, body: AssignmentRequest, _caller: DecidingRole, database: DatabaseDep, scorer: ScorerDep
 ) -> Response:
     """By hash, so for ever the same; asking while the experiment runs counts as meeting it, and decisions count too."""
     (score,) = score_as_of_now(scorer, [body.customer_id])
     if isinstance(score, UnknownCustomer):
         raise score
-    return JsonResponse(assignment_json(Experiments(state.database).assign(name, body.customer_id, score.probability)))
+    return JsonResponse(assignment_json(Experiments(database).assign(name, body.customer_id, score.probability)))
 
 
 @router.post(
@@ -126,8 +128,8 @@ def assign(
     responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
 )
 def record_outcome(
-    name: ExperimentPath, body: ExperimentOutcomeRequest, _caller: DecidingRole, state: StateDep
+    name: ExperimentPath, body: ExperimentOutcomeRequest, _caller: DecidingRole, database: DatabaseDep
 ) -> Response:
     """Of one who met it, recorded once: the same again is 204 too, another value is 409."""
-    Experiments(state.database).record_outcome(name, body.customer_id, body.value)
+    Experiments(database).record_outcome(name, body.customer_id, body.value)
     return Response(status_code=204)

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Security
 from starlette.responses import Response
 
-from serving.api.dependencies import ReleaseDep
 from serving.api.responses import JsonResponse
 from serving.api.schemas import CustomerPath, problem_responses
 from serving.auth.permissions import AnyRole, bearer
 from serving.recommendations.schemas import RecommendationsModel, RecommendationsQuery, recommendation_json
 from serving.recommendations.service import recommend
+from serving.releases.dependencies import ReleaseDep
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"], dependencies=[Security(bearer)])
 

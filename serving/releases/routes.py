@@ -1,16 +1,20 @@
-"""Which model answers."""
+"""Which model answers, and whether it can."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Security
 from starlette.responses import Response
 
-from serving.api.dependencies import ReleaseDep
+from serving.api.dependencies import DatabaseDep
 from serving.api.responses import JsonResponse
-from serving.api.schemas import Champion, champion_json, problem_responses
+from serving.api.schemas import problem_responses
 from serving.auth.permissions import AnyRole, bearer
+from serving.releases.dependencies import FollowerDep, ReleaseDep
+from serving.releases.schemas import Champion, Ready, champion_json
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Security(bearer)])
+readiness = APIRouter(tags=["operations"])
+"""Apart, because it is asked without a key."""
 
 
 @router.get(
@@ -22,3 +26,19 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Security(
 async def champion(_caller: AnyRole, release: ReleaseDep) -> Response:
     """Its version, its metrics on data that it had not seen, its scorecard, and the features that it reads."""
     return JsonResponse(champion_json(release))
+
+
+@readiness.get("/readyz", summary="It can answer scores", response_model=Ready, responses=problem_responses(503))
+def readyz(follower: FollowerDep, release: ReleaseDep, database: DatabaseDep) -> Response:
+    """200 when a model is loaded and feature store and database answer; else 503, whose detail says which does not."""
+    release.store.ping()
+    database.ping()
+    return JsonResponse(
+        {
+            "status": "ready",
+            "generation": release.generation.id,
+            "model_version": release.model_version,
+            "scorecard_version": release.scorecard.version,
+            "not_taken_up": follower.failed,
+        }
+    )

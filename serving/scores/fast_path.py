@@ -6,20 +6,23 @@ query that is not plain, a store behind a network, every error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import FeaturesError, UnknownCustomer
 from models.errors import ModelsError
-from serving.api.dependencies import State
+from serving.api.dependencies import Parts
 from serving.api.responses import dump
-from serving.api.schemas import score_json
 from serving.auth.api_keys import Principal
 from serving.errors import ServingError
+from serving.platform.metrics import Metrics
+from serving.platform.settings import Settings
+from serving.releases.follower import Follower
 from serving.releases.release import Release
 from serving.scores.json_template import ScoreTemplate
+from serving.scores.observers import ScoreObservers
+from serving.scores.schemas import score_json
 from serving.scores.scorer import Explain, Scorer
 
 PREFIX, SUFFIX = "/v1/customers/", "/score"
@@ -69,35 +72,34 @@ class DirectScore:
             return None
         if not isinstance(scope.get("principal"), Principal):
             return None
-        state: State = scope["app"].state.keepwell
+        parts = Parts.of(scope)
         try:
-            release = state.follower.release
+            release = parts[Follower].release
             if not release.generation.is_embedded:
                 return None
             if explain is Explain.TOP:
-                return self._by_template(scope, state, release, customer_id)
+                return self._by_template(scope, parts, release, customer_id)
             (score,) = Scorer(release).score((customer_id,), explain)
         except (ServingError, FeaturesError, ModelsError):
             return None
         if isinstance(score, UnknownCustomer):
             return None
         body = dump(score_json(score, scope["request_id"]))
-        state.history.note(customer_id, score.probability, score.score, score.model_version, score.scorecard_version)
-        self._note(scope, state, score.explain, score.degraded, customer_id)
+        scope["route"] = self._route
+        parts[ScoreObservers].note(score)
         return body
 
-    def _by_template(self, scope: Scope, state: State, release: Release, customer_id: str) -> bytes:
+    def _by_template(self, scope: Scope, parts: Parts, release: Release, customer_id: str) -> bytes:
+        observers = parts[ScoreObservers]
         template = self._template
         if template is None or template.release is not release:
             template = self._template = ScoreTemplate(
-                release, state.settings.remembered_mb * 2**20, state.metrics.count_remembered, state.history.note
+                release,
+                parts[Settings].remembered_mb * 2**20,
+                parts[Metrics].count_remembered,
+                observers.history.note,
             )
         body, degraded = template.answer(customer_id, scope["request_id"])
-        self._note(scope, state, Explain.TOP, degraded, customer_id)
-        return body
-
-    def _note(self, scope: Scope, state: State, explain: Explain, degraded: Sequence[str], customer_id: str) -> None:
         scope["route"] = self._route
-        if state.shadow is not None:
-            state.shadow.note(customer_id)
-        state.metrics.count_score(explain.value, degraded)
+        observers.count(customer_id, Explain.TOP, degraded)
+        return body

@@ -1,4 +1,4 @@
-"""What pages load, all from this server: our style and script, and the libraries as their packages carry them."""
+"""What pages load, all from this server: our style and script, and the libraries of static/vendor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import distribution
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -14,11 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 _STATIC = Path(__file__).with_name("static")
-_PACKAGED = {
-    "htmx.js": ("django-js-lib-htmx", "js_lib_htmx/static/htmx/htmx.min.js"),
-    "chart.js": ("chartkick", "chartkick/django/static/chartkick/Chart.bundle.js"),
-}
-"""Name under /static -> (distribution, file in it); nothing of the package is imported."""
+_VENDOR = _STATIC / "vendor"
+"""Files of others, unchanged; libraries.json there says which, of which version, under which licence."""
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _YEAR = "public, max-age=31536000, immutable"
 
@@ -38,12 +34,10 @@ class Asset:
 @lru_cache(maxsize=32)
 def asset(name: str) -> Asset | None:
     """The file `name`, or None; it is read once."""
-    if name in _PACKAGED:
-        package, inside = _PACKAGED[name]
-        path = Path(str(distribution(package).locate_file(inside)))
-    else:
-        path = _STATIC / name
-    if "/" in name or path.suffix not in _TYPES or not path.is_file():
+    if "/" in name:
+        return None
+    path = next((path for path in (_STATIC / name, _VENDOR / name) if path.is_file()), None)
+    if path is None or path.suffix not in _TYPES:
         return None
     content = path.read_bytes()
     return Asset(

@@ -10,20 +10,11 @@ from fastapi import Depends, Request
 from sqlalchemy import Connection
 from starlette.responses import HTMLResponse
 
-from serving.api.dependencies import StateDep
+from serving.api.dependencies import DatabaseDep, part
 from serving.errors import NoRelease
 from serving.web import rendering
 from serving.web.accounts.account_snapshots import Edition, Editions
-from serving.web.portfolio.listing import Portfolio
 from serving.web.signin.sessions import Viewer, ViewerDep
-
-
-@dataclass(frozen=True, slots=True)
-class Pages:
-    """The parts of the app that pages are made from, one for all requests."""
-
-    editions: Editions
-    portfolio: Portfolio
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +25,6 @@ class Look:
     viewer: Viewer
     edition: Edition
     connection: Connection
-    portfolio: Portfolio
 
     @property
     def currency(self) -> str | None:
@@ -54,22 +44,17 @@ class Look:
         )
 
 
-def _pages(request: Request, state: StateDep) -> Pages:
-    known = getattr(request.app.state, "pages", None)
-    if known is None:
-        known = request.app.state.pages = Pages(Editions(state.database), Portfolio(state.database))
-    assert isinstance(known, Pages)
-    return known
-
-
 def _look(
-    request: Request, state: StateDep, viewer: ViewerDep, pages: Annotated[Pages, Depends(_pages)]
+    request: Request,
+    viewer: ViewerDep,
+    database: DatabaseDep,
+    editions: Annotated[Editions, Depends(part(Editions))],
 ) -> Iterator[Look]:
-    with state.database.read() as connection:
-        edition = pages.editions.newest(connection)
+    with database.read() as connection:
+        edition = editions.newest(connection)
         if edition is None:
             raise NoRelease("There is nothing to show yet: nobody has been scored.")
-        yield Look(request, viewer, edition, connection, pages.portfolio)
+        yield Look(request, viewer, edition, connection)
 
 
 LookDep = Annotated[Look, Depends(_look)]

@@ -12,7 +12,9 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from serving.errors import NotAuthenticated, ProblemDetail
+from serving.api.problems import ProblemDetail
+from serving.auth.permissions import is_page
+from serving.errors import NotAuthenticated
 from serving.web import assets, formatting
 from serving.web.charts import HEIGHT, WIDTH, sparkline
 
@@ -101,13 +103,15 @@ def see_other(address: str) -> RedirectResponse:
     return RedirectResponse(address, 303, HEADERS)
 
 
-def wants_page(request: Request) -> bool:
-    """Whether a person's browser asks, and not a program."""
-    return "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers
+def error_page(request: Request, error: Exception, detail: ProblemDetail) -> Response | None:
+    """What a person sees of an error: what it is, and what to do; who is not signed in is sent to sign in.
 
-
-def error_page(request: Request, error: Exception, detail: ProblemDetail) -> Response:
-    """What a person sees of an error: what it is, and what to do; who is not signed in is sent to sign in."""
+    Returns:
+        None where no person looks: the path is no page, or no browser asks for it.
+    """
+    is_browser = "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers
+    if not (is_browser and is_page(request.scope["path"])):
+        return None
     status = detail.problem.status
     if isinstance(error, NotAuthenticated):
         target = f"/login?next={request.url.path}" if request.method == "GET" else "/login"

@@ -26,9 +26,9 @@ from serving.platform.tables import accounts, current_scores, editions
 from serving.releases.reasons import shortest
 from serving.releases.release import Release
 from serving.scores.customer_features import CustomerFeatures
-from serving.web.customer.feature_history import Snapshot, population_at, trend_moments
+from serving.web.accounts.feature_history import Snapshot, population_at, trend_moments
+from serving.web.accounts.outcomes import last_quarter, survey_months, who_left
 from serving.web.formatting import sentence
-from serving.web.team.outcomes import last_quarter, survey_months, who_left
 
 FORMAT = "v3"
 """Of rows and figures; another one makes editions of the old outdated, as if they were of another release."""

@@ -12,17 +12,19 @@ from starlette.responses import HTMLResponse, Response
 
 from features.errors import UnknownCustomer
 from models.decisions.policy import NO_ACTION
-from serving.api.dependencies import ScorerDep, StateDep
+from serving.api.dependencies import DatabaseDep
 from serving.decisions.playbook import Playbook
 from serving.errors import FormInvalid, IdempotencyConflict
+from serving.scores.dependencies import ScorerDep
 from serving.scores.scorer import DEGRADED_CODES, CustomerScore, Scorer
 from serving.web import rendering
+from serving.web.accounts.feature_history import histories
 from serving.web.charts import Bar, waterfall
 from serving.web.context import Look, LookDep
 from serving.web.customer.counterfactuals import path_to_green
-from serving.web.customer.feature_history import histories
 from serving.web.customer.timeline import timeline
 from serving.web.formatting import day, words
+from serving.web.portfolio.dependencies import PortfolioDep
 from serving.web.signin.sessions import FormDep
 from serving.web.tasks import Notes, Outcome, Plays, Status, one_of
 
@@ -63,9 +65,9 @@ class OneAccount:
         return rendering.see_other(f"{rendering.customer_address(self.customer_id)}?did={did}#next")
 
 
-def _account(look: LookDep, request: Request) -> OneAccount:
+def _account(look: LookDep, portfolio: PortfolioDep, request: Request) -> OneAccount:
     customer_id = str(request.path_params["customer_id"])
-    row = look.portfolio.account(look.connection, look.edition, look.viewer, customer_id)
+    row = portfolio.account(look.connection, look.edition, look.viewer, customer_id)
     if row is None:
         raise UnknownCustomer((customer_id,))
     return OneAccount(look, row)
@@ -119,10 +121,10 @@ def older(account: AccountDep, scorer: ScorerDep, request: Request) -> HTMLRespo
 
 
 @router.post("/{customer_id:path}/-/accept")
-def accept(account: AccountDep, form: FormDep, scorer: ScorerDep, state: StateDep) -> Response:
+def accept(account: AccountDep, form: FormDep, scorer: ScorerDep, database: DatabaseDep) -> Response:
     """Do it."""
     try:
-        status = Plays(state.database).accept(
+        status = Plays(database).accept(
             scorer,
             account.customer_id,
             account.row.owner,
@@ -136,19 +138,19 @@ def accept(account: AccountDep, form: FormDep, scorer: ScorerDep, state: StateDe
 
 
 @router.post("/{customer_id:path}/-/not-now")
-def not_now(account: AccountDep, form: FormDep, state: StateDep) -> Response:
+def not_now(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response:
     """Not now."""
     days = one_of([int(choice) for choice in PUT_OFF], form.get("days", ""))
-    Plays(state.database).put_off(
+    Plays(database).put_off(
         account.customer_id, account.row.owner, form.get("action", "")[:200], days, account.look.viewer.principal
     )
     return account.back("not_now")
 
 
 @router.post("/{customer_id:path}/-/wrong")
-def wrong(account: AccountDep, form: FormDep, state: StateDep) -> Response:
+def wrong(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response:
     """Wrong, and why."""
-    Plays(state.database).call_wrong(
+    Plays(database).call_wrong(
         account.customer_id,
         account.row.owner,
         form.get("action", "")[:200],
@@ -159,28 +161,26 @@ def wrong(account: AccountDep, form: FormDep, state: StateDep) -> Response:
 
 
 @router.post("/{customer_id:path}/-/outcome")
-def outcome(account: AccountDep, form: FormDep, state: StateDep) -> Response:
+def outcome(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response:
     """Done, and what came of it."""
     given = form.get("outcome", "")
     if given not in [one.value for one in Outcome]:
         raise FormInvalid("Choose what came of it.")
-    Plays(state.database).close(
-        form.get("play_id", ""), account.customer_id, Outcome(given), account.look.viewer.principal
-    )
+    Plays(database).close(form.get("play_id", ""), account.customer_id, Outcome(given), account.look.viewer.principal)
     return account.back("closed")
 
 
 @router.post("/{customer_id:path}/-/note")
-def note(account: AccountDep, form: FormDep, state: StateDep) -> Response:
+def note(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response:
     """A note beside the score."""
-    Notes(state.database).add(account.customer_id, form.get("text", ""), account.look.viewer.principal)
+    Notes(database).add(account.customer_id, form.get("text", ""), account.look.viewer.principal)
     return account.back("noted")
 
 
 @router.post("/{customer_id:path}/-/override")
-def override(account: AccountDep, form: FormDep, state: StateDep) -> Response:
+def override(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response:
     """Another band, beside the score."""
-    Notes(state.database).override(
+    Notes(database).override(
         account.customer_id,
         form.get("band", ""),
         form.get("reason", ""),
@@ -191,22 +191,22 @@ def override(account: AccountDep, form: FormDep, state: StateDep) -> Response:
 
 
 @router.post("/{customer_id:path}/-/withdraw")
-def withdraw(account: AccountDep, form: FormDep, state: StateDep) -> Response:
+def withdraw(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response:
     """A note or an override taken back."""
-    Notes(state.database).withdraw(form.get("note_id", ""), account.customer_id, account.look.viewer.principal)
+    Notes(database).withdraw(form.get("note_id", ""), account.customer_id, account.look.viewer.principal)
     return account.back("withdrawn")
 
 
 @router.get("/{customer_id:path}")
-def customer(account: AccountDep, scorer: ScorerDep, state: StateDep, request: Request) -> HTMLResponse:
+def customer(account: AccountDep, scorer: ScorerDep, database: DatabaseDep, request: Request) -> HTMLResponse:
     """All that a manager needs to know of one customer."""
     look, release = account.look, scorer.release
     score = _scored(scorer, account.customer_id)
     playbook = Playbook.of_release(release)
-    plays = Plays(state.database)
+    plays = Plays(database)
     suggestion = plays.suggest(look.connection, score, playbook)
     done = plays.history(look.connection, account.customer_id)
-    noted = Notes(state.database).of(look.connection, account.customer_id)
+    noted = Notes(database).of(look.connection, account.customer_id)
     return look.page(
         "customer.html",
         account=account.row,

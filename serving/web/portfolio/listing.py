@@ -168,7 +168,7 @@ class Portfolio:
         key = (edition.number, viewer.owners)
         known = self._overviews.get(key)
         if known is None:
-            known = _overview(connection, _of(edition, viewer))
+            known = _overview(connection, visible(edition, viewer))
             with self._lock:
                 if len(self._overviews) >= _REMEMBERED:
                     self._overviews.clear()
@@ -215,7 +215,7 @@ class Portfolio:
     def account(self, connection: Connection, edition: Edition, viewer: Viewer, customer_id: str) -> Row[Any] | None:
         """One account, or None where there is none that this viewer may see."""
         return connection.execute(
-            select(accounts).where(_of(edition, viewer), accounts.c.customer_id == customer_id)
+            select(accounts).where(visible(edition, viewer), accounts.c.customer_id == customer_id)
         ).one_or_none()
 
 
@@ -253,7 +253,8 @@ def marks(connection: Connection, customer_ids: Sequence[str]) -> dict[str, Mark
     return found
 
 
-def _of(edition: Edition, viewer: Viewer) -> ColumnElement[bool]:
+def visible(edition: Edition, viewer: Viewer) -> ColumnElement[bool]:
+    """The condition on `accounts` that holds for those of the edition that the viewer may see."""
     seen = viewer.sees()
     mine = accounts.c.edition == edition.number
     return mine if seen is None else and_(mine, seen)
@@ -261,7 +262,7 @@ def _of(edition: Edition, viewer: Viewer) -> ColumnElement[bool]:
 
 def _with(filters: Filters, edition: Edition, viewer: Viewer) -> ColumnElement[bool]:
     wanted = filters.condition()
-    seen = _of(edition, viewer)
+    seen = visible(edition, viewer)
     return seen if wanted is None else and_(seen, wanted)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, insert, select
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from serving.api.dependencies import StateDep
+from serving.api.dependencies import DatabaseDep, RateLimiterDep
 from serving.auth.api_keys import Principal, Role, digest_of
 from serving.errors import FormForged, NotAuthenticated, NotPermitted
 from serving.platform.database import Database
@@ -122,12 +122,12 @@ def check_origin(request: Request) -> None:
         raise FormForged
 
 
-def _viewer(request: Request, state: StateDep) -> Viewer:
+def _viewer(request: Request, database: DatabaseDep, limiter: RateLimiterDep) -> Viewer:
     token = request.cookies.get(COOKIE, "")
-    viewer = Sessions(state.database).viewer(token) if token else None
+    viewer = Sessions(database).viewer(token) if token else None
     if viewer is None:
         raise NotAuthenticated(presented=False)
-    state.limiter.take(viewer.name)
+    limiter.take(viewer.name)
     return viewer
 
 
@@ -139,7 +139,11 @@ async def _form(request: Request) -> FormData:
     return await request.form(max_files=0, max_fields=20)
 
 
-def _checked_form(request: Request, viewer: ViewerDep, form: Annotated[FormData, Depends(_form)]) -> dict[str, str]:
+PlainForm = Annotated[FormData, Depends(_form)]
+"""The fields of a form as they came, of whoever sent them."""
+
+
+def _checked_form(request: Request, viewer: ViewerDep, form: PlainForm) -> dict[str, str]:
     check_origin(request)
     token = form.get("form_token", "")
     if not isinstance(token, str) or not hmac.compare_digest(token.encode(), viewer.form_token.encode()):

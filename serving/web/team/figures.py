@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import Connection, case, func, select
 
 from models.decisions.policy import NO_ACTION
 from models.scorecard import Band
 from serving.platform.tables import accounts, decisions, plays
 from serving.web.accounts.account_snapshots import Edition
+from serving.web.portfolio.listing import visible
 from serving.web.signin.sessions import Viewer
 from serving.web.tasks import Outcome, Status
 
@@ -147,7 +148,7 @@ def segments(connection: Connection, edition: Edition, viewer: Viewer) -> tuple[
     red = func.sum(case((accounts.c.band == Band.RED.value, 1), else_=0))
     rows = connection.execute(
         select(accounts.c.segment, func.count(), func.sum(accounts.c.value_at_risk), red)
-        .where(_seen(edition, viewer))
+        .where(visible(edition, viewer))
         .group_by(accounts.c.segment)
     )
     found = [Segment(name, n, float(value), int(of_red)) for name, n, value, of_red in rows]
@@ -159,7 +160,7 @@ def actions(connection: Connection, edition: Edition, viewer: Viewer) -> tuple[A
 
     Both means are weighted by 1/pscore (Hájek), so that who was drawn for what does not matter.
     """
-    seen = select(accounts.c.customer_id).where(_seen(edition, viewer))
+    seen = select(accounts.c.customer_id).where(visible(edition, viewer))
     taken: Counter[str] = Counter()
     done: Counter[str] = Counter()
     helped: Counter[str] = Counter()
@@ -194,7 +195,7 @@ def actions(connection: Connection, edition: Edition, viewer: Viewer) -> tuple[A
 
 def left_alone(connection: Connection, edition: Edition, viewer: Viewer) -> int:
     """How many decisions with an outcome were to do nothing: what actions are compared with."""
-    seen = select(accounts.c.customer_id).where(_seen(edition, viewer))
+    seen = select(accounts.c.customer_id).where(visible(edition, viewer))
     return (
         connection.scalar(
             select(func.count())
@@ -253,9 +254,3 @@ def _weighted(rewards: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def _sees(viewer: Viewer, owner: str | None) -> bool:
     return viewer.owners is None or owner in viewer.owners
-
-
-def _seen(edition: Edition, viewer: Viewer) -> ColumnElement[bool]:
-    seen = viewer.sees()
-    mine = accounts.c.edition == edition.number
-    return mine if seen is None else and_(mine, seen)

@@ -14,16 +14,13 @@ from starlette.exceptions import HTTPException
 import features.errors
 import serving.errors
 from features.errors import SchemaMismatch, StoreUnavailable, UnknownCustomer
+from serving.api.problems import INTERNAL_ERROR, PROBLEM_OF, PROBLEMS, describe
 from serving.errors import (
-    INTERNAL_ERROR,
-    PROBLEM_OF,
-    PROBLEMS,
     CommandError,
     DatabaseUnavailable,
     NotAuthenticated,
     ServingError,
     TooManyRequests,
-    describe,
 )
 
 from ..conftest import Running

@@ -21,13 +21,13 @@ from models.inference.survival import Hazard, period_ends
 from models.inference.venn_abers import ProbabilityInterval
 from models.registry.model_bundle import ModelBundle
 from models.scorecard import Band
-from serving.api.schemas import Score, score_json
 from serving.current_scores.record import FIGURES, BatchRow
 from serving.current_scores.table import ScoreTable
 from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
 from serving.releases.uncertainty import UncertaintyTable
 from serving.scores.json_template import ScoreTemplate
+from serving.scores.schemas import Score, score_json
 from serving.scores.scorer import INSUFFICIENT_DATA, CustomerScore, Explain, Scorer
 
 from ..conftest import NEWCOMER, TOML, Shop, customer_ids, make_bundle

@@ -16,7 +16,6 @@ from models.value.customer_value import Method, PurchaseValue, ValueModel, survi
 from models.value.pareto_nbd import PurchaseProcess, PurchaseSpend
 from models.value.segmentation import Figure, RfmCuts, Segment, Segments
 from serving.api.responses import dump
-from serving.api.schemas import score_json
 from serving.current_scores.record import COLUMNS, BatchRow
 from serving.current_scores.refresh import refresh
 from serving.current_scores.table import ScoreTable
@@ -27,6 +26,7 @@ from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
 from serving.releases.value import ValueTable
 from serving.scores.json_template import ScoreTemplate
+from serving.scores.schemas import score_json
 from serving.scores.scorer import CustomerScore, Scorer
 
 from ..conftest import SEGMENTS, Shop, customer_ids

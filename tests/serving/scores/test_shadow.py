@@ -11,8 +11,9 @@ import pytest
 
 from models.errors import BundleError
 from models.registry.registry import Registry
-from serving.api.dependencies import State
+from serving.api.dependencies import Parts
 from serving.scores import shadow as module
+from serving.scores.observers import ScoreObservers
 from training.comparison.aligned_predictions import Contestant
 from training.comparison.shadow import compare_shadows
 
@@ -67,8 +68,8 @@ def test_a_challenger_scores_behind_the_answers_and_compare_shows_both(
 
 
 def test_without_a_share_there_is_no_shadow(running: Running) -> None:
-    state: State = running.app.state.keepwell
-    assert state.shadow is None
+    parts: Parts = running.app.state.parts
+    assert parts[ScoreObservers].shadow is None
 
 
 def test_a_shadow_that_hangs_or_fails_keeps_nobody_waiting(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,9 +84,10 @@ def test_a_shadow_that_hangs_or_fails_keeps_nobody_waiting(shop: Shop, monkeypat
         raise BundleError("the challenger is broken")
 
     with serving(settings) as running:
-        state: State = running.app.state.keepwell
-        assert state.shadow is not None
-        monkeypatch.setattr(state.shadow, "look", hang)
+        parts: Parts = running.app.state.parts
+        shadow = parts[ScoreObservers].shadow
+        assert shadow is not None
+        monkeypatch.setattr(shadow, "look", hang)
         try:
             _ask(running, shop)  # answers come, though the shadow hangs until all have come
         finally:

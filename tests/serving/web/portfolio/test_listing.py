@@ -22,8 +22,8 @@ from serving.platform.tables import accounts, current_scores, editions
 from serving.releases.follower import ReleaseSource
 from serving.scores.scorer import CustomerScore, Scorer
 from serving.web.accounts.account_snapshots import FORMAT, Editions
+from serving.web.accounts.feature_history import population_at, trend_moments
 from serving.web.accounts.snapshot_refresher import keep
-from serving.web.customer.feature_history import population_at, trend_moments
 from serving.web.portfolio.listing import Filters, Portfolio
 from serving.web.signin.sessions import Viewer
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from serving.auth.api_keys import ApiKeys, Role
 from serving.platform.database import Database
 from serving.platform.tables import notes, plays, web_sessions
-from serving.web.pages import _local
+from serving.web.signin.routes import _local
 
 from ...conftest import Running
 from ..conftest import Office, SignIn, form_token, now

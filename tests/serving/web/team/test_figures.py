@@ -16,10 +16,10 @@ from serving.errors import CommandError
 from serving.platform.database import Database
 from serving.platform.tables import decisions
 from serving.web.accounts.account_snapshots import Edition, Editions
+from serving.web.accounts.outcomes import last_quarter, who_left
 from serving.web.signin.sessions import Viewer
 from serving.web.team import figures as team
 from serving.web.team.digest import write_digests
-from serving.web.team.outcomes import last_quarter, who_left
 
 from ...conftest import Running
 from ..conftest import SCRIPT, Office, SignIn, now, owner_of
