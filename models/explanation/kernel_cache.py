@@ -37,7 +37,7 @@ _ARGUMENTS: Final[dict[str, tuple[type, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """The functions of `models.quadrature`; they take addresses, hold no lock, and may run in several threads."""
+    """The functions of `models.explanation.kernels`; they take addresses, hold no lock, and may run in several threads."""
 
     explain: Callable[..., None]
     land: Callable[..., None]

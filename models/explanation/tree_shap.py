@@ -28,7 +28,7 @@ class TreeShap:
 
     Args:
         model_text: what `Booster.model_to_string()` returns.
-        cache: where compiled kernels are kept, see `models.machine_code.load_kernels`.
+        cache: where compiled kernels are kept, see `models.explanation.kernel_cache.load_kernels`.
 
     Raises:
         BoosterError: the text is damaged, or of a booster whose raw score is not a sum of constant leaves in log-odds.

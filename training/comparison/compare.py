@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from features.home import Home
+from models.inference.interval import Interval
 from models.registry.model_bundle import GateResult
 from models.registry.registry import RegisteredModel, Registry
 from training.comparison.aligned_predictions import Contestant, SameRows, same_rows
@@ -18,7 +19,6 @@ from training.evaluation.bootstrap import (
     FIGURES,
     LOWER_IS_BETTER,
     Difference,
-    Interval,
     Ranked,
     difference,
     figures_of,

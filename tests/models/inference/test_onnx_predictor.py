@@ -106,7 +106,8 @@ def test_threads_may_share_both(trained: Trained, predictor: ChurnPredictor, exp
 def test_scoring_needs_no_training_stack() -> None:
     """Neither pandas nor scikit-learn nor MLflow is loaded by what turns features into an explained score."""
     code = (
-        "import sys, models.predictor, models.explain, models.health, models.bundle, models.policy\n"
+        "import sys, models.inference.onnx_predictor, models.explanation.explainer, models.scorecard\n"
+        "import models.registry.model_bundle, models.decisions.policy\n"
         "print(*[m for m in ('pandas', 'sklearn', 'shap', 'mlflow', 'lightgbm') if m in sys.modules])"
     )
     loaded = subprocess.run(
