@@ -11,7 +11,8 @@ import numpy as np
 from features.home import Home
 from models.inference.interval import Interval
 from models.registry.model_bundle import GateResult
-from models.registry.registry import RegisteredModel, Registry
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import Registry
 from training.comparison.aligned_predictions import Contestant, SameRows, same_rows
 from training.errors import NotComparable
 from training.evaluation.bootstrap import (

@@ -16,7 +16,8 @@ from models.decisions.off_policy import interval
 from models.inference.interval import Estimate
 from models.registry.model_bundle import GateResult
 from models.registry.policy_bundle import PolicyBundle
-from models.registry.registry import PolicyRegistry, RegisteredModel
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import PolicyRegistry
 from training.errors import GateRefused, TrainingError
 from training.policy.train import DECISIONS, FEATURE
 from training.tracking.runs import Tracker

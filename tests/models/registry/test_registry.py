@@ -16,8 +16,10 @@ import mlflow
 import pytest
 
 from models.errors import BundleError, RegistryError, RegistryUnavailable
+from models.registry.mlflow_store import prepare_store, store_exists
 from models.registry.model_bundle import ModelBundle
-from models.registry.registry import RegisteredModel, Registry, prepare_store, store_exists
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import Registry
 from models.scorecard import Scorecard
 
 # Noise of MLflow and of what it imports, none of it ours.
@@ -265,7 +267,7 @@ def test_the_database_appears_whole_though_its_making_was_killed(tmp_path: Path)
             "-W",
             "ignore",
             "-c",
-            f"from models.registry.registry import prepare_store; prepare_store({store!r})",
+            f"from models.registry.mlflow_store import prepare_store; prepare_store({store!r})",
         ],
         cwd=Path(__file__).parents[3],
     )
