@@ -182,7 +182,7 @@ def test_a_changed_policy_is_refused(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(BundleError, match="damaged"):
         PolicyBundle.load(tmp_path / "policy")
-    with pytest.raises(BundleError, match="no policy"):
+    with pytest.raises(BundleError, match="no whole policy"):
         PolicyBundle.load(tmp_path / "nothing")
 
 
