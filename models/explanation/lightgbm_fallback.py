@@ -23,7 +23,7 @@ class LightgbmTrees:
         import lightgbm
 
         try:
-            self._booster: Any = lightgbm.Booster(params={"verbosity": -1}, model_str=model_text)
+            self._booster: Any = lightgbm.Booster(model_str=model_text)
         except lightgbm.basic.LightGBMError as error:
             raise BoosterError(f"LightGBM refuses it: {error}.") from error
 
