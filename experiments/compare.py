@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from features.home import Home, write_atomically
-from models.registry.registry import CHALLENGER, CHAMPION, RegisteredModel, Registry
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import CHALLENGER, CHAMPION, Registry
 from training.comparison.aligned_predictions import Contestant, same_rows
 from training.comparison.compare import SideBySide, side_by_side
 from training.comparison.shadow import ShadowComparison, compare_shadows

@@ -1,7 +1,7 @@
 """Off-policy evaluation for analysts: what any policy would have earned, from the log of another one.
 
-The estimators are `models.off_policy`, whose interval and effective sample size every estimate carries, and the curves
-`models.uplift_curve`; `ablations` adds the policies that an analyst asks for first.
+The estimators are `models.decisions.off_policy`, whose interval and effective sample size every estimate carries, and the curves
+`models.decisions.qini`; `ablations` adds the policies that an analyst asks for first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 from models.decisions.logged_trials import NOTHING
 from models.decisions.off_policy import (
     ESTIMATORS,
-    Estimate,
     PolicyValue,
     constant,
     deterministic,
@@ -22,6 +21,7 @@ from models.decisions.off_policy import (
     interval,
 )
 from models.decisions.qini import UpliftCurve, uplift_curve
+from models.inference.interval import Estimate
 from training.policy.cross_fitting import CrossFitted
 
 __all__ = [

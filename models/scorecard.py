@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from models.arrays import FloatArray
 from models.errors import ScorecardError
-from models.inference.calibration import Calibration, expit, logit
+from models.inference.calibration import Calibration, logit
 
 HIGHEST_PDO = 10.0
 LARGEST_CLAMPED_SHARE = 0.02
@@ -32,20 +32,6 @@ class Band(StrEnum):
 
 COLOURS = (Band.RED, Band.YELLOW, Band.GREEN)
 """The bands that a score alone can have, from bad to good."""
-
-
-@dataclass(frozen=True, slots=True)
-class HealthScore:
-    """One customer's health; `base + Σ points + clamped = score`, and `clamped` is 0 but at 0 and 100."""
-
-    score: float
-    band: Band
-    base: float
-    clamped: float
-    points: FloatArray
-    """(d,), one figure a feature, in the order of the columns."""
-    churn_probability: float
-    """Of the same margin as the points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,38 +104,9 @@ class Scorecard:
         """
         return float(self.unclamped(calibration.log_odds(base_value)))
 
-    def health(self, contributions: FloatArray, calibration: Calibration) -> HealthScore:
-        """Probability, score, band and points of one customer, all from one margin.
-
-        Args:
-            contributions: (d + 1,) one row of `Explainer.contributions`, φ₀ last.
-
-        Raises:
-            ScorecardError: a contribution is not finite.
-        """
-        row = np.asarray(contributions, dtype=np.float64)
-        if row.ndim != 1 or row.size == 0 or not np.isfinite(row).all():
-            raise ScorecardError("Health needs one row of finite contributions, with the base value last.")
-        points = self.points(row[:-1], calibration)
-        base = self.base(float(row[-1]), calibration)
-        unclamped = base + float(points.sum())
-        score = min(max(unclamped, 0.0), 100.0)
-        return HealthScore(
-            score=score,
-            band=self.band(score),
-            base=base,
-            clamped=score - unclamped,
-            points=points,
-            churn_probability=float(expit(calibration.log_odds(row.sum()))),
-        )
-
     def renamed(self, version: str) -> Scorecard:
         """The same scale under another version."""
         return replace(self, version=version)
-
-    def same_scale(self, other: Scorecard) -> bool:
-        """Whether both give every probability the same health and band."""
-        return self.renamed("") == other.renamed("")
 
     def to_json(self) -> str:
         """This scorecard as canonical JSON."""

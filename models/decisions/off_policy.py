@@ -22,18 +22,10 @@ from numpy.typing import NDArray
 from models.arrays import FloatArray, Rows
 from models.decisions.design_matrix import Design
 from models.decisions.logged_trials import Trials
+from models.inference.interval import Estimate
 
 ESTIMATORS = ("ips", "snips", "dm", "dr")
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure and its interval (95 %)."""
-
-    value: float
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +58,13 @@ def evaluate(trials: Trials, means: FloatArray, action_dist: FloatArray, Z: Floa
         Z = Design.fit(trials.X, trials.n_categories).transform(trials.X)
     rest = trials.y - means[rows, trials.action]
     of_model = interval(foretold + _projected(trials, Z, w) * rest, trials.group)
-    reach = of_model.upper - of_model.value
+    reach = of_model.high - of_model.value
     by_model = float(foretold.mean())
     residual = w * (trials.y - weighted) / (total / len(trials)) if total > 0 else np.full(len(trials), np.nan)
     around = interval(residual, trials.group)
     return PolicyValue(
         ips=interval(w * trials.y, trials.group),
-        snips=Estimate(weighted, weighted + around.lower, weighted + around.upper),
+        snips=Estimate(weighted, weighted + around.low, weighted + around.high),
         dm=Estimate(by_model, by_model - reach, by_model + reach),
         dr=interval(corrected, trials.group),
         effective_sample_size=total**2 / float((w**2).sum()) if total > 0 else 0.0,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import FloatArray, Rows
-from models.decisions.off_policy import Estimate
+from models.inference.interval import Estimate
 
 RESAMPLES = 200
 

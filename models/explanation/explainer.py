@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BundleError
 from models.explanation.tree_shap import BoosterError, TreeShap
-
-
-@dataclass(frozen=True, slots=True)
-class Attribution:
-    """How much one feature's value is associated with more (above 0) or less churn, in log-odds before calibration."""
-
-    feature: str
-    value: float | str | None
-    contribution: float
 
 
 class Explainer:
@@ -51,17 +39,3 @@ class Explainer:
             raise ValueError(f"The model reads rows of {self.n_features} features, not an array of shape {X.shape}.")
         # One thread: a server scales by processes.
         return self._shap.contributions(X)
-
-
-def attributions(
-    features: Sequence[str], values: Sequence[float | str | None], contributions: NDArray[np.float64]
-) -> tuple[Attribution, ...]:
-    """One row's contributions with the names and raw values that they belong to, in column order.
-
-    Args:
-        contributions: (d + 1,) one row of `Explainer.contributions`.
-    """
-    return tuple(
-        Attribution(feature, value, float(contribution))
-        for feature, value, contribution in zip(features, values, contributions[:-1], strict=True)
-    )

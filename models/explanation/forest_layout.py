@@ -1,4 +1,4 @@
-"""A forest laid out for the kernels of `models.quadrature`, and the kernels' work space."""
+"""A forest laid out for the kernels of `models.explanation.kernels`, and the kernels' work space."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Workspace:
 
 
 def lay_out(forest: Forest, kernel: Callable[..., object]) -> Plan:
-    """Lay a forest out; `kernel` is the compiled `lay_out` of `models.quadrature`."""
+    """Lay a forest out; `kernel` is the compiled `lay_out` of `models.explanation.kernels`."""
     nodes = len(forest.feature)
     tree = np.repeat(np.arange(forest.n_trees), np.diff(forest.node_start))
     sides = np.column_stack([forest.left, forest.right])

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-import llvmlite.binding as llvm  # type: ignore[import-untyped]
+from models.errors import ModelsError
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +35,13 @@ _ARGUMENTS: Final[dict[str, tuple[type, ...]]] = {
 }
 
 
+class KernelsUnavailable(ModelsError):
+    """The kernels can be neither read nor compiled here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """The functions of `models.quadrature`; they take addresses, hold no lock, and may run in several threads."""
+    """The functions of `models.explanation.kernels`; they take addresses, hold no lock, and may run in several threads."""
 
     explain: Callable[..., None]
     land: Callable[..., None]
@@ -47,7 +51,7 @@ class Kernels:
 
 
 _lock = threading.Lock()
-_loaded: list[Kernels] = []
+_loaded: list[Kernels | KernelsUnavailable] = []
 
 
 def load_kernels(cache: Path | None = None) -> Kernels:
@@ -57,14 +61,35 @@ def load_kernels(cache: Path | None = None) -> Kernels:
         cache: the folder of the object file; by default `keepwell` in the user's cache folder. If it can only be read, a
             file that lies there is used; if none does and none can be written, each process compiles for itself. Kernels
             are loaded once per process, so only the first call's folder counts.
+
+    Raises:
+        KernelsUnavailable: the compiler is missing, or fails on this processor; it is not asked again.
     """
     with _lock:
         if not _loaded:
-            _loaded.append(_link(_object_code(cache)))
-        return _loaded[0]
+            _loaded.append(_made(cache))
+        found = _loaded[0]
+    if isinstance(found, KernelsUnavailable):
+        raise KernelsUnavailable(*found.args)
+    return found
 
 
-def _machine() -> llvm.TargetMachine:
+def _made(cache: Path | None) -> Kernels | KernelsUnavailable:
+    # A compiler that is missing or knows no such processor fails in ways of its own.
+    try:
+        return _link(_object_code(cache))
+    except Exception as error:
+        return KernelsUnavailable(f"The kernels cannot be compiled or loaded here ({error!r}).")
+
+
+def _llvm() -> Any:
+    import llvmlite.binding as llvm  # type: ignore[import-untyped]
+
+    return llvm
+
+
+def _machine() -> Any:
+    llvm = _llvm()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -105,6 +130,7 @@ def _fingerprint() -> str:
         digest.update(Path(__file__).with_name(source).read_bytes())
     for package in ("numba", "llvmlite"):
         digest.update(metadata.version(package).encode())
+    llvm = _llvm()
     digest.update(f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}".encode())
     return digest.hexdigest()[:24]
 
@@ -136,6 +162,7 @@ def _write(path: Path, code: bytes) -> None:
 
 
 def _link(code: bytes) -> Kernels:
+    llvm = _llvm()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()

@@ -1,4 +1,4 @@
-"""One step of each walk of `models.quadrature`, in vectors of LANES numbers.
+"""One step of each walk of `models.explanation.kernels`, in vectors of LANES numbers.
 
 Numba makes no vectors out of loops of eight, so these are written in LLVM's own language, which knows vectors on every processor.
 """

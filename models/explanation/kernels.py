@@ -12,7 +12,7 @@ An edge to a child has three scalars a, b, c for each state of its parent: with 
 the factor below it is (a + bt)/F times F, and c/F² is what the integrand of that feature gains. The vector 1/F is 1 unless
 the feature was tested before.
 
-Only `models.machine_code` imports this module, and only to compile it: importing Numba takes seconds that a server has not.
+Only `models.explanation.kernel_cache` imports this module, and only to compile it: importing Numba takes seconds that a server has not.
 """
 
 from __future__ import annotations

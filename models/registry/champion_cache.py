@@ -19,7 +19,7 @@ _SETTLED = 0.1
 """Seconds after which a further write shows in a file's time, whose clock ticks some hundred times a second."""
 
 
-class ChampionMemory(Generic[T]):
+class ChampionCache(Generic[T]):
     """What is known of the champion of one model, kept beside the database and checked against it at every question.
 
     Args:
@@ -40,7 +40,7 @@ class ChampionMemory(Generic[T]):
         self._from_json = from_json
         self._file = None if database is None else database.with_name(f"{database.name}.{name}.champion")
 
-    def recall(self, ask: Callable[[], T | None]) -> T | None:
+    def champion(self, ask: Callable[[], T | None]) -> T | None:
         """The champion, or None if there is none; `ask` is called where that is not known for certain."""
         stamp = self._stamp()
         if self._file is not None and stamp is not None:
@@ -49,10 +49,10 @@ class ChampionMemory(Generic[T]):
                 kept = json.loads(self._file.read_text())
                 if kept["stamp"] == stamp:
                     return None if kept["champion"] is None else self._from_json(kept["champion"])
-        champion = ask()
+        found = ask()
         if stamp is not None and stamp == self._stamp():
-            self._keep(stamp, None if champion is None else self._to_json(champion))
-        return champion
+            self._keep(stamp, None if found is None else self._to_json(found))
+        return found
 
     def settle(self) -> None:
         """Wait until what was just written to the database can be told from what will be."""

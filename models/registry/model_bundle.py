@@ -6,22 +6,20 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from models.errors import BundleError, ScorecardError
+from models.errors import BundleError
 from models.inference.calibration import Calibration
 from models.inference.coverage import Coverage
 from models.inference.survival import Hazard
 from models.inference.venn_abers import ProbabilityInterval
-from models.registry.folder import canonical, write_folder
+from models.registry.folder import BundleFolder, canonical
 from models.scorecard import Scorecard
 from models.value.customer_value import ValueModel
 from models.value.segmentation import Segments
-
-FORMAT_VERSION = 1
 
 
 class Part(Protocol):
@@ -37,7 +35,7 @@ class Part(Protocol):
         ...
 
 
-_JSON = "bundle.json"
+_FOLDER = BundleFolder("bundle", "bundle.json", indent=1)
 _MODEL = "model.txt"
 _ONNX = "model.onnx"
 _RECOMMENDER = "recommender.npz"
@@ -119,7 +117,7 @@ class ModelBundle:
         digest = hashlib.sha256()
         recommender = () if self.recommender is None else (self.recommender,)
         more = [part for name, text in self._parts().items() for part in (name.encode(), text)]
-        for part in (canonical(self._content()).encode(), self.model_text.encode(), self.onnx, *recommender, *more):
+        for part in (canonical(self.content()).encode(), self.model_text.encode(), self.onnx, *recommender, *more):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.hexdigest()
@@ -130,21 +128,11 @@ class ModelBundle:
         Raises:
             BundleError: something already stands there, a figure is not finite, or the disk refuses.
         """
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "hash": self.hash,
-            "content": self._content(),
-            "run": {
-                "run_id": self.run_id,
-                "commit": self.commit,
-                "trained_at": self.trained_at.astimezone(UTC).isoformat(),
-            },
-        }
         files = {_MODEL: self.model_text.encode(), _ONNX: self.onnx}
         files |= {f"{name}.json": text + b"\n" for name, text in self._parts().items()}
         if self.recommender is not None:
             files[_RECOMMENDER] = self.recommender
-        write_folder(path, {**files, _JSON: (canonical(manifest, indent=1) + "\n").encode()})
+        _FOLDER.save(path, self, files)
 
     @classmethod
     def load(cls, path: Path) -> ModelBundle:
@@ -153,35 +141,33 @@ class ModelBundle:
         Raises:
             BundleError: a file is missing, damaged or changed, or of another format.
         """
-        try:
-            manifest = json.loads((path / _JSON).read_bytes())
-            model_text = (path / _MODEL).read_bytes().decode()
-            onnx = (path / _ONNX).read_bytes()
-            recommender = (path / _RECOMMENDER).read_bytes() if (path / _RECOMMENDER).exists() else None
+
+        def parse(content: Mapping[str, Any], run: dict[str, Any]) -> ModelBundle:
             there = [name for name in _PARTS if (path / f"{name}.json").exists()]
-            parts = {name: json.loads((path / f"{name}.json").read_bytes()) for name in there}
-        except OSError as error:
-            missing = Path(error.filename).name if error.filename else _JSON
-            raise BundleError(f"{path} is no whole bundle: {missing} cannot be read ({error.strerror}).") from error
-        except ValueError as error:
-            raise BundleError(f"The bundle in {path} is damaged: {error}.") from error
-        version = manifest.get("format_version") if isinstance(manifest, dict) else None
-        if version != FORMAT_VERSION:
-            raise BundleError(
-                f"The bundle in {path} has format {version}, but this keepwell reads format {FORMAT_VERSION}: train again."
+            parts: dict[str, Any] = {
+                name: _PARTS[name].of_json(json.loads((path / f"{name}.json").read_bytes())) for name in there
+            }
+            return cls(
+                business=content["business"],
+                horizon_days=content["horizon_days"],
+                schema=content["schema"],
+                feature_names=tuple(content["feature_names"]),
+                categories={name: tuple(values) for name, values in content["categories"].items()},
+                typical=content["typical"],
+                prior=content["prior"],
+                model_text=(path / _MODEL).read_bytes().decode(),
+                onnx=(path / _ONNX).read_bytes(),
+                calibration=Calibration(**content["calibration"]),
+                scorecard_proposal=Scorecard.from_json(json.dumps(content["scorecard_proposal"])),
+                metrics=content["metrics"],
+                gates={name: GateResult(**gate) for name, gate in content["gates"].items()},
+                data_fingerprint=content["data_fingerprint"],
+                recommender=(path / _RECOMMENDER).read_bytes() if (path / _RECOMMENDER).exists() else None,
+                **run,
+                **parts,
             )
-        try:
-            bundle = _parse(manifest["content"], manifest["run"], model_text, onnx, recommender)
-            read: dict[str, Any] = {name: _PARTS[name].of_json(content) for name, content in parts.items()}
-            bundle = replace(bundle, **read)
-            stated = str(manifest["hash"])
-        except (KeyError, TypeError, ValueError, AttributeError, ScorecardError) as error:
-            raise BundleError(f"The bundle in {path} is damaged: {_JSON} lacks or mangles {error}.") from error
-        if bundle.hash != stated:
-            raise BundleError(
-                f"The bundle in {path} was changed after training: its hash is {bundle.hash[:12]}, not {stated[:12]}."
-            )
-        return bundle
+
+        return _FOLDER.load(path, parse)
 
     def _parts(self) -> dict[str, bytes]:
         """The parts that it has beside the model, by name, as canonical JSON."""
@@ -189,7 +175,7 @@ class ModelBundle:
             name: canonical(part.to_json()).encode() for name in _PARTS if (part := getattr(self, name)) is not None
         }
 
-    def _content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """What the hash covers, beside the two models."""
         return {
             "business": self.business,
@@ -210,28 +196,3 @@ class ModelBundle:
 def _plain(value: float | str | None) -> float | str | None:
     """A typical value as JSON has it: NaN is null."""
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _parse(
-    content: Mapping[str, Any], run: Mapping[str, Any], model_text: str, onnx: bytes, recommender: bytes | None
-) -> ModelBundle:
-    return ModelBundle(
-        business=content["business"],
-        horizon_days=content["horizon_days"],
-        schema=content["schema"],
-        feature_names=tuple(content["feature_names"]),
-        categories={name: tuple(values) for name, values in content["categories"].items()},
-        typical=content["typical"],
-        prior=content["prior"],
-        model_text=model_text,
-        onnx=onnx,
-        calibration=Calibration(**content["calibration"]),
-        scorecard_proposal=Scorecard.from_json(json.dumps(content["scorecard_proposal"])),
-        metrics=content["metrics"],
-        gates={name: GateResult(**gate) for name, gate in content["gates"].items()},
-        data_fingerprint=content["data_fingerprint"],
-        trained_at=datetime.fromisoformat(run["trained_at"]),
-        run_id=run["run_id"],
-        commit=run["commit"],
-        recommender=recommender,
-    )

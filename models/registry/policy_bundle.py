@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ from numpy.typing import NDArray
 from models.arrays import Matrix, Rows
 from models.decisions.effect_model import EffectModel
 from models.decisions.off_policy import constant, greedy
-from models.errors import BundleError, EffectError
-from models.registry.folder import canonical, write_folder
+from models.errors import BundleError
+from models.registry.folder import BundleFolder, canonical
 from models.registry.model_bundle import GateResult
 
-FORMAT_VERSION = 1
-
-_JSON = "policy.json"
+_FOLDER = BundleFolder("policy", "policy.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ class PolicyBundle:
     @property
     def hash(self) -> str:
         """SHA-256 of what the policy is; run id, times and commit are left out."""
-        return hashlib.sha256(canonical(self._content()).encode()).hexdigest()
+        return hashlib.sha256(canonical(self.content()).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the policy as the new folder `path`, whole or not at all.
@@ -68,9 +65,7 @@ class PolicyBundle:
         Raises:
             BundleError: something already stands there, a figure is not finite, or the disk refuses.
         """
-        run = {"run_id": self.run_id, "commit": self.commit, "trained_at": self.trained_at.astimezone(UTC).isoformat()}
-        manifest = {"format_version": FORMAT_VERSION, "hash": self.hash, "content": self._content(), "run": run}
-        write_folder(path, {_JSON: (canonical(manifest) + "\n").encode()})
+        _FOLDER.save(path, self, {})
 
     @classmethod
     def load(cls, path: Path) -> PolicyBundle:
@@ -79,40 +74,22 @@ class PolicyBundle:
         Raises:
             BundleError: it is missing, damaged or changed, or of another format.
         """
-        try:
-            manifest = json.loads((path / _JSON).read_bytes())
-        except OSError as error:
-            raise BundleError(f"{path} is no policy: {_JSON} cannot be read ({error.strerror}).") from error
-        except ValueError as error:
-            raise BundleError(f"The policy in {path} is damaged: {error}.") from error
-        version = manifest.get("format_version") if isinstance(manifest, dict) else None
-        if version != FORMAT_VERSION:
-            raise BundleError(
-                f"The policy in {path} has format {version}, but this keepwell reads format {FORMAT_VERSION}: train again."
-            )
-        try:
-            content, run = manifest["content"], manifest["run"]
-            policy = cls(
+
+        def parse(content: Mapping[str, Any], run: dict[str, Any]) -> PolicyBundle:
+            return cls(
                 business=content["business"],
                 effects=EffectModel.from_json(content["effects"]),
                 constant_action=content["constant_action"],
                 metrics=content["metrics"],
                 gates={name: GateResult(**gate) for name, gate in content["gates"].items()},
                 data_fingerprint=content["data_fingerprint"],
-                trained_at=datetime.fromisoformat(run["trained_at"]),
-                run_id=run["run_id"],
-                commit=run["commit"],
+                **run,
             )
-            stated = str(manifest["hash"])
-        except (KeyError, TypeError, ValueError, AttributeError, EffectError) as error:
-            raise BundleError(f"The policy in {path} is damaged: {_JSON} lacks or mangles {error}.") from error
-        if policy.hash != stated:
-            raise BundleError(
-                f"The policy in {path} was changed after training: its hash is {policy.hash[:12]}, not {stated[:12]}."
-            )
-        return policy
 
-    def _content(self) -> dict[str, Any]:
+        return _FOLDER.load(path, parse)
+
+    def content(self) -> dict[str, Any]:
+        """What the hash covers, as plain JSON."""
         return {
             "business": self.business,
             "effects": self.effects.to_json(),

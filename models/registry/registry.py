@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import logging
-import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -18,9 +14,18 @@ from typing import Any, ClassVar, Generic, TypeVar
 import sqlalchemy
 
 from models.errors import BundleError, RegistryError, RegistryUnavailable
-from models.registry.champion_cache import ChampionMemory
+from models.registry.champion_cache import ChampionCache
+from models.registry.mlflow_store import (
+    over_http,
+    prepare_store,
+    quiet_mlflow,
+    sqlite_file,
+    store_exists,
+    without_password,
+)
 from models.registry.model_bundle import ModelBundle
 from models.registry.policy_bundle import PolicyBundle
+from models.registry.registered_model import RegisteredModel
 from models.scorecard import Scorecard
 
 CHAMPION = "champion"
@@ -38,23 +43,6 @@ _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST"})
 _NO_ANSWER = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
 # Also what MLflow calls a server that it cannot reach.
 _NO_ANSWER_OVER_HTTP = _NO_ANSWER | {"INTERNAL_ERROR"}
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredModel:
-    """One version of a business's model, as the registry knows it."""
-
-    name: str
-    version: str
-    run_id: str
-    artifact_path: str
-    bundle_hash: str | None
-    scorecard: Scorecard | None
-    """Set by its promotion; None while it never was champion."""
-    previous: str | None
-    """The champion that its promotion replaced: where `rollback` goes."""
-    aliases: frozenset[str]
-    registered_at: datetime
 
 
 class _Versions(Generic[Bundle]):
@@ -81,7 +69,9 @@ class _Versions(Generic[Bundle]):
         self.tracking_uri = tracking_uri
         self.model_name = f"keepwell-{business}{self._suffix}"
         self._opened: Any = None
-        self._memory = ChampionMemory(_sqlite_file(tracking_uri), self.model_name, _to_json, _from_json)
+        self._cache = ChampionCache(
+            sqlite_file(tracking_uri), self.model_name, RegisteredModel.to_json, RegisteredModel.of_json
+        )
 
     def champion(self) -> RegisteredModel | None:
         """The version that serves, or None before the first promotion; cheap enough to poll, and creates nothing.
@@ -91,7 +81,7 @@ class _Versions(Generic[Bundle]):
         """
         if not store_exists(self.tracking_uri):
             return None
-        return self._memory.recall(lambda: self._by_alias(CHAMPION))
+        return self._cache.champion(lambda: self._by_alias(CHAMPION))
 
     def challenger(self) -> RegisteredModel | None:
         """The version that the newest training run registered, or None before the first."""
@@ -206,7 +196,7 @@ class _Versions(Generic[Bundle]):
 
     def _new_champion(self, version: str | int) -> RegisteredModel:
         """The version that was just made champion; a server that starts next need not ask MLflow for it."""
-        self._memory.settle()
+        self._cache.settle()
         self.champion()
         return self.version(version)
 
@@ -317,9 +307,9 @@ class _Versions(Generic[Bundle]):
         except Exception as error:
             code = _code(error)
             unreachable = code is None and isinstance(error, (sqlalchemy.exc.OperationalError, ConnectionError))
-            if unreachable or code in (_NO_ANSWER_OVER_HTTP if _over_http(self.tracking_uri) else _NO_ANSWER):
+            if unreachable or code in (_NO_ANSWER_OVER_HTTP if over_http(self.tracking_uri) else _NO_ANSWER):
                 raise RegistryUnavailable(
-                    f"The model registry at {_shown(self.tracking_uri)} does not answer."
+                    f"The model registry at {without_password(self.tracking_uri)} does not answer."
                 ) from error
             if code is None and not isinstance(error, (OSError, sqlalchemy.exc.SQLAlchemyError)):
                 raise
@@ -346,110 +336,6 @@ class PolicyRegistry(_Versions[PolicyBundle]):
     @staticmethod
     def _load(path: Path) -> PolicyBundle:
         return PolicyBundle.load(path)
-
-
-def quiet_mlflow(tracking_uri: str) -> None:
-    """Settle, before MLflow is first imported, what it would otherwise do unasked; what the environment says, stands.
-
-    It sends no usage data, draws no progress bars for small artifacts, gives up on a dead server in seconds rather than
-    minutes, and does not print errors that are raised as well.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    if _over_http(tracking_uri):
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-
-
-def store_exists(tracking_uri: str) -> bool:
-    """Whether there can be anything at `tracking_uri`: False only for a SQLite file that is not there yet."""
-    database = _sqlite_file(tracking_uri)
-    return database is None or database.exists()
-
-
-def prepare_store(tracking_uri: str) -> None:
-    """Create MLflow's SQLite database if it is not there; other stores are left as they are.
-
-    MLflow migrates a new database in a hundred steps that do not survive a kill, and that another process would see half
-    done: so it is made aside, and switched into place whole.
-
-    Raises:
-        RegistryError: it cannot be written there.
-    """
-    database = _sqlite_file(tracking_uri)
-    if database is None or database.exists():
-        return
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with database.with_name(f"{database.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not database.exists():
-                _create_store(database, tracking_uri)
-    except OSError as error:
-        raise RegistryError(f"MLflow's database {database} cannot be made: {error.strerror or error}.") from error
-
-
-def _create_store(database: Path, tracking_uri: str) -> None:
-    quiet_mlflow(tracking_uri)
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    aside = database.with_name(f".{database.name}.new")
-    # What a killed run left; the lock is held, so nobody writes there.
-    for left in database.parent.glob(f"{aside.name}*"):
-        left.unlink()
-    store = SqlAlchemyStore(f"sqlite:///{aside}", str(database.parent / "artifacts"))
-    store.engine.dispose()
-    descriptor = os.open(aside, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    aside.replace(database)
-    folder = os.open(database.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _sqlite_file(tracking_uri: str) -> Path | None:
-    """The file of a SQLite URL, None for any other store."""
-    if not tracking_uri.startswith("sqlite"):
-        return None
-    database = sqlalchemy.engine.make_url(tracking_uri).database
-    return Path(database) if database and database != ":memory:" else None
-
-
-def _over_http(tracking_uri: str) -> bool:
-    return tracking_uri.startswith(("http://", "https://"))
-
-
-def _shown(tracking_uri: str) -> str:
-    """The URI without a password."""
-    if "@" not in tracking_uri:
-        return tracking_uri
-    return sqlalchemy.engine.make_url(tracking_uri).render_as_string(hide_password=True)
-
-
-def _to_json(model: RegisteredModel) -> dict[str, Any]:
-    return {
-        **{field.name: getattr(model, field.name) for field in fields(model)},
-        "scorecard": None if model.scorecard is None else model.scorecard.to_json(),
-        "aliases": sorted(model.aliases),
-        "registered_at": model.registered_at.isoformat(),
-    }
-
-
-def _from_json(kept: dict[str, Any]) -> RegisteredModel:
-    return RegisteredModel(
-        **{
-            **kept,
-            "scorecard": None if kept["scorecard"] is None else Scorecard.from_json(kept["scorecard"]),
-            "aliases": frozenset(kept["aliases"]),
-            "registered_at": datetime.fromisoformat(kept["registered_at"]),
-        }
-    )
 
 
 def _code(error: Exception) -> str | None:

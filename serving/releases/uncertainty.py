@@ -107,7 +107,7 @@ class UncertaintyTable:
     def of_one(self, p: float, log_odds: float) -> list[float]:
         """The same of one probability, to the bit: `low`, `high`, `within` and `expected`, as far as there are any.
 
-        A single customer would pay ten times as much for arrays of one.
+        A single customer would pay for arrays of one: 126 µs instead of 5.
         """
         columns = self._table.shape[1] // 2
         if columns == 0:

@@ -83,11 +83,6 @@ class ValueTable:
         self.places = {name: place for place, name in enumerate(self.schema.names)}
         self._named: dict[tuple[int, Rfm | None], CustomerSegment] = {}
 
-    @property
-    def segment_names(self) -> tuple[str, ...]:
-        """The names of the segments, in their order."""
-        return () if self._segmenter is None else tuple(segment.name for segment in self._segmenter.segments)
-
     def figures(self, columns: Mapping[str, Column], n: int) -> NDArray[np.float32]:
         """The figures (n, columns of `schema`) of n customers' raw features.
 

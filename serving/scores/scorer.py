@@ -14,6 +14,7 @@ from features.errors import UnknownCustomer
 from features.schema import Column
 from models.arrays import FloatArray
 from models.inference.calibration import expit
+from models.inference.interval import Interval
 from models.scorecard import Band
 from models.value.customer_value import CustomerValue
 from models.value.segmentation import CustomerSegment
@@ -74,14 +75,6 @@ class Change:
     points: float
     clamped: float
     pillars: tuple[PillarPoints, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """The bounds of a figure."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from models.errors import ModelsError
 from models.inference.onnx_predictor import ChurnPredictor
 from models.inference_log import SHADOW_SCORES, ShadowScore
 from models.registry.model_bundle import ModelBundle
-from models.registry.registry import RegisteredModel, Registry
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import Registry
 from serving.errors import ServingError
 from serving.platform.metrics import Metrics
 from serving.platform.settings import Settings

@@ -22,16 +22,12 @@ contributions = st.lists(st.floats(-3.0, 3.0), min_size=1, max_size=12).map(np.a
 
 
 @given(cards, calibrations, contributions)
-def test_base_points_and_the_clamps_rest_sum_to_the_score(
+def test_base_and_points_sum_to_the_health_of_the_same_margin(
     card: Scorecard, calibration: Calibration, phi: NDArray[np.float64]
 ) -> None:
-    health = card.health(phi, calibration)
-    assert health.base + sum(health.points) + health.clamped == pytest.approx(health.score, abs=1e-9)
-    assert 0.0 <= health.score <= 100.0
-    if health.clamped != 0.0:
-        assert health.score in (0.0, 100.0)
-    if 0.0 < health.score < 100.0:
-        assert health.clamped == 0.0
+    health = card.base(phi[-1], calibration) + card.points(phi[:-1], calibration).sum()
+    assert health == pytest.approx(float(card.unclamped(calibration.log_odds(phi.sum()))), abs=1e-8)
+    assert float(card.score(calibration.apply(phi.sum()))) == pytest.approx(min(max(health, 0.0), 100.0), abs=1e-6)
 
 
 @given(cards, calibrations, contributions)
@@ -39,22 +35,11 @@ def test_points_and_base_are_the_formulas_of_the_design(
     card: Scorecard, calibration: Calibration, phi: NDArray[np.float64]
 ) -> None:
     s = card.pdo / math.log(2)
-    health = card.health(phi, calibration)
-    np.testing.assert_allclose(health.points, -s * calibration.slope * phi[:-1], rtol=1e-12, atol=1e-12)
+    points = card.points(phi[:-1], calibration)
+    np.testing.assert_allclose(points, -s * calibration.slope * phi[:-1], rtol=1e-12, atol=1e-12)
     logit_ref = math.log(card.p_ref / (1 - card.p_ref))
     expected = 50 + s * (logit_ref - calibration.intercept - calibration.slope * phi[-1])
-    assert health.base == pytest.approx(expected, abs=1e-9)
-
-
-@given(cards, calibrations, contributions)
-def test_probability_and_score_come_from_one_margin(
-    card: Scorecard, calibration: Calibration, phi: NDArray[np.float64]
-) -> None:
-    health = card.health(phi, calibration)
-    assert health.churn_probability == pytest.approx(float(calibration.apply(phi.sum())), abs=1e-12)
-    assert float(card.unclamped(calibration.log_odds(phi.sum()))) == pytest.approx(
-        health.score - health.clamped, abs=1e-8
-    )
+    assert card.base(phi[-1], calibration) == pytest.approx(expected, abs=1e-9)
 
 
 @given(cards, calibrations, calibrations, st.floats(0.001, 0.999))
@@ -64,7 +49,8 @@ def test_the_same_risk_is_the_same_health_under_every_model(
     scores = []
     for calibration in (first, second):
         margin = (float(logit(p)) - calibration.intercept) / calibration.slope
-        scores.append(card.health(np.array([margin / 3, 2 * margin / 3]), calibration).score)
+        health = card.base(2 * margin / 3, calibration) + float(card.points(margin / 3, calibration))
+        scores.append(min(max(health, 0.0), 100.0))
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
     assert scores[0] == pytest.approx(float(card.score(p)), abs=1e-6)
 
@@ -88,8 +74,6 @@ def test_certainties_are_the_ends_and_what_is_missing_is_refused() -> None:
     for p in (math.nan, -0.1, 1.1):
         with pytest.raises(ScorecardError, match="between 0 and 1"):
             card.score([0.5, p])
-    with pytest.raises(ScorecardError, match="finite contributions"):
-        card.health(np.array([0.1, math.nan]), Calibration())
     with pytest.raises(ScorecardError, match="missing"):
         card.band(math.nan)
 
@@ -157,7 +141,7 @@ def test_a_scorecard_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> 
 @given(cards)
 def test_a_scorecard_survives_json(card: Scorecard) -> None:
     assert Scorecard.from_json(card.to_json()) == card
-    assert card.same_scale(card.renamed("2"))
+    assert card.renamed("2").renamed("1") == card
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": "1", "p_ref": 2, "pdo": 1, "red": 4, "green": 6}'])

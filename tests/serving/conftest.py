@@ -28,8 +28,10 @@ from models.inference.calibration import Calibration
 from models.inference.coverage import Coverage
 from models.inference.survival import Hazard
 from models.inference.venn_abers import ProbabilityInterval
+from models.registry.mlflow_store import prepare_store
 from models.registry.model_bundle import GateResult, ModelBundle
-from models.registry.registry import RegisteredModel, Registry, prepare_store
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import Registry
 from models.scorecard import Scorecard
 from models.value.customer_value import Method, ValueModel
 from models.value.segmentation import Figure, Segment, Segments

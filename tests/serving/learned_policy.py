@@ -13,7 +13,8 @@ from features.schema import FeatureSchema
 from models.decisions.design_matrix import Design, DesignColumn
 from models.decisions.effect_model import CHURN_PROBABILITY, LEARNED, LINEAR, PRIOR, ActionEffect, EffectModel, Member
 from models.registry.policy_bundle import PolicyBundle
-from models.registry.registry import PolicyRegistry, RegisteredModel
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import PolicyRegistry
 
 from .conftest import BUSINESS, SCHEMA
 

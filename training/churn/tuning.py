@@ -16,6 +16,7 @@ from features.config.search_budget import Budget
 from models.arrays import FloatArray
 from models.estimators.churn_classifier import cross_fitted
 from models.estimators.recipe import Course, Fold, LabelledRows, Recipe, held_out_course
+from models.inference.interval import Z95
 from training.evaluation.metrics import row_losses
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ DEFAULT = Budget(trials=10)
 _REVISION = 2
 # A smaller model may be worse by so much of the best one's log-loss, if chance explains it.
 TOLERANCE = 0.01
-_NORMAL_95 = 1.959964
 
 # What is tried first: good where rows are few, where the world moves, where interactions decide, and where all of it does.
 FIRST: tuple[Parameters, ...] = (
@@ -174,7 +174,7 @@ def _losses(rows: LabelledRows, folds: Sequence[Fold], course: Course) -> FloatA
 def _tied(difference: FloatArray) -> bool:
     """Whether the 95 % interval of a mean difference includes 0."""
     error = float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
-    return float(difference.mean()) <= _NORMAL_95 * error
+    return float(difference.mean()) <= Z95 * error
 
 
 class _Memory:

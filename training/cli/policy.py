@@ -44,7 +44,7 @@ def _show_policy(report: PolicyReport, console: Console) -> None:
         table.add_row(
             f"{name}{mark}",
             f"{value.dr.value:.5f}",
-            f"{value.dr.lower:.5f} – {value.dr.upper:.5f}",
+            f"{value.dr.low:.5f} – {value.dr.high:.5f}",
             f"{value.effective_sample_size:,.0f}",
         )
     console.print(table)
@@ -54,8 +54,8 @@ def _show_policy(report: PolicyReport, console: Console) -> None:
             continue
         console.print(
             f"{name}: {action.trials:,} trials, on average {action.average.value:+.5f} "
-            f"({action.average.lower:+.5f} to {action.average.upper:+.5f}); Qini {action.curve.qini.value:.5f} "
-            f"({action.curve.qini.lower:.5f} to {action.curve.qini.upper:.5f})",
+            f"({action.average.low:+.5f} to {action.average.high:+.5f}); Qini {action.curve.qini.value:.5f} "
+            f"({action.curve.qini.low:.5f} to {action.curve.qini.high:.5f})",
             highlight=False,
         )
     weights = ", ".join(f"{name} {figures.weight:.2f}" for name, figures in report.learners.items() if figures.weight)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from features.home import Home
+from models.inference.interval import Interval
 from models.registry.model_bundle import GateResult
-from models.registry.registry import RegisteredModel, Registry
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import Registry
 from training.comparison.aligned_predictions import Contestant, SameRows, same_rows
 from training.errors import NotComparable
 from training.evaluation.bootstrap import (
@@ -18,7 +20,6 @@ from training.evaluation.bootstrap import (
     FIGURES,
     LOWER_IS_BETTER,
     Difference,
-    Interval,
     Ranked,
     difference,
     figures_of,

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.arrays import FloatArray, Rows
+from models.inference.calibration import expit
+from models.inference.interval import Interval
 from training.evaluation.metrics import calibration_slope, measure, row_losses
 
 SEED = 42
@@ -24,22 +26,6 @@ FIGURES = (
 )  # fmt: skip
 _ECE = FIGURES.index("ece")
 _BINS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Where a figure lies with 95 % confidence."""
-
-    low: float
-    high: float
-
-    def to_json(self) -> list[float]:
-        """`[low, high]`."""
-        return [self.low, self.high]
-
-    def excludes(self, value: float) -> bool:
-        """Whether `value` lies outside."""
-        return not self.low <= value <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +106,7 @@ class Ranked:
         x = self._margin
         # From where all rows together end, two steps of Newton come within a thousandth of where they would.
         for _ in range(2):
-            fitted = 0.5 * (1.0 + np.tanh(0.5 * (slope * x + intercept)))
+            fitted = expit(slope * x + intercept)
             rest = wy - w * fitted
             curve = w * fitted * (1.0 - fitted)
             xx, x1, one = float(curve @ (x * x)), float(curve @ x), float(curve.sum())
@@ -208,7 +194,7 @@ def _fitted(y: FloatArray, p: FloatArray) -> tuple[float, float] | None:
     x = slope * (np.log(clipped) - np.log1p(-clipped))
     intercept = 0.0
     for _ in range(50):
-        fitted = 0.5 * (1.0 + np.tanh(0.5 * (x + intercept)))
+        fitted = expit(x + intercept)
         curve = float((fitted * (1.0 - fitted)).sum())
         if curve < 1e-12:
             return None

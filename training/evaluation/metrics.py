@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from models.arrays import FloatArray
+from models.inference.calibration import expit
 
 BINS = 10
 DRAWS = 500
@@ -117,7 +118,7 @@ def calibration_slope(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:
     design = np.column_stack([x, np.ones_like(x)])
     weights = np.array([1.0, 0.0])
     for _ in range(100):
-        fitted = _sigmoid(design @ weights)
+        fitted = expit(design @ weights)
         gradient = design.T @ (target - fitted)
         hessian = (design * (fitted * (1.0 - fitted))[:, None]).T @ design
         try:
@@ -171,7 +172,3 @@ def row_losses(y: npt.ArrayLike, p: npt.ArrayLike) -> FloatArray:
     epsilon = np.finfo(np.float64).eps
     probability = np.clip(np.asarray(p, dtype=np.float64), epsilon, 1.0 - epsilon)
     return np.asarray(-(target * np.log(probability) + (1.0 - target) * np.log1p(-probability)))
-
-
-def _sigmoid(x: FloatArray) -> FloatArray:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))

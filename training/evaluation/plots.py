@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from models.inference.interval import wilson
 from training.evaluation.metrics import EvaluationReport
 from training.evaluation.slices import TopK
 
@@ -65,16 +66,6 @@ def plot_gains(gains: Sequence[tuple[float, float]], top: TopK, rows: int, path:
     lift.set(xlim=(0, 1), ylim=(0, None), xlabel="share of customers called, riskiest first", ylabel="lift")
     lift.set_title(f"{top.precision:.0%} of the top {top.k:,} left", fontsize=11)
     figure.savefig(path, dpi=110, metadata={"Software": None})
-
-
-def wilson(
-    rate: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The 95 % interval of each rate among so many rows."""
-    z = 1.96
-    middle = (rate + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z / (1 + z**2 / rows) * np.sqrt(rate * (1 - rate) / rows + z**2 / (4 * rows**2))
-    return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
 
 
 def plot_shap_summary(

@@ -14,8 +14,10 @@ from scipy.stats import chi2
 from features.config.business import Business
 from features.config.suggestions import near_matches
 from models.arrays import FloatArray, Rows
+from models.inference.calibration import expit
+from models.inference.interval import Interval
 from training.dataset.prepare import Prepared
-from training.evaluation.bootstrap import Interval, Ranked, figures_of, intervals, resampled
+from training.evaluation.bootstrap import Ranked, figures_of, intervals, resampled
 from training.evaluation.held_out import HeldOutPredictions
 from training.evaluation.metrics import EvaluationReport
 
@@ -344,12 +346,12 @@ def _put_right(y: npt.NDArray[np.int64], p: FloatArray) -> FloatArray:
     margin = np.log(clipped) - np.log1p(-clipped)
     intercept = 0.0
     for _ in range(50):
-        fitted = 0.5 * (1.0 + np.tanh(0.5 * (margin + intercept)))
+        fitted = expit(margin + intercept)
         step = float((y - fitted).sum()) / max(float((fitted * (1.0 - fitted)).sum()), 1e-9)
         intercept += float(np.clip(step, -3.0, 3.0))
         if abs(step) < 1e-9:
             break
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (margin + intercept))))
+    return expit(margin + intercept)
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:

@@ -21,13 +21,14 @@ from features.home import Home
 from features.schema import DType, FeatureSchema
 from features.store.offline import OfflineStore
 from models.arrays import FloatArray
+from models.inference.interval import Interval
 from models.inference.onnx_predictor import ChurnPredictor
 from models.registry.model_bundle import ModelBundle
 from models.registry.registry import Registry
 from training.dataset.labels import complete_cutoffs, entity_frame, label_at, label_table
 from training.dataset.training_set import Labels
 from training.errors import TrainingError
-from training.evaluation.bootstrap import Interval, Ranked, figures_of, intervals, resampled
+from training.evaluation.bootstrap import Ranked, figures_of, intervals, resampled
 from training.evaluation.drift import Histogram, Snapshot, psi, psi_of_chance
 from training.evaluation.metrics import ece_of_chance
 from training.monitoring.served_scores import matured_scores

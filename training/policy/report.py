@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.decisions.off_policy import ESTIMATORS, Estimate, PolicyValue
+from models.decisions.off_policy import ESTIMATORS, PolicyValue
 from models.decisions.qini import UpliftCurve
+from models.inference.interval import Estimate
 from models.registry.model_bundle import GateResult
 
 PERSONAL, RANDOM = "personal", "random"
@@ -58,7 +59,7 @@ class PolicyReport:
     @property
     def verdict(self) -> str:
         """What is served, and why, in a sentence."""
-        shown = f"{self.gain.value:+.5f} (95 %: {self.gain.lower:+.5f} to {self.gain.upper:+.5f})"
+        shown = f"{self.gain.value:+.5f} (95 %: {self.gain.low:+.5f} to {self.gain.high:+.5f})"
         if self.served == PERSONAL:
             return (
                 f"The personal policy is served: over '{self.best_constant}' for everybody it earns {shown} a decision."
@@ -80,22 +81,22 @@ class PolicyReport:
                     name: {
                         "source": action.source,
                         "trials": action.trials,
-                        "average": None if action.average is None else asdict(action.average),
-                        "qini": None if action.curve is None else asdict(action.curve.qini),
-                        "auuc": None if action.curve is None else asdict(action.curve.auuc),
+                        "average": None if action.average is None else action.average.to_json(),
+                        "qini": None if action.curve is None else action.curve.qini.to_json(),
+                        "auuc": None if action.curve is None else action.curve.auuc.to_json(),
                     }
                     for name, action in self.actions.items()
                 },
                 "learners": {name: asdict(figures) for name, figures in self.learners.items()},
                 "policies": {
                     name: {
-                        **{estimator: asdict(getattr(value, estimator)) for estimator in ESTIMATORS},
+                        **{estimator: getattr(value, estimator).to_json() for estimator in ESTIMATORS},
                         "effective_sample_size": value.effective_sample_size,
                     }
                     for name, value in self.policies.items()
                 },
                 "best_constant": self.best_constant,
-                "gain": asdict(self.gain),
+                "gain": self.gain.to_json(),
                 "served": self.served,
                 "verdict": self.verdict,
                 "gates": {name: asdict(gate) for name, gate in self.gates.items()},

@@ -24,8 +24,9 @@ from models.arrays import FloatArray, Matrix, Rows
 from models.decisions.design_matrix import Design
 from models.decisions.effect_model import LEARNED, EffectModel
 from models.decisions.logged_trials import NOTHING
-from models.decisions.off_policy import Estimate, PolicyValue, constant, deterministic, evaluate, greedy, interval
+from models.decisions.off_policy import PolicyValue, constant, deterministic, evaluate, greedy, interval
 from models.decisions.qini import uplift_curve
+from models.inference.interval import Estimate
 from models.registry.model_bundle import GateResult
 from models.registry.policy_bundle import PolicyBundle
 from models.registry.registry import PolicyRegistry
@@ -198,7 +199,7 @@ def value(business: str, learned: Learned) -> PolicyReport:
     policies = {name: evaluate(trials, found.means, dist, Z) for name, dist in dists.items()}
     best = max(names, key=lambda name: policies[name].dr.value)
     gain = _difference(found, personal, choices[best])
-    proven = gain.lower > 0.0 and policies[PERSONAL].effective_sample_size >= LEAST_SAMPLE_SIZE
+    proven = gain.low > 0.0 and policies[PERSONAL].effective_sample_size >= LEAST_SAMPLE_SIZE
     served = PERSONAL if proven else best
     target = found.scores[:, 1:] - found.scores[:, :1]
     rng = np.random.default_rng(SEED)
@@ -283,11 +284,11 @@ def _metrics(report: PolicyReport) -> dict[str, float | None]:
     served: PolicyValue = report.policies[report.served]
     figures = {
         "served_dr": served.dr.value,
-        "served_dr_lower": served.dr.lower,
+        "served_dr_lower": served.dr.low,
         "served_effective_sample_size": served.effective_sample_size,
         "personal_dr": report.policies[PERSONAL].dr.value,
         "gain": report.gain.value,
-        "gain_lower": report.gain.lower,
+        "gain_lower": report.gain.low,
         **{f"qini.{name}": action.curve.qini.value for name, action in report.actions.items() if action.curve},
     }
     return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from features.config.environment import inherited_by
 from features.home import Home
 from models.registry.model_bundle import GateResult, ModelBundle
-from models.registry.registry import RegisteredModel, Registry
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import Registry
 from models.scorecard import Scorecard
 from training.churn.gates import MEANING, TECHNICAL, lacking, refused
 from training.errors import GateRefused, TrainingError

@@ -12,10 +12,12 @@ from features.errors import SchemaMismatch
 from features.home import Home
 from features.schema import DType, FeatureSchema
 from models.arrays import Rows
-from models.decisions.off_policy import Estimate, interval
+from models.decisions.off_policy import interval
+from models.inference.interval import Estimate
 from models.registry.model_bundle import GateResult
 from models.registry.policy_bundle import PolicyBundle
-from models.registry.registry import PolicyRegistry, RegisteredModel
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import PolicyRegistry
 from training.errors import GateRefused, TrainingError
 from training.policy.train import DECISIONS, FEATURE
 from training.tracking.runs import Tracker

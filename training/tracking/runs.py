@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from features.home import Home
+from models.registry.mlflow_store import prepare_store, quiet_mlflow
 from models.registry.model_bundle import ModelBundle
 from models.registry.policy_bundle import PolicyBundle
-from models.registry.registry import PolicyRegistry, Registry, prepare_store, quiet_mlflow
+from models.registry.registry import PolicyRegistry, Registry
 from training.errors import TrainingError
 from training.tracking.flavor import describe
 from training.tracking.system_metrics import SystemFigures

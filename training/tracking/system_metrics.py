@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.registry.registry import quiet_mlflow
+from models.registry.mlflow_store import quiet_mlflow
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,29 +20,16 @@ from features.generation import event_files
 from features.home import write_atomically
 from features.ingestion.run import ingest
 from features.snapshots.purchases import Purchases, write_purchases
+from models.arrays import FloatArray
+from models.decisions.off_policy import interval
+from models.inference.interval import Estimate
 from models.recommender import OwnHistory, Recommender
 from training.recommender import fit_recommender, histories
 
 K = 10
 RANKERS = ("keepwell", "last purchases", "popularity lately", "popularity")
-_Z = 1.959964
 
 Ranker = Callable[[OwnHistory], NDArray[np.int64]]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean over customers, with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, figures: NDArray[np.float64]) -> Interval:
-        """The mean of (n,) with n well above 30, by the normal law."""
-        mean, reach = float(figures.mean()), float(_Z * figures.std(ddof=1) / np.sqrt(len(figures)))
-        return cls(mean, mean - reach, mean + reach)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +37,11 @@ class Ranked:
     """How one ranker did; its leads over the baselines are paired, customer by customer."""
 
     name: str
-    recall: Interval
-    ndcg: Interval
-    recall_behind: Interval | None
+    recall: Estimate
+    ndcg: Estimate
+    recall_behind: Estimate | None
     """How far keepwell is above it; None for keepwell."""
-    ndcg_behind: Interval | None
+    ndcg_behind: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +149,10 @@ def _judge(ranked: NDArray[np.int64], bought: set[int]) -> tuple[float, float]:
 
 def _ranked(recall: NDArray[np.float64], ndcg: NDArray[np.float64]) -> Iterator[Ranked]:
     for row, name in enumerate(RANKERS):
-        leads: tuple[Interval, Interval] | tuple[None, None] = (None, None)
+        leads: tuple[Estimate, Estimate] | tuple[None, None] = (None, None)
         if row:
-            leads = Interval.of(recall[0] - recall[row]), Interval.of(ndcg[0] - ndcg[row])
-        yield Ranked(name, Interval.of(recall[row]), Interval.of(ndcg[row]), *leads)
+            leads = _mean(recall[0] - recall[row]), _mean(ndcg[0] - ndcg[row])
+        yield Ranked(name, _mean(recall[row]), _mean(ndcg[row]), *leads)
 
 
 def show(console: Console, measured: Measured) -> None:
@@ -176,7 +163,7 @@ def show(console: Console, measured: Measured) -> None:
         table.add_column(column, justify="right")
     for ranked in measured.rankers:
         figures = (ranked.recall, ranked.ndcg, ranked.recall_behind, ranked.ndcg_behind)
-        table.add_row(ranked.name, *("" if figure is None else _shown(figure) for figure in figures))
+        table.add_row(ranked.name, *("" if figure is None else str(figure) for figure in figures))
     console.print(table)
     console.print(f"{measured.customers:,} customers who bought before and after; {measured.items:,} items.")
 
@@ -186,5 +173,6 @@ def write(path: Path, measured: list[Measured]) -> None:
     write_atomically(path, json.dumps([asdict(one) for one in measured], indent=1) + "\n")
 
 
-def _shown(figure: Interval) -> str:
-    return f"{figure.mean:.4f} ({figure.low:.4f} to {figure.high:.4f})"
+def _mean(figures: FloatArray) -> Estimate:
+    """The mean over customers (n,), with its 95 % interval."""
+    return interval(figures, np.arange(len(figures)))

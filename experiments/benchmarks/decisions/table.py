@@ -64,7 +64,7 @@ def show_trial(result: TrialResult, console: Console) -> None:
         table.add_column(f"{name} v none", justify="right")
     for contender in result.contenders:
         cells = [
-            f"{1e3 * curve.qini.value:.2f} ({1e3 * curve.qini.lower:.2f} – {1e3 * curve.qini.upper:.2f})"
+            f"{1e3 * curve.qini.value:.2f} ({1e3 * curve.qini.low:.2f} – {1e3 * curve.qini.high:.2f})"
             for curve in contender.curves.values()
         ]
         table.add_row(contender.name, *cells)
@@ -74,7 +74,7 @@ def show_trial(result: TrialResult, console: Console) -> None:
         table.add_column(name, justify="left" if name == "policy" else "right")
     for name, policy in result.policies.items():
         cells = [
-            f"{estimate.value:.4f} ({estimate.lower:.4f} – {estimate.upper:.4f})"
+            f"{estimate.value:.4f} ({estimate.low:.4f} – {estimate.high:.4f})"
             for estimate in (getattr(policy, estimator) for estimator in ESTIMATORS)
         ]
         table.add_row(name, *cells, f"{policy.effective_sample_size:,.0f}")

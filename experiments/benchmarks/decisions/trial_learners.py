@@ -11,11 +11,11 @@ from typing import Any
 import lightgbm
 import numpy as np
 
+from experiments.benchmarks.decisions.meta_learners import SLearner, TLearner, XLearner
 from models.arrays import FloatArray
 from models.decisions.design_matrix import Design
 from models.decisions.logged_trials import NOTHING, Trials
 from models.decisions.qini import UpliftCurve, uplift_curve
-from models.uplift import SLearner, TLearner, XLearner
 from training.policy.cross_fitting import N_FOLDS, CrossFitted
 from training.policy.learners import SEED
 

@@ -27,6 +27,7 @@ from features.home import Home, write_atomically
 from features.pillars.data_profile import PURCHASES
 from features.store.offline import OfflineStore
 from models.arrays import FloatArray
+from models.inference.interval import Z95, Estimate
 from models.value.pareto_nbd import PurchaseHistories
 from training.churn.fit import fit, predict
 from training.churn.tuning import DEFAULT, Tuner
@@ -66,33 +67,16 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A figure with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, value: float, drawn: FloatArray) -> Interval:
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        return cls(value, float(low), float(high))
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """One model on one data set; `behind` is its log-loss less keepwell's, on the same rows, None for keepwell itself."""
 
     data: str
     model: str
     rows: int
-    auc: Interval
-    log_loss: Interval
+    auc: Estimate
+    log_loss: Estimate
     ece: float
-    behind: Interval | None
+    behind: Estimate | None
     seconds: float
 
 
@@ -229,14 +213,14 @@ def _standings(
         behind = None
         if model != KEEPWELL:
             mean = float((losses[model] - losses[KEEPWELL]).mean())
-            behind = Interval.of(mean, drawn[model] - drawn[KEEPWELL])
+            behind = _estimate(mean, drawn[model] - drawn[KEEPWELL])
         standings.append(
             Standing(
                 data=name,
                 model=model,
                 rows=len(y),
                 auc=_auc(y, values, figures.auc),
-                log_loss=Interval.of(figures.log_loss, drawn[model]),
+                log_loss=_estimate(figures.log_loss, drawn[model]),
                 ece=figures.ece,
                 behind=behind,
                 seconds=seconds[model],
@@ -245,7 +229,13 @@ def _standings(
     return standings
 
 
-def _auc(y: npt.NDArray[np.int8], p: FloatArray, value: float) -> Interval:
+def _estimate(value: float, drawn: FloatArray) -> Estimate:
+    """A figure with its 95 % bootstrap interval."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(value, float(low), float(high))
+
+
+def _auc(y: npt.NDArray[np.int8], p: FloatArray, value: float) -> Estimate:
     """The AUC with DeLong's interval: a bootstrap of it would sort five hundred times."""
     from scipy.stats import rankdata
 
@@ -254,5 +244,5 @@ def _auc(y: npt.NDArray[np.int8], p: FloatArray, value: float) -> Interval:
     ranks = rankdata(np.concatenate([churned, stayed]))
     above = (ranks[:m] - rankdata(churned)) / n
     below = 1.0 - (ranks[m:] - rankdata(stayed)) / m
-    error = 1.959964 * float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
-    return Interval(value, max(0.0, value - error), min(1.0, value + error))
+    error = Z95 * float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
+    return Estimate(value, max(0.0, value - error), min(1.0, value + error))

@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.simulation.customers.actions import ACTIONS, DECAY, SCOPE_OF_ACTION, SCOPES, effects
 from experiments.simulation.customers.population import Flags, Floats, Integers, Population
+from models.inference.calibration import expit
 
 RETURN_RATE = 1 / 120
 NOISE = 0.22 * np.sqrt(2 * RETURN_RATE)
@@ -182,7 +183,7 @@ def _bill(
     charged = np.nonzero(active & due & ~state.arrears)
     retried = _where(unpaid, rng.random(unpaid[0].shape) < RETRY)
     worked = rng.random(retried[0].shape) < RETRY_WORKS
-    failing = 1 / (1 + np.exp(3.3 - 0.6 * population.price_sensitivity[charged[-1]]))
+    failing = expit(0.6 * population.price_sensitivity[charged[-1]] - 3.3)
     failed_now = rng.random(charged[0].shape) < failing
     state.arrears[_where(retried, worked)] = False
     state.arrears[_where(charged, failed_now)] = True

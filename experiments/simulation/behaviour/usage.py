@@ -8,6 +8,7 @@ from experiments.simulation.behaviour.history import History
 from experiments.simulation.customers.population import Flags, Floats, Integers, Population
 from experiments.simulation.records.batches import EventBatch, Texts, texts, working_hours
 from experiments.simulation.scenario import WINDOW_DAYS, Scenario
+from models.inference.calibration import expit
 
 FEATURES = (
     "dashboard",
@@ -73,7 +74,7 @@ def usage(population: Population, history: History, scenario: Scenario, rng: np.
 
 def _shares(population: Population) -> Floats:
     """How each customer's use divides over the features, cumulated, with the shape (customers, features)."""
-    mastered = 1 / (1 + np.exp(-2.0 * (population.need[:, None] - DIFFICULTY)))
+    mastered = expit(2.0 * (population.need[:, None] - DIFFICULTY))
     weight = POPULARITY * mastered
     return np.asarray(np.cumsum(weight / weight.sum(axis=1, keepdims=True), axis=1))
 

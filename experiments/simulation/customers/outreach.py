@@ -6,8 +6,9 @@ import numpy as np
 
 from experiments.simulation.behaviour.history import History
 from experiments.simulation.customers.actions import ACTIONS, NAMES, NO_ACTION, SCOPES, effects
-from experiments.simulation.customers.population import Floats, Population
+from experiments.simulation.customers.population import Population
 from experiments.simulation.records.batches import EventBatch, texts, working_hours
+from models.inference.calibration import expit
 
 
 def outreach(population: Population, history: History, spread: float, rng: np.random.Generator) -> list[EventBatch]:
@@ -36,8 +37,8 @@ def outreach(population: Population, history: History, spread: float, rng: np.ra
     mood = history.satisfaction[touched.day, touched.customer].astype(np.float64)
     effect = effects(population.take(touched.customer), mood, spread)[np.maximum(action, 0), np.arange(touched.size)]
     dormant = population.dormant[touched.customer]
-    opened = (action >= 0) & (rng.random(touched.size) < _logistic(1.4 + 0.2 * mood - 1.5 * dormant))
-    clicked = opened & (rng.random(touched.size) < _logistic(-1.0 - 5.0 * effect))
+    opened = (action >= 0) & (rng.random(touched.size) < expit(1.4 + 0.2 * mood - 1.5 * dormant))
+    clicked = opened & (rng.random(touched.size) < expit(-1.0 - 5.0 * effect))
     opened_at = at + rng.exponential(0.3, touched.size) * (channel != "phone")
     clicked_at = opened_at + rng.exponential(0.01, touched.size)
     answers = {"action": name, "touch": number}
@@ -64,7 +65,3 @@ def _consents(population: Population, history: History, rng: np.random.Generator
             properties={"scope": scopes[withdrawn.figure.astype(np.int64)]},
         ),
     ]
-
-
-def _logistic(margin: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-margin)))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.simulation.scenario import WINDOW_DAYS, Scenario
+from models.inference.calibration import expit
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -135,7 +136,7 @@ def _draw_traits(size: int, rng: np.random.Generator) -> Population:
         ),
         signup_discount=discount,
         use_case=np.digitize(need + 0.35 * rng.standard_normal(size), [-0.9, 0.1, 1.0]).astype(np.int64),
-        integrations=rng.binomial(8, 1 / (1 + np.exp(0.7 - 1.1 * need))),
+        integrations=rng.binomial(8, expit(1.1 * need - 0.7)),
         region=rng.integers(len(REGIONS), size=size),
         owner=rng.integers(6, size=size),
     )

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select
 
 from models.decisions.policy import NO_ACTION
+from models.inference.interval import Z95, Estimate, wilson
 from models.scorecard import Band
 from serving.platform.tables import accounts, decisions, plays
 from serving.web.accounts.account_snapshots import Edition
@@ -19,19 +20,15 @@ from serving.web.portfolio.listing import visible
 from serving.web.signin.sessions import Viewer
 from serving.web.tasks import Outcome, Status
 
-Z95 = 1.959964
 FEWEST_ANSWERS = 3
 FEWEST_COMPARED = 20
 """Customers on each side, below which a difference is not told."""
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Observed(Estimate):
     """A figure with its 95 % interval, from `n` observations."""
 
-    value: float
-    low: float
-    high: float
     n: int
 
 
@@ -42,8 +39,8 @@ class SurveySeries:
     survey: str
     title: str
     unit: str
-    months: tuple[tuple[str, Estimate], ...]
-    overall: Estimate
+    months: tuple[tuple[str, Observed], ...]
+    overall: Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class Called:
     band: str
     count: int
     left: int
-    share: Estimate
+    share: Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class ActionResult:
     helped: int
     compared: int
     """Decisions with an outcome."""
-    effect: Estimate | None
+    effect: Observed | None
     """Change of the mean reward against no action; None where there are too few to tell."""
 
 
@@ -129,7 +126,7 @@ def looked_back(edition: Edition, viewer: Viewer) -> LookedBack | None:
         left = counts[band.value, True]
         count = left + counts[band.value, False]
         if count:
-            called.append(Called(band.value, count, left, wilson(left, count)))
+            called.append(Called(band.value, count, left, share_of(left, count)))
     reasons: Counter[str] = Counter()
     for row in told["reasons"]:
         if _sees(viewer, row["owner"]):
@@ -206,15 +203,14 @@ def left_alone(connection: Connection, edition: Edition, viewer: Viewer) -> int:
     )
 
 
-def wilson(successes: int, n: int) -> Estimate:
-    """A share with its interval (Wilson 1927), which stays within 0 to 1."""
+def share_of(successes: int, n: int) -> Observed:
+    """A share with its interval, which stays within 0 to 1."""
     share = successes / n
-    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half), n)
+    low, high = wilson(share, n)
+    return Observed(share, float(low), float(high), n)
 
 
-def _answered(survey: str, rows: Iterable[Mapping[str, Any]]) -> Estimate:
+def _answered(survey: str, rows: Iterable[Mapping[str, Any]]) -> Observed:
     rows = list(rows)
     total = {
         name: sum(row[name] for row in rows)
@@ -222,25 +218,25 @@ def _answered(survey: str, rows: Iterable[Mapping[str, Any]]) -> Estimate:
     }
     n = int(total["n"])
     if survey == "csat":
-        share = wilson(int(total["satisfied"]), n)
-        return Estimate(100 * share.value, 100 * share.low, 100 * share.high, n)
+        share = share_of(int(total["satisfied"]), n)
+        return Observed(100 * share.value, 100 * share.low, 100 * share.high, n)
     if survey == "nps":
         promoters, detractors = total["promoters"] / n, total["detractors"] / n
         value = 100 * (promoters - detractors)
         variance = promoters + detractors - (promoters - detractors) ** 2
         half = 100 * Z95 * math.sqrt(variance / n)
-        return Estimate(value, max(-100.0, value - half), min(100.0, value + half), n)
+        return Observed(value, max(-100.0, value - half), min(100.0, value + half), n)
     mean = total["total"] / n
     half = Z95 * math.sqrt(max(0.0, total["squares"] / n - mean**2) / max(1, n - 1))
-    return Estimate(mean, mean - half, mean + half, n)
+    return Observed(mean, mean - half, mean + half, n)
 
 
-def _effect(treated: Sequence[tuple[float, float]], alone: Sequence[tuple[float, float]]) -> Estimate | None:
+def _effect(treated: Sequence[tuple[float, float]], alone: Sequence[tuple[float, float]]) -> Observed | None:
     if min(len(treated), len(alone)) < FEWEST_COMPARED:
         return None
     (one, variance_one), (other, variance_other) = _weighted(treated), _weighted(alone)
     half = Z95 * math.sqrt(variance_one + variance_other)
-    return Estimate(one - other, one - other - half, one - other + half, len(treated) + len(alone))
+    return Observed(one - other, one - other - half, one - other + half, len(treated) + len(alone))
 
 
 def _weighted(rewards: Sequence[tuple[float, float]]) -> tuple[float, float]:

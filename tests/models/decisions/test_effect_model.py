@@ -182,13 +182,13 @@ def test_a_changed_policy_is_refused(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(BundleError, match="damaged"):
         PolicyBundle.load(tmp_path / "policy")
-    with pytest.raises(BundleError, match="no policy"):
+    with pytest.raises(BundleError, match="no whole policy"):
         PolicyBundle.load(tmp_path / "nothing")
 
 
 def test_what_a_server_loads_needs_no_training_library() -> None:
     code = (
-        "import sys, models.policy_bundle\n"
+        "import sys, models.registry.policy_bundle\n"
         "assert not {'sklearn', 'lightgbm', 'pandas', 'mlflow', 'scipy'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -64,8 +64,8 @@ def test_rows_of_one_customer_count_as_one() -> None:
     apart = interval(np.repeat(once, 4), np.arange(1200))
     together = interval(np.repeat(once, 4), np.repeat(np.arange(300), 4))
     alone = interval(once, np.arange(300))
-    assert together.upper - together.lower == pytest.approx(alone.upper - alone.lower)
-    assert apart.upper - apart.lower == pytest.approx((alone.upper - alone.lower) / 2, rel=0.01)
+    assert together.high - together.low == pytest.approx(alone.high - alone.low)
+    assert apart.high - apart.low == pytest.approx((alone.high - alone.low) / 2, rel=0.01)
 
 
 @settings(max_examples=100, deadline=None)
@@ -96,7 +96,7 @@ def test_intervals_cover_the_truth_in_two_hundred_logs() -> None:
         found = evaluate(data, _cross_fitted(data), target)
         for name in ESTIMATORS:
             estimate = getattr(found, name)
-            covered[name] += estimate.lower <= truth <= estimate.upper
+            covered[name] += estimate.low <= truth <= estimate.high
     assert all(180 <= count <= 196 for count in covered.values()), covered
 
 

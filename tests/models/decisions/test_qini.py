@@ -84,4 +84,4 @@ def test_the_interval_is_as_wide_as_the_figure_varies() -> None:
 
     spread = np.std([once(seed, 0).qini.value for seed in range(200)])
     found = once(1, 300).qini
-    assert (found.upper - found.lower) / 3.92 == pytest.approx(spread, rel=0.35)
+    assert (found.high - found.low) / 3.92 == pytest.approx(spread, rel=0.35)

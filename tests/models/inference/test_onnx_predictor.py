@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.errors import BundleError
-from models.explanation.explainer import Explainer, attributions
+from models.explanation.explainer import Explainer
 from models.inference.calibration import Calibration
 from models.inference.onnx_predictor import ChurnPredictor
 from models.scorecard import Scorecard
@@ -53,9 +53,8 @@ def test_an_explained_score_is_the_predicted_one(
     card = Scorecard("1", 0.4)
     scores = card.score(predictor.predict(trained.X))
     for row, score in zip(explainer.contributions(trained.X), scores, strict=True):
-        health = card.health(row, CALIBRATION)
-        assert health.score == pytest.approx(score, abs=1e-2)
-        assert health.base == card.base(explainer.base_value, CALIBRATION)
+        health = card.base(explainer.base_value, CALIBRATION) + card.points(row[:-1], CALIBRATION).sum()
+        assert min(max(health, 0.0), 100.0) == pytest.approx(score, abs=1e-2)
 
 
 def test_one_row_and_none(trained: Trained, predictor: ChurnPredictor, explainer: Explainer) -> None:
@@ -83,15 +82,6 @@ def test_what_is_no_model_is_a_bundle_error(capfd: pytest.CaptureFixture[str]) -
     capfd.readouterr()
 
 
-def test_attributions_carry_raw_values(trained: Trained, explainer: Explainer) -> None:
-    row = explainer.contributions(trained.X[:1])[0]
-    found = attributions(("tickets_open", "plan", "Call  Failure"), (4.0, "basic", None), row)
-    assert [(a.feature, a.value) for a in found] == [("tickets_open", 4.0), ("plan", "basic"), ("Call  Failure", None)]
-    assert sum(a.contribution for a in found) + explainer.base_value == pytest.approx(row.sum())
-    with pytest.raises(ValueError, match="zip"):
-        attributions(("tickets_open",), (4.0,), row)
-
-
 def test_threads_may_share_both(trained: Trained, predictor: ChurnPredictor, explainer: Explainer) -> None:
     def work(_: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return predictor.predict(trained.X), explainer.contributions(trained.X[:50])
@@ -106,7 +96,8 @@ def test_threads_may_share_both(trained: Trained, predictor: ChurnPredictor, exp
 def test_scoring_needs_no_training_stack() -> None:
     """Neither pandas nor scikit-learn nor MLflow is loaded by what turns features into an explained score."""
     code = (
-        "import sys, models.predictor, models.explain, models.health, models.bundle, models.policy\n"
+        "import sys, models.inference.onnx_predictor, models.explanation.explainer, models.scorecard\n"
+        "import models.registry.model_bundle, models.decisions.policy\n"
         "print(*[m for m in ('pandas', 'sklearn', 'shap', 'mlflow', 'lightgbm') if m in sys.modules])"
     )
     loaded = subprocess.run(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.registry.champion_cache import ChampionMemory
+from models.registry.champion_cache import ChampionCache
 
 
 class Registry:
@@ -31,10 +31,8 @@ class Registry:
             connection.execute("INSERT INTO champion VALUES (?)", (version,))
         connection.close()
 
-    def memory(self, file: Path | None = None) -> ChampionMemory[int]:
-        return ChampionMemory(
-            file or self.file, "m", lambda version: {"version": version}, lambda kept: kept["version"]
-        )
+    def cache(self, file: Path | None = None) -> ChampionCache[int]:
+        return ChampionCache(file or self.file, "m", lambda version: {"version": version}, lambda kept: kept["version"])
 
     def ask(self) -> int | None:
         self.asked += 1
@@ -50,40 +48,40 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def test_asks_once_while_the_file_is_the_same(registry: Registry) -> None:
-    memory = registry.memory()
+    cache = registry.cache()
     registry.promote(1)
-    memory.settle()
-    assert [memory.recall(registry.ask) for _ in range(5)] == [1] * 5
-    assert registry.memory().recall(registry.ask) == 1, "another process recalls it too"
+    cache.settle()
+    assert [cache.champion(registry.ask) for _ in range(5)] == [1] * 5
+    assert registry.cache().champion(registry.ask) == 1, "another process recalls it too"
     assert registry.asked == 1
 
 
 def test_nothing_is_remembered_too(registry: Registry) -> None:
-    memory = registry.memory()
-    memory.settle()
-    assert [memory.recall(registry.ask) for _ in range(2)] == [None, None]
+    cache = registry.cache()
+    cache.settle()
+    assert [cache.champion(registry.ask) for _ in range(2)] == [None, None]
     assert registry.asked == 1
 
 
 def test_sees_every_change_however_quick(registry: Registry) -> None:
-    memory = registry.memory()
+    cache = registry.cache()
     for version in range(200):
         registry.promote(version)
-        assert memory.recall(registry.ask) == version
+        assert cache.champion(registry.ask) == version
         if version % 50 == 0:
-            memory.settle()
-            assert memory.recall(registry.ask) == version
+            cache.settle()
+            assert cache.champion(registry.ask) == version
 
 
 def test_trusts_no_file_with_a_commit_under_way(registry: Registry) -> None:
     registry.promote(1)
-    registry.memory().settle()
+    registry.cache().settle()
     for tail in ("-journal", "-wal"):
         journal = registry.file.with_name(registry.file.name + tail)
-        registry.memory().recall(registry.ask)
+        registry.cache().champion(registry.ask)
         before = registry.asked
         journal.touch()
-        registry.memory().recall(registry.ask)
+        registry.cache().champion(registry.ask)
         journal.unlink()
         assert registry.asked == before + 1
 
@@ -91,20 +89,20 @@ def test_trusts_no_file_with_a_commit_under_way(registry: Registry) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"stamp": []}', '{"stamp": null, "champion": 5}'])
 def test_a_damaged_memory_is_no_memory(registry: Registry, content: str) -> None:
     registry.promote(3)
-    memory = registry.memory()
-    memory.settle()
-    memory.recall(registry.ask)
+    cache = registry.cache()
+    cache.settle()
+    cache.champion(registry.ask)
     kept = registry.file.with_name("registry.db.m.champion")
     assert kept.exists()
     kept.write_text(content)
-    assert memory.recall(registry.ask) == 3
-    assert memory.recall(registry.ask) == 3
+    assert cache.champion(registry.ask) == 3
+    assert cache.champion(registry.ask) == 3
     assert registry.asked == 2
 
 
 def test_a_registry_without_a_file_is_asked_each_time(registry: Registry) -> None:
-    memory = ChampionMemory[int](None, "m", lambda version: {"version": version}, lambda kept: kept["version"])
-    assert [memory.recall(registry.ask) for _ in range(2)] == [None, None]
+    cache = ChampionCache[int](None, "m", lambda version: {"version": version}, lambda kept: kept["version"])
+    assert [cache.champion(registry.ask) for _ in range(2)] == [None, None]
     assert registry.asked == 2
 
 
@@ -112,7 +110,7 @@ def test_a_file_that_was_just_written_is_not_trusted(registry: Registry) -> None
     registry.promote(1)
     now = time.time()
     os.utime(registry.file, (now, now))
-    assert registry.memory().recall(registry.ask) == 1
+    assert registry.cache().champion(registry.ask) == 1
     assert not registry.file.with_name("registry.db.m.champion").exists()
 
 

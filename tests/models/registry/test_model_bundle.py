@@ -71,7 +71,7 @@ def test_each_part_is_a_file_of_its_own_and_counts_in_the_hash(make_bundle: Make
 def test_a_bundle_from_before_there_were_parts_has_the_hash_it_had(make_bundle: MakeBundle) -> None:
     bundle = make_bundle()
     digest = hashlib.sha256()
-    for part in (canonical(bundle._content()).encode(), bundle.model_text.encode(), bundle.onnx):
+    for part in (canonical(bundle.content()).encode(), bundle.model_text.encode(), bundle.onnx):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     assert bundle.hash == digest.hexdigest()

@@ -17,8 +17,10 @@ import pytest
 import sqlalchemy
 
 from models.errors import BundleError, RegistryError, RegistryUnavailable
+from models.registry.mlflow_store import prepare_store, store_exists
 from models.registry.model_bundle import ModelBundle
-from models.registry.registry import RegisteredModel, Registry, prepare_store, store_exists
+from models.registry.registered_model import RegisteredModel
+from models.registry.registry import Registry
 from models.scorecard import Scorecard
 
 # Noise of MLflow and of what it imports, none of it ours.
@@ -287,7 +289,7 @@ def test_a_name_that_no_model_can_have_is_refused(tmp_path: Path) -> None:
 KILLED_MAKING = """
 import os, signal, sys
 import sqlalchemy
-from models.registry.registry import prepare_store
+from models.registry.mlflow_store import prepare_store
 
 made = 0
 

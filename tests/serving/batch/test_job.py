@@ -31,8 +31,9 @@ from features.config.business import Business
 from features.errors import FeaturesError
 from features.home import Home
 from models.inference.calibration import Calibration
+from models.registry.mlflow_store import prepare_store
 from models.registry.model_bundle import GateResult, ModelBundle
-from models.registry.registry import Registry, prepare_store
+from models.registry.registry import Registry
 from models.scorecard import Scorecard
 from serving.__main__ import main
 from serving.batch.job import score_file

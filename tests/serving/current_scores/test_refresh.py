@@ -11,7 +11,8 @@ import pytest
 
 from features.errors import StoreUnavailable
 from features.home import Home
-from models.registry.registry import Registry, prepare_store
+from models.registry.mlflow_store import prepare_store
+from models.registry.registry import Registry
 from serving.__main__ import main
 from serving.current_scores.feed import CurrentScores, DeletedCustomer
 from serving.current_scores.record import BatchRow

@@ -15,7 +15,6 @@ from features.generation import Generation
 from training.dataset.prepare import prepare
 from training.evaluation.bootstrap import figures_of
 from training.evaluation.held_out import HeldOutPredictions
-from training.evaluation.plots import wilson
 from training.evaluation.slices import (
     calibration_tests,
     compared_groups,
@@ -87,12 +86,6 @@ def test_gains_of_a_perfect_order_and_of_none() -> None:
     assert dict(gains(y, np.linspace(1, 0, 100)))[0.2] == pytest.approx(1.0)
     for share, caught in gains(y, np.full(100, 0.2)):
         assert caught == pytest.approx(share)
-
-
-def test_wilson_is_wilson_s() -> None:
-    low, high = wilson(np.array([0.0, 0.5]), np.array([10.0, 100.0]))
-    assert low == pytest.approx([0.0, 0.4038], abs=1e-3)
-    assert high == pytest.approx([0.2775, 0.5962], abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_psi_is_what_it_is_said_to_be() -> None:
     ],
 )
 def test_what_decides(score: float, feature: tuple[float, float], matured: Any, reason: str | None) -> None:
-    from training.evaluation.bootstrap import Interval
+    from models.inference.interval import Interval
 
     seen = None
     if matured is not None:

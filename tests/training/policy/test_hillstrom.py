@@ -31,7 +31,7 @@ def test_the_womens_mail_is_ordered_by_effect(hillstrom: tuple[Learned, PolicyRe
     curve = hillstrom[1].actions["Womens E-Mail"].curve
     assert curve is not None
     assert curve.qini.value >= 6.4e-3
-    assert curve.qini.lower > 0
+    assert curve.qini.low > 0
 
 
 def test_what_is_served_is_no_worse_than_the_mens_mail_for_all(hillstrom: tuple[Learned, PolicyReport]) -> None:
@@ -48,5 +48,5 @@ def test_what_is_served_is_no_worse_than_the_mens_mail_for_all(hillstrom: tuple[
         average = report.actions[name].average
         assert average is not None
         assert average.value == pytest.approx(plain, abs=0.002)
-        assert average.lower <= plain <= average.upper
+        assert average.low <= plain <= average.high
     assert interval(trials.y, trials.group).value == pytest.approx(trials.y.mean())

@@ -49,7 +49,7 @@ def test_a_trial_is_shown_beside_other_learners(toml: Path, tmp_path: Path) -> N
     result = decisions.trial(toml, peers=False, told=heard.append)
     assert heard == ["keepwell", "S, LightGBM", "T, LightGBM", "X, LightGBM"]
     qini = {contender.name: contender.curves[1].qini for contender in result.contenders}
-    assert qini["keepwell"].lower > 0.05
+    assert qini["keepwell"].low > 0.05
     assert qini["keepwell"].value > 0.9 * max(estimate.value for estimate in qini.values())
     console = Console(record=True, width=200)
     decisions.show_trial(result, console)
@@ -67,9 +67,9 @@ def test_the_parts_of_a_policy_are_told_apart(toml: Path) -> None:
 
     values = ablations(learn(read_trial(Business.load(toml)), {}).found)
     assert set(values) == {"personal", "average", "random", "propensity", "nothing"}
-    assert values["personal"].dr.lower > max(values[name].dr.upper for name in ("average", "random", "propensity"))
+    assert values["personal"].dr.low > max(values[name].dr.high for name in ("average", "random", "propensity"))
     for value in values.values():
-        assert all(getattr(value, name).lower <= getattr(value, name).upper for name in ESTIMATORS)
+        assert all(getattr(value, name).low <= getattr(value, name).high for name in ESTIMATORS)
 
 
 def test_a_trial_that_is_none_ends_with_one_sentence(tmp_path: Path) -> None:

@@ -81,10 +81,10 @@ def test_answers_are_counted_with_their_intervals(office: Office, edition: Editi
 
 
 def test_a_share_has_wilsons_interval() -> None:
-    found = team.wilson(3, 10)
+    found = team.share_of(3, 10)
     assert (found.low, found.high) == pytest.approx((0.10779, 0.60322), abs=1e-4)
-    assert team.wilson(0, 10).low == 0.0
-    assert team.wilson(10, 10).high == pytest.approx(1.0)
+    assert team.share_of(0, 10).low == 0.0
+    assert team.share_of(10, 10).high == pytest.approx(1.0)
 
 
 def test_what_an_action_earned_is_told_once_there_are_enough(edition: Edition, tmp_path: Path) -> None:

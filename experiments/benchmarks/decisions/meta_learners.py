@@ -1,8 +1,7 @@
 """Meta-learners of effects over any scikit-learn estimator: what the served effects are compared with.
 
-Each takes `action` (n,), 0 for doing nothing and 1 … k, and gives effects (n, k) against doing nothing. Sources: Künzel,
-Sekhon, Bickel and Yu (2019), "Metalearners for estimating heterogeneous treatment effects"; Kennedy (2023), "Towards
-optimal doubly robust estimation of heterogeneous causal effects".
+Each takes `action` (n,), 0 for doing nothing and 1 … k, and gives effects (n, k) against doing nothing. Source: Künzel,
+Sekhon, Bickel and Yu (2019), "Metalearners for estimating heterogeneous treatment effects".
 """
 
 from __future__ import annotations
@@ -15,9 +14,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 
-from models.arrays import FloatArray
-
-Codes = NDArray[np.int64]
+from models.arrays import FloatArray, Rows
 
 
 class SLearner(BaseEstimator):  # type: ignore[misc]
@@ -109,48 +106,7 @@ class XLearner(BaseEstimator):  # type: ignore[misc]
         )
 
 
-class DRLearner(BaseEstimator):  # type: ignore[misc]
-    """A model of doubly robust effects, whose outcome models are fitted without the row's fold.
-
-    Args:
-        model: of the reward given features and action flags, as of `SLearner`.
-        effect_model: a regressor; linear regression by default.
-        n_folds: of cross-fitting; row i is in fold i mod `n_folds`, so shuffle rows that have an order.
-    """
-
-    def __init__(self, model: Any = None, effect_model: Any = None, n_folds: int = 3) -> None:
-        self.model = model
-        self.effect_model = effect_model
-        self.n_folds = n_folds
-
-    def fit(self, X: ArrayLike, y: ArrayLike, action: ArrayLike, pscore: ArrayLike) -> DRLearner:
-        """Fit on rewards y (n,) after actions (n,) that were taken with probability `pscore` (n,)."""
-        X, y, action = _checked(self, X, y, action)
-        p = column_or_1d(pscore).astype(np.float64)
-        check_consistent_length(X, p)
-        k, fold = int(action.max()), np.arange(len(X)) % self.n_folds
-        means = np.empty((len(X), k + 1))
-        for number in range(self.n_folds):
-            train, held_out = fold != number, fold == number
-            model = clone(_or_linear(self.model)).fit(np.hstack([X[train], _flags(action[train], k)]), y[train])
-            for arm in range(k + 1):
-                flags = _flags(np.full(int(held_out.sum()), arm), k)
-                means[held_out, arm] = _mean(model, np.hstack([X[held_out], flags]))
-        rows = np.arange(len(X))
-        scores = means.copy()
-        scores[rows, action] += (y - means[rows, action]) / p
-        self.models_ = [
-            clone(_or_linear(self.effect_model)).fit(X, scores[:, arm] - scores[:, 0]) for arm in range(1, k + 1)
-        ]
-        return self
-
-    def effect(self, X: ArrayLike) -> FloatArray:
-        """Effects (n, k)."""
-        X = _features(self, X)
-        return np.column_stack([model.predict(X) for model in self.models_])
-
-
-def _checked(learner: Any, X: ArrayLike, y: ArrayLike, action: ArrayLike) -> tuple[FloatArray, FloatArray, Codes]:
+def _checked(learner: Any, X: ArrayLike, y: ArrayLike, action: ArrayLike) -> tuple[FloatArray, FloatArray, Rows]:
     features = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
     rewards, codes = column_or_1d(y).astype(np.float64), column_or_1d(action).astype(np.int64)
     check_consistent_length(features, rewards, codes)

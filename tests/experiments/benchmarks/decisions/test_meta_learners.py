@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from econml.dr import DRLearner as EconDR
 from econml.metalearners import SLearner as EconS
 from econml.metalearners import TLearner as EconT
 from econml.metalearners import XLearner as EconX
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.estimator_checks import check_get_params_invariance, check_set_params
 
-from models.uplift import DRLearner, SLearner, TLearner, XLearner
+from experiments.benchmarks.decisions.meta_learners import SLearner, TLearner, XLearner
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -51,29 +50,6 @@ def test_x_learner_is_econmls() -> None:
     np.testing.assert_allclose(mine, econml_effects(theirs), atol=1e-6)
 
 
-def test_dr_learner_agrees_with_econmls() -> None:
-    """Folds are not dealt alike, so the two agree within a small part of the standard error."""
-    theirs = EconDR(
-        model_propensity=DummyClassifier(strategy="prior"),
-        model_regression=LinearRegression(),
-        model_final=LinearRegression(),
-        cv=3,
-        random_state=1,
-    ).fit(Y, ACTION, X=X)
-    mine = DRLearner().fit(X, Y, ACTION, np.full(N, 1 / 3)).effect(X)
-    assert np.abs(mine - econml_effects(theirs)).mean() < 0.03
-    assert np.corrcoef(mine[:, 0], EFFECTS[:, 0])[0, 1] > 0.98
-
-
-def test_the_mean_of_doubly_robust_effects_survives_a_wrong_model() -> None:
-    p = np.where(X[:, 3] > 0, 0.8, 0.2)
-    treated = rng.random(N) < p
-    y = 2.0 * (X[:, 3] > 0) + 0.5 * treated + 0.1 * rng.normal(size=N)
-    constant = DRLearner(DummyRegressor0()).fit(X, y, treated.astype(int), np.where(treated, p, 1 - p))
-    assert constant.effect(X).mean() == pytest.approx(0.5, abs=0.15)
-    assert TLearner(DummyRegressor0()).fit(X, y, treated.astype(int)).effect(X).mean() == 0.0
-
-
 def test_rewards_of_0_and_1_take_a_classifier() -> None:
     y = (rng.random(N) < 1 / (1 + np.exp(-(X[:, 0] * (ACTION == 1))))).astype(int)
     found = TLearner(LogisticRegression()).fit(X, y, ACTION).effect(X)
@@ -90,17 +66,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         SLearner().fit(X, Y[:-1], ACTION)
 
 
-@pytest.mark.parametrize("learner", [SLearner(), TLearner(), XLearner(), DRLearner()])
+@pytest.mark.parametrize("learner", [SLearner(), TLearner(), XLearner()])
 def test_parameters_work_as_scikit_learn_wants(learner: object) -> None:
     name = type(learner).__name__
     check_get_params_invariance(name, learner)
     check_set_params(name, learner)
-
-
-class DummyRegressor0(LinearRegression):  # type: ignore[misc]
-    """A model that knows nothing."""
-
-    def predict(
-        self, X: np.ndarray[tuple[int, int], np.dtype[np.float64]]
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.zeros(len(X))
