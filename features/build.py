@@ -12,18 +12,12 @@ from features.config.business import Business, TableData
 from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
 from features.generation import ANSWERS_FILE, EMBEDDED, PURCHASES_FILE, Generation, SourceSummary, event_files
 from features.home import Home
-from features.ingestion.manifest import Ledger
+from features.ingestion.manifest import Manifest
 from features.ingestion.run import IngestSummary, ingest
 from features.schema import FeatureSchema
-from features.snapshots.builder import (
-    EventLog,
-    Progress,
-    build_snapshots,
-    build_table_snapshot,
-    declared_schema,
-    table_schema,
-)
+from features.snapshots.builder import Progress, build_snapshots, build_table_snapshot, table_schema
 from features.snapshots.cutoffs import Moments, moments_of_events, moments_of_table
+from features.snapshots.event_table import EventLog, declared_schema
 from features.snapshots.purchases import write_purchases
 from features.snapshots.touch_responses import write_answers
 from features.store.offline import OfflineStore, forget
@@ -181,16 +175,16 @@ def _kept(schema: FeatureSchema, path: Path, base: Generation | None) -> dict[da
 
     Nothing was added to its log that is visible at them, its features are the same, of the same customers' file.
     """
-    ledger = Ledger.load(path)
-    former = None if base is None else Ledger.load(base.path)
-    if base is None or ledger is None or former is None or ledger.base != base.id:
+    manifest = Manifest.load(path)
+    former = None if base is None else Manifest.load(base.path)
+    if base is None or manifest is None or former is None or manifest.base != base.id:
         return {}
-    if former.customers != ledger.customers or schema.to_json() != base.schema.to_json():
+    if former.customers != manifest.customers or schema.to_json() != base.schema.to_json():
         return {}
     until = (
         None
-        if ledger.added_from is None
-        else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=ledger.added_from)
+        if manifest.added_from is None
+        else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=manifest.added_from)
     )
     moments = {*base.cutoffs, base.as_of, *([base.before] if base.before else [])}
     stood = dict.fromkeys(base.weeks, base.path / "weeks") | dict.fromkeys(moments, base.path / "snapshots")

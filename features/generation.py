@@ -26,6 +26,8 @@ PURCHASES_FILE = "purchases.parquet"
 ANSWERS_FILE = "answers.parquet"
 EVENTS = "events"
 EVIDENCE = "evidence"
+FORMAT = 2
+"""1: sums over events in whatever order the engine took; 2: exact ones, see `features.pillars.exact_sum`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Generation:
 
     `as_of` is the moment of the current snapshot, `before` that of the comparison 30 days earlier (None for tables),
     `cutoffs` those of training, oldest first; all are UTC. `project` is Feast's, `<project>_before` the comparison's.
+    `format` says how its figures were computed (see `FORMAT`).
     `online_store` is "embedded" or a redis:// URL. `fingerprint` hashes the sources' bytes, `configuration` the TOML's.
     """
 
@@ -65,6 +68,7 @@ class Generation:
     sources: SourceSummary
     fingerprint: str
     configuration: str
+    format: int = FORMAT
 
     @property
     def customers_file(self) -> Path:
@@ -232,6 +236,7 @@ class Generation:
 
     def _to_json(self) -> dict[str, Any]:
         return {
+            "format": self.format,
             "id": self.id,
             "business": self.business,
             "kind": self.kind,
@@ -276,6 +281,7 @@ class Generation:
             ),
             fingerprint=data["fingerprint"],
             configuration=data["configuration"],
+            format=data.get("format", 1),
         )
 
 

@@ -1,41 +1,48 @@
-"""The expressions of a TOML (`value`, `where`, `at_stake`): a small checked language, never Python's eval.
+"""The expressions of a TOML (`value`, `where`, `at_stake`): a small checked language, parsed by sqlglot, never Python's eval.
 
-Columns, numbers, 'text', true and false; `+ - * / %`, comparisons, `in`, `and or not`; `abs`, `min`, `max`. A column whose
-name is no identifier goes between backquotes (a dotted name needs none). Whatever is computed from a missing value, or
-divided by zero, is missing; `and` and `or` follow SQL's three-valued logic.
+Columns, numbers, 'text', true and false; `+ - * / %`, comparisons, `in`, `and or not`; `abs`, `min`, `max`; `==` and `=`,
+`!=` and `<>`, `and` and `AND` are the same. A column whose name is no identifier goes between backquotes (a dotted name
+needs none). Whatever is computed from a missing value, or divided by zero, is missing; `and` and `or` follow SQL's
+three-valued logic.
 """
 
 from __future__ import annotations
 
-import ast
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import reduce
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.parser import Parser as SqlParser
+from sqlglot.tokenizer_core import Token, TokenType
+from sqlglot.tokens import Tokenizer as SqlTokenizer
 
 from features.config.suggestions import near_matches
 from features.errors import ConfigError
 
 Scalar = float | str | bool | None
 
-_ARITHMETIC: Final[dict[type[ast.operator], str]] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.Mod: "%",
+_ARITHMETIC: Final[dict[type[exp.Expr], str]] = {
+    exp.Add: "+",
+    exp.Sub: "-",
+    exp.Mul: "*",
+    exp.Div: "/",
+    exp.Mod: "%",
 }
-_COMPARISONS: Final[dict[type[ast.cmpop], str]] = {
-    ast.Eq: "=",
-    ast.NotEq: "<>",
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
+_COMPARISONS: Final[dict[type[exp.Expr], str]] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
 }
+_SQL: Final = {symbol: kind for kind, symbol in (*_ARITHMETIC.items(), *_COMPARISONS.items())}
 _PYTHON: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -51,7 +58,41 @@ _PYTHON: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }
 _FUNCTIONS: Final = ("abs", "max", "min")
 _ALLOWED: Final = "columns, numbers, 'text', + - * / %, comparisons, in, and, or, not, abs, min and max"
+_BACKQUOTES: Final = "; a column whose name is no identifier goes between backquotes"
 _MAX_LENGTH: Final = 2_000
+
+
+class _Language(Dialect):
+    """The tokens and the grammar of an expression: of SQL's words those that it has, all others are names of columns."""
+
+    class Tokenizer(SqlTokenizer):
+        QUOTES: ClassVar[list[Any]] = ["'", '"']
+        IDENTIFIERS: ClassVar[list[Any]] = ["`"]
+        STRING_ESCAPES: ClassVar[list[Any]] = ["\\"]
+        IDENTIFIER_ESCAPES: ClassVar[list[Any]] = []
+        COMMENTS: ClassVar[list[Any]] = []
+        KEYWORDS: ClassVar[dict[Any, Any]] = {
+            "AND": TokenType.AND,
+            "OR": TokenType.OR,
+            "NOT": TokenType.NOT,
+            "IN": TokenType.IN,
+            "TRUE": TokenType.TRUE,
+            "FALSE": TokenType.FALSE,
+            "==": TokenType.EQ,
+            "!=": TokenType.NEQ,
+            "<>": TokenType.NEQ,
+            "<=": TokenType.LTE,
+            ">=": TokenType.GTE,
+        }
+
+    class Parser(SqlParser):
+        FUNCTIONS: ClassVar[dict[Any, Any]] = {}
+        FUNCTION_PARSERS: ClassVar[dict[Any, Any]] = {}
+        NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
+        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[Any, Any]] = {}
+
+
+_LANGUAGE: Final = _Language()
 
 
 class Kind(StrEnum):
@@ -62,7 +103,7 @@ class Kind(StrEnum):
     CONDITION = "condition"
 
 
-# The tree after checking: what evaluates, compiles to SQL and to Ibis; Python's own nodes end here.
+# The tree after checking: what evaluates and compiles to SQL; sqlglot's own nodes end here.
 @dataclass(frozen=True, slots=True)
 class _Literal:
     value: float | str | bool
@@ -99,22 +140,15 @@ class Expression:
         Raises:
             ConfigError: the text is no expression of this language, or not of the kind that `result` names.
         """
-        source, quoted = _without_backquotes(text, where)
-        if not source.strip():
+        if not text.strip():
             raise ConfigError(f"{where}: the expression is empty.")
-        if len(source) > _MAX_LENGTH:
+        if len(text) > _MAX_LENGTH:
             raise ConfigError(f"{where}: the expression is longer than {_MAX_LENGTH} characters.")
+        builder = _Builder(text=text, where=where, kinds={})
         try:
-            body = ast.parse(f"({source}\n)", mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise ConfigError(
-                f"{where}: {_shown(text)} is no expression{_advice(text)} (allowed: {_ALLOWED})."
-            ) from None
-        builder = _Builder(text=text, where=where, quoted=quoted, kinds={})
-        try:
-            root = builder.build(body, Kind(result))
+            root = builder.build(_parsed(text, where), Kind(result))
         except RecursionError:
-            raise ConfigError(f"{where}: the expression is nested too deeply.") from None
+            raise ConfigError(f"{where}: {_shown(text)} is no expression: it is nested too deeply.") from None
         return cls(text=text, where=where, kinds=dict(builder.kinds), _root=root)
 
     @property
@@ -134,17 +168,9 @@ class Expression:
         number = float(result)
         return number if math.isfinite(number) else None
 
-    def to_ibis(self, table: Any) -> Any:
-        """The same expression as an Ibis value over `table`.
-
-        Raises:
-            ConfigError: the table lacks a column.
-        """
-        return self._to_ibis(self._root, table)
-
     def to_sql(self, column: Callable[[str, Kind], str]) -> str:
         """The same expression as DuckDB SQL; `column` gives the SQL of a column as DOUBLE, VARCHAR or BOOLEAN."""
-        return _to_sql(self._root, column)
+        return _to_sql(self._root, column).sql(dialect="duckdb")
 
     def _missing_column(self, name: str, known: Sequence[str]) -> ConfigError:
         return ConfigError(
@@ -182,38 +208,6 @@ class Expression:
                 f"{self.where}: {self.text!r} computes with {column.name!r}, which holds the text {value!r}."
             ) from None
 
-    def _to_ibis(self, node: _Node, table: Any) -> Any:
-        import ibis  # seconds to import, and only snapshots need it
-
-        if isinstance(node, _Literal):
-            return ibis.literal(node.value)
-        if isinstance(node, _Column):
-            if node.name not in table.columns:
-                raise self._missing_column(node.name, list(table.columns))
-            value = table[node.name]
-            if node.kind is Kind.NUMBER:
-                return value.cast("float64")
-            return value.cast("string") if node.kind is Kind.TEXT else value.cast("boolean")
-        operands = [self._to_ibis(operand, table) for operand in node.operands]
-        if node.symbol == "and":
-            return reduce(operator.and_, operands)
-        if node.symbol == "or":
-            return reduce(operator.or_, operands)
-        if node.symbol == "not":
-            return ~operands[0]
-        if node.symbol == "negative":
-            return -operands[0]
-        if node.symbol == "abs":
-            return operands[0].abs()
-        if node.symbol in ("min", "max"):
-            missing = reduce(operator.or_, [operand.isnull() for operand in operands])
-            chosen = ibis.least(*operands) if node.symbol == "min" else ibis.greatest(*operands)
-            return missing.ifelse(ibis.null("float64"), chosen)
-        left, right = operands
-        if node.symbol in ("/", "%"):
-            right = right.cast("float64").nullif(0.0)
-        return operator.mod(left, right) if node.symbol == "%" else _PYTHON[node.symbol](left, right)
-
 
 def _apply(symbol: str, values: Sequence[Any]) -> Scalar:
     if symbol == "not":
@@ -241,66 +235,97 @@ def _as_text(value: float | str | bool) -> str:
     return str(value)
 
 
-def _to_sql(node: _Node, column: Callable[[str, Kind], str]) -> str:
+def _to_sql(node: _Node, column: Callable[[str, Kind], str]) -> exp.Expr:
     if isinstance(node, _Literal):
-        if isinstance(node.value, bool):
-            return "TRUE" if node.value else "FALSE"
-        if isinstance(node.value, str):
-            return "'" + node.value.replace("'", "''") + "'"
-        return f"{node.value!r}::DOUBLE"
+        if isinstance(node.value, float):
+            return exp.cast(exp.Literal.number(repr(node.value)), "DOUBLE")
+        return exp.convert(node.value)
     if isinstance(node, _Column):
-        return column(node.name, node.kind)
+        return exp.var(column(node.name, node.kind))
     operands = [_to_sql(operand, column) for operand in node.operands]
     if node.symbol in ("and", "or"):
-        return "(" + f" {node.symbol.upper()} ".join(operands) + ")"
+        return exp.paren(exp.and_(*operands) if node.symbol == "and" else exp.or_(*operands))
     if node.symbol == "not":
-        return f"(NOT {operands[0]})"
+        return exp.paren(exp.Not(this=operands[0]))
     if node.symbol == "negative":
-        return f"(-{operands[0]})"
+        return exp.paren(exp.Neg(this=operands[0]))
     if node.symbol == "abs":
-        return f"abs({operands[0]})"
+        return exp.Abs(this=operands[0])
     if node.symbol in ("min", "max"):
-        missing = " OR ".join(f"{operand} IS NULL" for operand in operands)
-        function = "least" if node.symbol == "min" else "greatest"
-        return f"(CASE WHEN {missing} THEN NULL ELSE {function}({', '.join(operands)}) END)"
+        missing = exp.or_(*(exp.Is(this=operand, expression=exp.Null()) for operand in operands))
+        chosen = exp.func("LEAST" if node.symbol == "min" else "GREATEST", *(operand.copy() for operand in operands))
+        return exp.paren(exp.Case().when(missing, exp.Null()).else_(chosen))
     left, right = operands
     if node.symbol in ("/", "%"):
-        right = f"nullif({right}, 0)"
-    return f"({left} {node.symbol} {right})"
+        right = exp.Nullif(this=right, expression=exp.Literal.number(0))
+    return exp.paren(_SQL[node.symbol](this=left, expression=right))
+
+
+def _parsed(text: str, where: str) -> exp.Expr:
+    """The tree of a text, as far as sqlglot checks it.
+
+    Raises:
+        ConfigError: it cannot be read; with what is wrong, and at which character.
+    """
+    try:
+        tokens = _LANGUAGE.tokenize(text)
+    except TokenError:
+        raise ConfigError(f"{where}: {_shown(text)} opens a quote that it never closes.") from None
+    followers = [*tokens[1:], None]
+    words = [
+        # The parser knows more words than the tokenizer; between backquotes, it takes none for its own.
+        Token(TokenType.IDENTIFIER, token.text, token.line, token.col, token.start, token.end)
+        if token.token_type is TokenType.VAR and (follower is None or follower.token_type is not TokenType.L_PAREN)
+        else token
+        for token, follower in zip(tokens, followers, strict=True)
+    ]
+    odd = next((token for token in tokens if token.token_type is TokenType.VAR and not token.text.isidentifier()), None)
+    if odd is not None:
+        raise ConfigError(
+            f"{where}: {_shown(text)} is no expression: {odd.text[:40]!r} is not allowed (allowed: {_ALLOWED})."
+        )
+    try:
+        trees = _LANGUAGE.parser().parse_into(exp.Condition, words, text)
+    except ParseError as error:
+        found = error.errors[0] if error.errors else {}
+        wrong, before = str(found.get("highlight") or ""), str(found.get("start_context") or "")
+        lacks = str(found.get("description")).startswith("Required") and not str(found.get("end_context") or "").strip()
+        what = "it is not complete" if lacks else f"{wrong[:40]!r} after {before[-40:].strip()!r} is not allowed"
+        advice = _advice(text) or (_BACKQUOTES if wrong.isidentifier() else "")
+        raise ConfigError(f"{where}: {_shown(text)} is no expression: {what}{advice} (allowed: {_ALLOWED}).") from None
+    if len(trees) != 1 or trees[0] is None:
+        raise ConfigError(f"{where}: {_shown(text)} is no expression: ';' is not allowed (allowed: {_ALLOWED}).")
+    return trees[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _Builder:
     text: str
     where: str
-    quoted: Mapping[str, str]
     kinds: dict[str, Kind]
 
     def refuse(self, what: str) -> ConfigError:
         return ConfigError(f"{self.where}: {_shown(self.text)} {what} (allowed: {_ALLOWED}).")
 
-    def build(self, node: ast.expr, wanted: Kind) -> _Node:
-        name = self.name(node)
+    def build(self, parsed: exp.Expr, wanted: Kind) -> _Node:
+        node = parsed.unnest()
+        name = _name(node)
         if name is not None:
             return self.column(name, wanted)
-        if isinstance(node, ast.Name):
-            return self.literal(node.id == "true", wanted)
-        if isinstance(node, ast.Constant):
-            return self.literal(node.value, wanted)
+        if isinstance(node, exp.Boolean | exp.Literal):
+            return self.literal(node, wanted)
         kind, built = self.operation(node)
         if kind is not wanted:
             raise self.refuse(f"is a {kind} where a {wanted} is needed")
         return built
 
-    def literal(self, value: object, wanted: Kind) -> _Literal:
-        if isinstance(value, bool):
-            kind = Kind.CONDITION
-        elif isinstance(value, int | float) and _finite(value):
-            kind, value = Kind.NUMBER, float(value)
-        elif isinstance(value, str):
-            kind = Kind.TEXT
-        else:
-            raise self.refuse(f"holds {value!r}, which is neither a number nor text")
+    def literal(self, node: exp.Boolean | exp.Literal, wanted: Kind) -> _Literal:
+        kind = _kind_of_literal(node)
+        value: float | str | bool = node.this
+        if kind is Kind.NUMBER:
+            value = float(value)
+            if not math.isfinite(value):
+                raise self.refuse(f"holds {value!r}, which is neither a number nor text")
         if kind is not wanted:
             raise self.refuse(f"has {value!r} where a {wanted} is needed")
         return _Literal(value)
@@ -310,125 +335,88 @@ class _Builder:
             raise self.refuse(f"uses {name!r} both as {self.kinds[name]} and as {kind}")
         return _Column(name, kind)
 
-    def operation(self, node: ast.expr) -> tuple[Kind, _Node]:
-        if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+    def operation(self, node: exp.Expr) -> tuple[Kind, _Node]:
+        if isinstance(node, exp.Binary) and type(node) in _ARITHMETIC:
             operands = (self.build(node.left, Kind.NUMBER), self.build(node.right, Kind.NUMBER))
-            return Kind.NUMBER, _Operation(_ARITHMETIC[type(node.op)], operands)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            operand = self.build(node.operand, Kind.NUMBER)
-            return Kind.NUMBER, operand if isinstance(node.op, ast.UAdd) else _Operation("negative", (operand,))
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return Kind.CONDITION, _Operation("not", (self.build(node.operand, Kind.CONDITION),))
-        if isinstance(node, ast.BoolOp):
-            symbol = "and" if isinstance(node.op, ast.And) else "or"
-            return Kind.CONDITION, _Operation(symbol, tuple(self.build(part, Kind.CONDITION) for part in node.values))
-        if isinstance(node, ast.Compare):
+            return Kind.NUMBER, _Operation(_ARITHMETIC[type(node)], operands)
+        if isinstance(node, exp.Neg):
+            return Kind.NUMBER, _Operation("negative", (self.build(node.this, Kind.NUMBER),))
+        if isinstance(node, exp.Not):
+            return Kind.CONDITION, _Operation("not", (self.build(node.this, Kind.CONDITION),))
+        if isinstance(node, exp.And | exp.Or):
+            symbol = "and" if isinstance(node, exp.And) else "or"
+            parts = tuple(self.build(part, Kind.CONDITION) for part in node.flatten(unnest=False))
+            return Kind.CONDITION, _Operation(symbol, parts)
+        if type(node) in _COMPARISONS:
             return Kind.CONDITION, self.comparison(node)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS:
-            least = 1 if node.func.id == "abs" else 2
-            if node.keywords or len(node.args) < least or (least == 1 and len(node.args) > 1):
-                raise self.refuse(f"calls {node.func.id} with the wrong number of values")
-            return Kind.NUMBER, _Operation(node.func.id, tuple(self.build(arg, Kind.NUMBER) for arg in node.args))
+        if isinstance(node, exp.In):
+            return Kind.CONDITION, self.membership(node)
+        if isinstance(node, exp.Anonymous) and str(node.this).lower() in _FUNCTIONS:
+            function = str(node.this).lower()
+            least = 1 if function == "abs" else 2
+            if len(node.expressions) < least or (least == 1 and len(node.expressions) > 1):
+                raise self.refuse(f"calls {function} with the wrong number of values")
+            return Kind.NUMBER, _Operation(function, tuple(self.build(part, Kind.NUMBER) for part in node.expressions))
         raise self.refuse(f"holds something that is not allowed{_advice(self.text)}")
 
-    def comparison(self, node: ast.Compare) -> _Node:
+    def comparison(self, node: exp.Expr) -> _Node:
+        """`a < b <= c` is `a < b and b <= c`, whichever of its signs bind closer."""
+        operands, symbols = _chain(node)
         parts: list[_Node] = []
-        left = node.left
-        for op, right in zip(node.ops, node.comparators, strict=True):
-            if isinstance(op, ast.In | ast.NotIn):
-                if not isinstance(right, ast.Tuple | ast.List | ast.Set) or not right.elts:
-                    raise self.refuse("needs a list after `in`, such as ['a', 'b']")
-                kind = self.compared([left, *right.elts], "=")
-                tested = self.build(left, kind)
-                equal = tuple(_Operation("=", (tested, self.build(element, kind))) for element in right.elts)
-                found: _Node = _Operation("or", equal)
-                parts.append(_Operation("not", (found,)) if isinstance(op, ast.NotIn) else found)
-            elif type(op) in _COMPARISONS:
-                symbol = _COMPARISONS[type(op)]
-                kind = self.compared([left, right], symbol)
-                parts.append(_Operation(symbol, (self.build(left, kind), self.build(right, kind))))
-            else:
-                raise self.refuse("uses `is`, which is not allowed: a missing value matches no condition")
-            left = right
+        for symbol, left, right in zip(symbols, operands, operands[1:], strict=False):
+            kind = self.compared([left, right], symbol)
+            parts.append(_Operation(symbol, (self.build(left, kind), self.build(right, kind))))
         return parts[0] if len(parts) == 1 else _Operation("and", tuple(parts))
 
-    def compared(self, nodes: Sequence[ast.expr], symbol: str) -> Kind:
+    def membership(self, node: exp.In) -> _Node:
+        if not node.expressions:
+            raise self.refuse("needs a list after `in`, such as ['a', 'b']")
+        kind = self.compared([node.this, *node.expressions], "=")
+        tested = self.build(node.this, kind)
+        return _Operation("or", tuple(_Operation("=", (tested, self.build(one, kind))) for one in node.expressions))
+
+    def compared(self, nodes: Sequence[exp.Expr], symbol: str) -> Kind:
         """What two sides are compared as: as their literals say, else as numbers for an order and as text for equality."""
-        for node in nodes:
-            name = self.name(node)
-            if name is None:
-                if isinstance(node, ast.Name):
-                    return Kind.CONDITION
-                if not isinstance(node, ast.Constant):
-                    return Kind.CONDITION if isinstance(node, ast.Compare | ast.BoolOp) else Kind.NUMBER
-                if isinstance(node.value, bool):
-                    return Kind.CONDITION
-                return Kind.TEXT if isinstance(node.value, str) else Kind.NUMBER
-        known = [self.kinds[name] for node in nodes if (name := self.name(node)) in self.kinds and name]
+        for node in (parsed.unnest() for parsed in nodes):
+            if isinstance(node, exp.Boolean | exp.Literal):
+                return _kind_of_literal(node)
+            if _name(node) is None:
+                is_condition = isinstance(node, exp.And | exp.Or | exp.Not | exp.In) or type(node) in _COMPARISONS
+                return Kind.CONDITION if is_condition else Kind.NUMBER
+        known = [self.kinds[name] for node in nodes if (name := _name(node.unnest())) and name in self.kinds]
         if known:
             return known[0]
         return Kind.TEXT if symbol in ("=", "<>") else Kind.NUMBER
 
-    def name(self, node: ast.expr) -> str | None:
-        """The column that a bare, dotted or backquoted name means; None for anything else, true and false included."""
-        if isinstance(node, ast.Name):
-            if node.id in ("true", "false"):
-                return None
-            return self.quoted.get(node.id, node.id)
-        if isinstance(node, ast.Attribute):
-            head = self.name(node.value)
-            return None if head is None else f"{head}.{node.attr}"
-        return None
+
+def _kind_of_literal(node: exp.Boolean | exp.Literal) -> Kind:
+    if isinstance(node, exp.Boolean):
+        return Kind.CONDITION
+    return Kind.TEXT if node.is_string else Kind.NUMBER
+
+
+def _chain(node: exp.Expr) -> tuple[list[exp.Expr], list[str]]:
+    if not isinstance(node, exp.Binary) or type(node) not in _COMPARISONS:
+        return [node], []
+    (lefts, before), (rights, after) = _chain(node.left), _chain(node.right)
+    return lefts + rights, [*before, _COMPARISONS[type(node)], *after]
+
+
+def _name(node: exp.Expr) -> str | None:
+    """The column that a bare, dotted or backquoted name means; None for anything else."""
+    if isinstance(node, exp.Column) and all(isinstance(part, exp.Identifier) for part in node.parts):
+        return ".".join(part.name for part in node.parts)
+    if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
+        head = _name(node.this)
+        return None if head is None else f"{head}.{node.expression.name}"
+    return None
 
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:79] + "…")
 
 
-def _finite(value: int | float) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
-
-
-def _without_backquotes(text: str, where: str) -> tuple[str, dict[str, str]]:
-    """The text with each backquoted column replaced by an identifier, and what the identifiers stand for."""
-    result: list[str] = []
-    quoted: dict[str, str] = {}
-    position = 0
-    while position < len(text):
-        character = text[position]
-        if character not in "'\"`":
-            result.append(character)
-            position += 1
-            continue
-        end = position + 1
-        while end < len(text) and text[end] != character:
-            end += 2 if text[end] == "\\" and character != "`" else 1
-        if end >= len(text):
-            raise ConfigError(f"{where}: {text!r} opens a {character} that it never closes.")
-        if character == "`":
-            stand_in = f"backquoted_{len(quoted)}_"
-            while stand_in in text:
-                stand_in += "_"
-            quoted[stand_in] = text[position + 1 : end]
-            result.append(f" {stand_in} ")
-        else:
-            result.append(text[position : end + 1])
-        position = end + 1
-    return "".join(result), quoted
-
-
 def _advice(text: str) -> str:
     """A hint for what people write who think in SQL."""
     words = text.lower().split()
-    if "<>" in text:
-        return "; write != for <>"
-    if "=" in text and not any(sign in text for sign in ("==", "!=", "<=", ">=")):
-        return "; write == to compare"
-    if "is" in words or "null" in words:
-        return "; a missing value matches no condition, so there is no null"
-    if any(word in ("and", "or", "not") and word not in text.split() for word in words):
-        return "; write and, or, not in lower case"
-    return "; a column whose name is no identifier goes between backquotes" if " " in text.strip() else ""
+    return "; a missing value matches no condition, so there is no null" if "is" in words or "null" in words else ""

@@ -1,30 +1,39 @@
-"""A table of customers whose outcome is known: its columns are the features, under their own names."""
+"""Customers: those of an event business with their attributes, and a table of those whose outcome is known."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from features.config.business import TableData
+from features.config.business import CustomersSource, TableData
 from features.errors import IngestError
+from features.generation import event_files
 from features.ingestion.casts import Cell, literal, quoted
 from features.ingestion.files import ROW, Relation
 from features.ingestion.profiling import number_reasons, profiled, refuse_reserved
 from features.ingestion.quarantine import Reason
-from features.ingestion.staging import Intake
+from features.ingestion.staging import Staging
 
 OUTCOME: Final = "__outcome"
 ORDER: Final = "__order"
 GROUP: Final = "__group"
 _RESERVED: Final = ("customer_id", "event_timestamp", "created_timestamp")
+_CUSTOMER: Final = {
+    "created_at": "TIMESTAMPTZ",
+    "name": "VARCHAR",
+    "owner": "VARCHAR",
+    "plan": "VARCHAR",
+    "mrr": "DOUBLE",
+}
+_RESERVED_OF_EVENTS: Final = ("customer_id", *_CUSTOMER, "event_timestamp", "created_timestamp")
 _NO_OUTCOME: Final = "('', 'na', 'n/a', 'nan', 'null')"
 
 
-def read_table(intake: Intake, data: TableData) -> None:
+def read_table(staging: Staging, data: TableData) -> None:
     """Write customers.parquet: customer_id, the features, then `__outcome` (0 or 1), `__order` (from 1) and `__group`.
 
     The outcome, the columns of `drop`, and those that `customer_id`, `order` and `group` name are no features.
     """
-    number, relation = intake.open(data.path, data.delimiter)
+    number, relation = staging.open(data.path, data.delimiter)
     dropped = {relation.cell(column, "[data] drop").name for column in data.drop}
     outcome = relation.cell(data.outcome, "[data] outcome")
     id = relation.optional(data.customer_id, "customer_id", "[data] customer_id")
@@ -41,9 +50,9 @@ def read_table(intake: Intake, data: TableData) -> None:
     if not cells:
         raise IngestError(f"{relation.path}: no column is left to be a feature.")
     refuse_reserved(relation, cells, _RESERVED, "[data] drop")
-    profiles = profiled(intake.execute, relation, cells)
+    profiles = profiled(staging.execute, relation, cells)
     id_sql = f"CAST({ROW} AS VARCHAR)" if id is None else id.id
-    order_sql = str(ROW) if order is None else _order(intake, relation, order)
+    order_sql = str(ROW) if order is None else _order(staging, relation, order)
     reasons = [
         f"WHEN {id_sql} IS NULL THEN {literal(Reason.NO_CUSTOMER)}",
         f"WHEN coalesce(lower(trim({outcome.written})), '') IN {_NO_OUTCOME} THEN {literal(Reason.NO_OUTCOME)}",
@@ -57,11 +66,11 @@ def read_table(intake: Intake, data: TableData) -> None:
         f"{'NULL::VARCHAR' if group is None else group.id} AS member_of",
         *(f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)),
     ]
-    intake.stage_customers("staged_table", number, columns, reasons)
-    intake.refuse_if_useless([number], "customers")
-    _check_outcomes(intake, relation, outcome, data)
+    staging.stage_customers("staged_table", number, columns, reasons)
+    staging.refuse_if_useless([number], "customers")
+    _check_outcomes(staging, relation, outcome, data)
     names = ", ".join(f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles))
-    intake.copy(
+    staging.copy(
         "Writing customers",
         f"SELECT id AS customer_id, {names}, outcome AS {OUTCOME}, "
         f"row_number() OVER (ORDER BY position_in_time, {ROW}) AS {ORDER}, member_of AS {GROUP} "
@@ -86,24 +95,24 @@ def _churned(outcome: Cell, churned: str | bool | int | float) -> str:
     return f"{outcome.number} = {float(churned)!r}"
 
 
-def _order(intake: Intake, relation: Relation, order: Cell) -> str:
+def _order(staging: Staging, relation: Relation, order: Cell) -> str:
     """SQL of the order column as what it holds: numbers, times, or text."""
     if order.is_time:
         return order.time()
-    (profile,) = profiled(intake.execute, relation, [order])
+    (profile,) = profiled(staging.execute, relation, [order])
     if profile.is_number:
         return order.number
     unlike = f"SELECT count(*) FROM {relation.sql} WHERE {order.present} AND {order.time()} IS NULL"
-    return order.time() if intake.scalar(unlike) == 0 else order.text
+    return order.time() if staging.scalar(unlike) == 0 else order.text
 
 
-def _check_outcomes(intake: Intake, relation: Relation, outcome: Cell, data: TableData) -> None:
+def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: TableData) -> None:
     """Refuse a table in which nobody, or everybody, churned; note it where several values all count as stayed."""
-    churned, rows = intake.connection.execute(
+    churned, rows = staging.connection.execute(
         "SELECT sum(outcome), count(*) FROM staged_table WHERE reason IS NULL"
     ).fetchall()[0]
     written = f"trim({outcome.written})"
-    values = intake.connection.execute(
+    values = staging.connection.execute(
         f"SELECT {written}, count(*), count(*) OVER () FROM {relation.sql} "
         f"WHERE coalesce(lower({written}), '') NOT IN {_NO_OUTCOME} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
     ).fetchall()
@@ -111,7 +120,7 @@ def _check_outcomes(intake: Intake, relation: Relation, outcome: Cell, data: Tab
     if 0 < churned < rows:
         kinds = values[0][2]
         if kinds > 2:
-            intake.notes.append(
+            staging.notes.append(
                 f"The column {outcome.name!r} has {kinds:,} values: {shown}{', …' if kinds > len(values) else ''}. Whoever has "
                 f"another than {data.churned!r} counts as stayed; take out the rows of which that is not true."
             )
@@ -120,3 +129,53 @@ def _check_outcomes(intake: Intake, relation: Relation, outcome: Cell, data: Tab
         f"{relation.path}: {'every' if churned else 'no'} row has {data.churned!r} in the column {outcome.name!r}, which "
         f"[data] churned names as the value that means churned; the column holds {shown}."
     )
+
+
+def read_customers(staging: Staging, customers: CustomersSource | None) -> None:
+    """Write customers.parquet: those of the file, with their attributes, and those known only from events."""
+    nothing = ", ".join(f"NULL::{type} AS {name}" for name, type in _CUSTOMER.items())
+    known = f"SELECT NULL::VARCHAR AS customer_id, {nothing} LIMIT 0"
+    if customers is not None:
+        known = _staged_customers(staging, customers)
+    staging.copy(
+        "Writing customers",
+        f"WITH known AS ({known}), seen AS (SELECT DISTINCT customer_id FROM read_parquet({literal(event_files(staging.result))})) "
+        f"SELECT * FROM (SELECT * FROM known UNION ALL BY NAME SELECT * FROM seen ANTI JOIN known USING (customer_id)) "
+        f"ORDER BY customer_id",
+        "customers.parquet",
+    )
+
+
+def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
+    """SQL: the accepted rows of the customers' file."""
+    key = "[data.customers]"
+    number, relation = staging.open(customers.path, customers.delimiter)
+    dropped = {relation.cell(column, f"{key} drop").name for column in customers.drop}
+    id = relation.required(customers.customer_id, "customer_id", f"{key} customer_id")
+    named: dict[str, Cell] = {}
+    for name in _CUSTOMER:
+        cell = relation.optional(getattr(customers, name), name, f"{key} {name}")
+        if cell is not None and cell.name not in dropped:
+            named[name] = cell
+    taken = {id.name, *dropped, *(cell.name for cell in named.values())}
+    attributes = [cell for cell in relation.cells if cell.name not in taken]
+    refuse_reserved(relation, attributes, _RESERVED_OF_EVENTS, f"{key} drop")
+    profiles = profiled(staging.execute, relation, attributes)
+    reasons = [f"WHEN {id.id} IS NULL THEN {literal(Reason.NO_CUSTOMER)}"]
+    columns = [f"{id.id} AS id"]
+    for name, type in _CUSTOMER.items():
+        cell = named.get(name)
+        if cell is None:
+            columns.append(f"NULL::{type} AS {name}")
+        elif name == "created_at":
+            columns.append(f"{cell.time()} AS {name}")
+            reasons.append(f"WHEN {cell.present} AND {cell.time()} IS NULL THEN {literal(Reason.BAD_CREATED)}")
+            reasons.append(f"WHEN {cell.time()} > {staging.now_sql} THEN {literal(Reason.FUTURE_CREATED)}")
+        else:
+            columns.append(f"CAST({cell.number if name == 'mrr' else cell.text} AS {type}) AS {name}")
+    numbers = [profile.cell for profile in profiles if profile.is_number]
+    reasons += number_reasons([*numbers, *([named["mrr"]] if "mrr" in named else [])])
+    columns += [f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)]
+    staging.stage_customers("staged_customers", number, columns, reasons)
+    names = [f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles)]
+    return f"SELECT {', '.join(['id AS customer_id', *_CUSTOMER, *names])} FROM staged_customers WHERE reason IS NULL"

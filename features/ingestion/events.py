@@ -10,18 +10,18 @@ from typing import Final
 
 import duckdb
 
-from features.config.business import Column, CustomersSource, EventsData, EventSource
+from features.config.business import Column, EventsData, EventSource
 from features.config.expression import Expression, Kind
 from features.errors import ConfigError
 from features.generation import event_files, evidence_files
 from features.ingestion import partitions
 from features.ingestion.casts import Cell, literal, quoted
 from features.ingestion.files import FILE, LINE, Relation
-from features.ingestion.manifest import Ledger
+from features.ingestion.manifest import Manifest
 from features.ingestion.partitions import CANONICAL
-from features.ingestion.profiling import number_reasons, profiled, refuse_reserved
+from features.ingestion.profiling import number_reasons
 from features.ingestion.quarantine import Reason
-from features.ingestion.staging import Intake, SourceCount
+from features.ingestion.staging import SourceCount, Staging
 
 _GOOD: Final = "NOT filtered AND reason IS NULL"
 # Only ids that come more than once are ordered: a window over all of them would sort the whole log.
@@ -34,17 +34,9 @@ CREATE TABLE duplicates AS SELECT source, {FILE}, {LINE} FROM (
     WHERE {_GOOD}
 ) WHERE occurrence > 1
 """
-_CUSTOMER: Final = {
-    "created_at": "TIMESTAMPTZ",
-    "name": "VARCHAR",
-    "owner": "VARCHAR",
-    "plan": "VARCHAR",
-    "mrr": "DOUBLE",
-}
-_RESERVED: Final = ("customer_id", *_CUSTOMER, "event_timestamp", "created_timestamp")
 
 
-class Unlike(Exception):
+class NotAppendable(Exception):
     """What was added cannot be put to the log that there is; the whole must be read."""
 
 
@@ -53,13 +45,13 @@ class Base:
     """The log that was built last, at `path`, and the files that each source has beside those that it was made of."""
 
     path: Path
-    ledger: Ledger
+    manifest: Manifest
     added: tuple[tuple[Path, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What became of the events: the first and the last in UTC, and what the ledger keeps of them."""
+    """What became of the events: the first and the last in UTC, and what the manifest keeps of them."""
 
     first: datetime
     last: datetime
@@ -68,41 +60,41 @@ class Read:
     added_from: int | None
 
 
-def read_events(intake: Intake, data: EventsData, base: Base | None = None) -> Read:
+def read_events(staging: Staging, data: EventsData, base: Base | None = None) -> Read:
     """Write the event files (see `event_files`); with a `base`, only what was added is read, and the rest taken over.
 
     Raises:
-        Unlike: the log of `base` is no part of what a reading of everything would write.
+        NotAppendable: the log of `base` is no part of what a reading of everything would write.
     """
-    columns, opened = _stage(intake, data, base)
+    columns, opened = _stage(staging, data, base)
     due = added_from = None
     months: list[str] = []
     if opened:
-        due, added_from = _accept(intake, base, opened)
-        months = [month for month, _ in sorted(intake.connection.execute(partitions.months_of("accepted")).fetchall())]
-    intake.refuse_if_useless(range(len(data.events)), "events")
-    whole = sum(count.accepted for count in intake.counts) <= partitions.ONE_FILE
+        due, added_from = _accept(staging, base, opened)
+        months = [month for month, _ in sorted(staging.connection.execute(partitions.months_of("accepted")).fetchall())]
+    staging.refuse_if_useless(range(len(data.events)), "events")
+    whole = sum(count.accepted for count in staging.counts) <= partitions.ONE_FILE
     touched = [partitions.WHOLE] if whole and months else months
     if base is not None:
         former = partitions.names(base.path)
         if whole != (former == [partitions.WHOLE]):
-            raise Unlike
-        partitions.take_over(base.path, [month for month in former if month not in touched], intake.result)
-        due = min((moment for moment in (due, base.ledger.due) if moment is not None), default=None)
+            raise NotAppendable
+        partitions.take_over(base.path, [month for month in former if month not in touched], staging.result)
+        due = min((moment for moment in (due, base.manifest.due) if moment is not None), default=None)
         kept = literal(str(base.path / "quarantine" / "rejected.parquet"))
-        intake.execute(
+        staging.execute(
             "Setting bad rows aside",
             f"INSERT INTO rejected SELECT * FROM read_parquet({kept}) WHERE source < {len(data.events)}",
         )
-    partitions.write(intake.execute, "accepted", touched, intake.result, None if base is None else base.path)
-    first, last = intake.connection.execute(
-        f"SELECT min(first), max(last) FROM read_parquet({literal(evidence_files(intake.result))})"
+    partitions.write(staging.execute, "accepted", touched, staging.result, None if base is None else base.path)
+    first, last = staging.connection.execute(
+        f"SELECT min(first), max(last) FROM read_parquet({literal(evidence_files(staging.result))})"
     ).fetchall()[0]
     return Read(_from_microseconds(first), _from_microseconds(last), columns, due, added_from)
 
 
 def _stage(
-    intake: Intake, data: EventsData, base: Base | None
+    staging: Staging, data: EventsData, base: Base | None
 ) -> tuple[tuple[tuple[tuple[str, str], ...], ...], dict[int, SourceCount | None]]:
     """Read what is to be read into the table `staged`; each source's columns, and the earlier books of those read."""
     columns: list[tuple[tuple[str, str], ...]] = []
@@ -110,65 +102,65 @@ def _stage(
     for position, one in enumerate(data.events):
         before = None
         if base is not None:
-            known = base.ledger.sources[position]
+            known = base.manifest.sources[position]
             before = SourceCount(one.path, known.read, known.accepted, known.filtered, known.rejected)
             if not base.added[position]:
-                intake.skip(before)
+                staging.skip(before)
                 columns.append(known.columns)
                 continue
-        number, relation = intake.open(one.path, one.delimiter, None if base is None else base.added[position])
+        number, relation = staging.open(one.path, one.delimiter, None if base is None else base.added[position])
         columns.append(tuple((cell.name, cell.type) for cell in relation.cells))
-        if base is not None and columns[-1] != base.ledger.sources[position].columns:
-            raise Unlike
+        if base is not None and columns[-1] != base.manifest.sources[position].columns:
+            raise NotAppendable
         key = "[data.events]" if len(data.events) == 1 else f"[[data.events]] number {position + 1},"
-        rows = f"SELECT {number} AS source, * FROM ({_canonical(intake, one, relation, key)})"
-        intake.execute("Reading events", f"{'INSERT INTO staged' if opened else 'CREATE TABLE staged AS'} {rows}")
+        rows = f"SELECT {number} AS source, * FROM ({_canonical(staging, one, relation, key)})"
+        staging.execute("Reading events", f"{'INSERT INTO staged' if opened else 'CREATE TABLE staged AS'} {rows}")
         opened[number] = before
     return tuple(columns), opened
 
 
 def _accept(
-    intake: Intake, base: Base | None, opened: Mapping[int, SourceCount | None]
+    staging: Staging, base: Base | None, opened: Mapping[int, SourceCount | None]
 ) -> tuple[int | None, int | None]:
     """Part good rows from bad; when a future row is due, and from when on an accepted one is visible (microseconds)."""
-    intake.execute("Looking for duplicates", _DUPLICATES)
+    staging.execute("Looking for duplicates", _DUPLICATES)
     if base is not None:
         former = literal(event_files(base.path))
-        intake.execute(
+        staging.execute(
             "Looking for duplicates",
             f"INSERT INTO duplicates SELECT source, {FILE}, {LINE} FROM staged SEMI JOIN "
             f"(SELECT event_id FROM read_parquet({former}) WHERE event_id IS NOT NULL) AS former USING (event_id) "
             f"WHERE {_GOOD} AND event_id IS NOT NULL AND (source, {FILE}, {LINE}) NOT IN (SELECT * FROM duplicates)",
         )
         # Of equal ids the first in order of sources, files and lines stands: which came first, one source alone tells.
-        if len(base.ledger.sources) > 1 and intake.scalar("SELECT count(*) FROM duplicates"):
-            raise Unlike
-    intake.connection.execute(
+        if len(base.manifest.sources) > 1 and staging.scalar("SELECT count(*) FROM duplicates"):
+            raise NotAppendable
+    staging.connection.execute(
         f"CREATE VIEW accepted AS SELECT * FROM staged ANTI JOIN duplicates USING (source, {FILE}, {LINE}) WHERE {_GOOD}"
     )
     for number, before in opened.items():
         own = f"source = {number}"
-        intake.reject_bad_lines(number)
-        intake.reject(number, f"SELECT * FROM staged WHERE {own} AND NOT filtered AND reason IS NOT NULL")
+        staging.reject_bad_lines(number)
+        staging.reject(number, f"SELECT * FROM staged WHERE {own} AND NOT filtered AND reason IS NOT NULL")
         repeated = f"SELECT {FILE}, {LINE}, {literal(Reason.DUPLICATE_EVENT)} AS reason FROM duplicates WHERE {own}"
-        intake.reject_by_position(number, repeated)
-        filtered = intake.scalar(f"SELECT count(*) FROM staged WHERE {own} AND filtered")
-        intake.count(number, intake.scalar(f"SELECT count(*) FROM accepted WHERE {own}"), filtered, before)
+        staging.reject_by_position(number, repeated)
+        filtered = staging.scalar(f"SELECT count(*) FROM staged WHERE {own} AND filtered")
+        staging.count(number, staging.scalar(f"SELECT count(*) FROM accepted WHERE {own}"), filtered, before)
     moment = "min(epoch_us(greatest(occurred_at, received_at)))"
     future = ", ".join(map(literal, (Reason.FUTURE_TIME, Reason.FUTURE_RECEIVED)))
-    due = intake.scalar(f"SELECT {moment} FROM staged WHERE NOT filtered AND reason IN ({future})")
-    return due, intake.scalar(f"SELECT {moment} FROM accepted")
+    due = staging.scalar(f"SELECT {moment} FROM staged WHERE NOT filtered AND reason IN ({future})")
+    return due, staging.scalar(f"SELECT {moment} FROM accepted")
 
 
 def _from_microseconds(count: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=count)
 
 
-def _canonical(intake: Intake, one: EventSource, relation: Relation, key: str) -> str:
+def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str) -> str:
     """SQL: a source's rows with position, `filtered`, `reason` (NULL: good), `raw` where it is not, and the event."""
-    place = f"{intake.business.path}: {key}"
+    place = f"{staging.business.path}: {key}"
     if one.occurred_format is not None:
-        _check_format(intake.connection, one.occurred_format, place)
+        _check_format(staging.connection, one.occurred_format, place)
     customer = relation.required(one.customer_id, "customer_id", f"{key} customer_id")
     occurred = relation.required(one.occurred_at, "occurred_at", f"{key} occurred_at")
     received = relation.optional(one.received_at, "received_at", f"{key} received_at")
@@ -204,9 +196,9 @@ def _canonical(intake: Intake, one: EventSource, relation: Relation, key: str) -
         f"WHEN NOT {occurred.present} THEN {literal(Reason.NO_TIME)}",
         f"WHEN occurred_at IS NULL THEN {literal(Reason.BAD_TIME)}",
         f"WHEN occurred_at < TIMESTAMPTZ '1900-01-01 00:00:00+00' THEN {literal(Reason.OLD_TIME)}",
-        f"WHEN occurred_at > {intake.now_sql} THEN {literal(Reason.FUTURE_TIME)}",
+        f"WHEN occurred_at > {staging.now_sql} THEN {literal(Reason.FUTURE_TIME)}",
         f"WHEN {present} THEN {literal(Reason.BAD_RECEIVED)}",
-        f"WHEN received_at > {intake.now_sql} THEN {literal(Reason.FUTURE_RECEIVED)}",
+        f"WHEN received_at > {staging.now_sql} THEN {literal(Reason.FUTURE_RECEIVED)}",
         *number_reasons(numbers),
         infinite,
         f"WHEN {bad_properties} THEN {literal(Reason.BAD_PROPERTIES)}",
@@ -271,53 +263,3 @@ def _properties(one: EventSource, relation: Relation, key: str) -> tuple[str, st
         return "NULL::VARCHAR", "FALSE"
     valid = "json_valid(properties) AND CASE WHEN json_valid(properties) THEN json_type(properties) = 'OBJECT' END"
     return written.text, f"properties IS NOT NULL AND NOT coalesce({valid}, FALSE)"
-
-
-def read_customers(intake: Intake, customers: CustomersSource | None) -> None:
-    """Write customers.parquet: those of the file, with their attributes, and those known only from events."""
-    nothing = ", ".join(f"NULL::{type} AS {name}" for name, type in _CUSTOMER.items())
-    known = f"SELECT NULL::VARCHAR AS customer_id, {nothing} LIMIT 0"
-    if customers is not None:
-        known = _staged_customers(intake, customers)
-    intake.copy(
-        "Writing customers",
-        f"WITH known AS ({known}), seen AS (SELECT DISTINCT customer_id FROM read_parquet({literal(event_files(intake.result))})) "
-        f"SELECT * FROM (SELECT * FROM known UNION ALL BY NAME SELECT * FROM seen ANTI JOIN known USING (customer_id)) "
-        f"ORDER BY customer_id",
-        "customers.parquet",
-    )
-
-
-def _staged_customers(intake: Intake, customers: CustomersSource) -> str:
-    """SQL: the accepted rows of the customers' file."""
-    key = "[data.customers]"
-    number, relation = intake.open(customers.path, customers.delimiter)
-    dropped = {relation.cell(column, f"{key} drop").name for column in customers.drop}
-    id = relation.required(customers.customer_id, "customer_id", f"{key} customer_id")
-    named: dict[str, Cell] = {}
-    for name in _CUSTOMER:
-        cell = relation.optional(getattr(customers, name), name, f"{key} {name}")
-        if cell is not None and cell.name not in dropped:
-            named[name] = cell
-    taken = {id.name, *dropped, *(cell.name for cell in named.values())}
-    attributes = [cell for cell in relation.cells if cell.name not in taken]
-    refuse_reserved(relation, attributes, _RESERVED, f"{key} drop")
-    profiles = profiled(intake.execute, relation, attributes)
-    reasons = [f"WHEN {id.id} IS NULL THEN {literal(Reason.NO_CUSTOMER)}"]
-    columns = [f"{id.id} AS id"]
-    for name, type in _CUSTOMER.items():
-        cell = named.get(name)
-        if cell is None:
-            columns.append(f"NULL::{type} AS {name}")
-        elif name == "created_at":
-            columns.append(f"{cell.time()} AS {name}")
-            reasons.append(f"WHEN {cell.present} AND {cell.time()} IS NULL THEN {literal(Reason.BAD_CREATED)}")
-            reasons.append(f"WHEN {cell.time()} > {intake.now_sql} THEN {literal(Reason.FUTURE_CREATED)}")
-        else:
-            columns.append(f"CAST({cell.number if name == 'mrr' else cell.text} AS {type}) AS {name}")
-    numbers = [profile.cell for profile in profiles if profile.is_number]
-    reasons += number_reasons([*numbers, *([named["mrr"]] if "mrr" in named else [])])
-    columns += [f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)]
-    intake.stage_customers("staged_customers", number, columns, reasons)
-    names = [f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles)]
-    return f"SELECT {', '.join(['id AS customer_id', *_CUSTOMER, *names])} FROM staged_customers WHERE reason IS NULL"

@@ -46,7 +46,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class Manifest:
     """The books of one ingest of events.
 
     `code` hashes the programs that wrote the log, `configuration` what the TOML says, `customers` is the customers' file
@@ -70,7 +70,7 @@ class Ledger:
         (folder / NAME).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> Ledger | None:
+    def load(cls, folder: Path) -> Manifest | None:
         """The books of the generation at `folder`, or None where it has none."""
         try:
             data: dict[str, Any] = json.loads((folder / NAME).read_text())

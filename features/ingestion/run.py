@@ -24,11 +24,11 @@ import pyarrow.parquet
 from features.config.business import Business, EventsData, TableData
 from features.errors import ConfigError, IngestError
 from features.ingestion import files as source
-from features.ingestion.customers import read_table
-from features.ingestion.events import Base, Unlike, read_customers, read_events
+from features.ingestion.customers import read_customers, read_table
+from features.ingestion.events import Base, NotAppendable, read_events
 from features.ingestion.files import Progress
-from features.ingestion.manifest import File, Ledger, Source, added, code, configuration
-from features.ingestion.staging import Intake
+from features.ingestion.manifest import File, Manifest, Source, added, code, configuration
+from features.ingestion.staging import Staging
 
 __all__ = ["IngestSummary", "Progress", "ingest"]
 
@@ -101,14 +101,14 @@ def _with_base(
     business: Business, work: Path, now: datetime, progress: Progress, base: Path | None
 ) -> IngestSummary | None:
     """Read what was added to the log at `base`; None where everything has to be read."""
-    ledger = None if base is None else Ledger.load(base)
-    if base is None or ledger is None or not isinstance(business.data, EventsData):
+    manifest = None if base is None else Manifest.load(base)
+    if base is None or manifest is None or not isinstance(business.data, EventsData):
         return None
-    if not ledger.fits(business, int(now.timestamp() * 1e6)):
+    if not manifest.fits(business, int(now.timestamp() * 1e6)):
         return None
     try:
-        return _run(business, work, now, progress, False, base, ledger)
-    except (Unlike, IngestError, duckdb.Error):
+        return _run(business, work, now, progress, False, base, manifest)
+    except (NotAppendable, IngestError, duckdb.Error):
         # What is wrong with the files is for a whole reading to say.
         shutil.rmtree(work)
         return None
@@ -121,7 +121,7 @@ def _run(
     progress: Progress,
     check_text: bool,
     base: Path | None = None,
-    ledger: Ledger | None = None,
+    manifest: Manifest | None = None,
 ) -> IngestSummary:
     data = business.data
     paths: list[Path] = []
@@ -132,54 +132,54 @@ def _run(
     found = [source.find(path) for path in paths]
     files = [file for part in found for file in part]
     stamps = [_stamp(file) for file in files]
-    known = {} if ledger is None else ledger.known
+    known = {} if manifest is None else manifest.known
     unchanged = {file: known[str(file)].digest for file in files if _is_unchanged(file, known)}
     digests = source.digests(files, progress, unchanged)
     fingerprint = source.fingerprint(files, digests)
     first = last = None
-    with Intake.begun(business, work, now, progress, check_text) as intake:
+    with Staging.begun(business, work, now, progress, check_text) as staging:
         if isinstance(data, TableData):
-            read_table(intake, data)
+            read_table(staging, data)
         elif isinstance(data, EventsData):
-            since = None if base is None or ledger is None else _base(base, ledger, found, digests)
-            read = read_events(intake, data, since)
+            since = None if base is None or manifest is None else _base(base, manifest, found, digests)
+            read = read_events(staging, data, since)
             first, last = read.first, read.last
-            read_customers(intake, data.customers)
+            read_customers(staging, data.customers)
             books = [
                 Source(tuple(_file(file, digests) for file in part), columns, count.read, count.accepted, count.filtered,
                        count.rejected)
-                for part, columns, count in zip(found, read.columns, intake.counts, strict=False)
+                for part, columns, count in zip(found, read.columns, staging.counts, strict=False)
             ]  # fmt: skip
             told = ""
             if data.customers:
-                told = f"{[digests[file] for file in found[-1]]} {dict(intake.counts[-1].rejected)}"
-            Ledger(
+                told = f"{[digests[file] for file in found[-1]]} {dict(staging.counts[-1].rejected)}"
+            Manifest(
                 code(), configuration(business), tuple(books), told, read.due, base.name if base and since else None,
                 read.added_from,
-            ).write(intake.result)  # fmt: skip
+            ).write(staging.result)  # fmt: skip
         for file, stamp in zip(files, stamps, strict=True):
             if _stamp(file) != stamp:
                 raise IngestError(f"{file}: the file changed while it was being read; build again.")
-        intake.write_quarantine(fingerprint)
-        customers = pyarrow.parquet.read_metadata(intake.result / "customers.parquet").num_rows
+        staging.write_quarantine(fingerprint)
+        customers = pyarrow.parquet.read_metadata(staging.result / "customers.parquet").num_rows
         return IngestSummary(
-            rows_read=sum(count.read for count in intake.counts),
-            rows_accepted=sum(count.accepted for count in intake.counts),
-            rows_filtered=sum(count.filtered for count in intake.counts),
-            rejected=intake.rejected,
+            rows_read=sum(count.read for count in staging.counts),
+            rows_accepted=sum(count.accepted for count in staging.counts),
+            rows_filtered=sum(count.filtered for count in staging.counts),
+            rejected=staging.rejected,
             first_event=first,
             last_event=last,
             fingerprint=fingerprint,
             customers=customers,
-            notes=tuple(intake.notes),
+            notes=tuple(staging.notes),
         )
 
 
-def _base(path: Path, ledger: Ledger, found: Sequence[tuple[Path, ...]], digests: Mapping[Path, str]) -> Base:
-    new = [added(known, part, digests) for known, part in zip(ledger.sources, found, strict=False)]
+def _base(path: Path, manifest: Manifest, found: Sequence[tuple[Path, ...]], digests: Mapping[Path, str]) -> Base:
+    new = [added(known, part, digests) for known, part in zip(manifest.sources, found, strict=False)]
     if any(part is None for part in new):
-        raise Unlike
-    return Base(path, ledger, tuple(part for part in new if part is not None))
+        raise NotAppendable
+    return Base(path, manifest, tuple(part for part in new if part is not None))
 
 
 def _is_unchanged(file: Path, known: Mapping[str, File]) -> bool:

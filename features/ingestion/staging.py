@@ -44,7 +44,7 @@ class SourceCount:
 
 
 @dataclass(slots=True)
-class Intake:
+class Staging:
     """The database of one run, in `work`; `result` is the folder that is published if all goes well."""
 
     business: Business
@@ -62,7 +62,7 @@ class Intake:
     @contextmanager
     def begun(
         cls, business: Business, work: Path, now: datetime, progress: Progress, check_text: bool
-    ) -> Iterator[Intake]:
+    ) -> Iterator[Staging]:
         """A run with an empty database under `work`, closed at the end."""
         (work / "result" / "quarantine").mkdir(parents=True)
         with duckdb.connect(str(work / "work.duckdb")) as connection:

@@ -14,6 +14,7 @@ from typing import Any
 import ibis
 
 from features.pillars.data_profile import Evidence
+from features.pillars.exact_sum import exact_mean, exact_sum
 from features.schema import Feature
 
 WINDOWS = (7, 30, 90, 180)
@@ -58,12 +59,12 @@ def count(chosen: Events) -> Expression:
 
 def total(chosen: Events) -> Expression:
     """The sum of their values."""
-    return lambda table: table.value.sum(where=chosen.among(table)).fill_null(0.0)
+    return lambda table: exact_sum(table, table.value, chosen.among(table)).fill_null(0.0)
 
 
 def mean(chosen: Events) -> Expression:
     """The mean of their values."""
-    return lambda table: table.value.mean(where=chosen.among(table))
+    return lambda table: exact_mean(table, table.value, chosen.among(table))
 
 
 def level(chosen: Events) -> Expression:
@@ -73,7 +74,7 @@ def level(chosen: Events) -> Expression:
         among = chosen.among(table) & table.value.notnull()
         weight = (-table.age / MONTH).exp()
         # Far back all weights vanish; the null that follows says that nothing is known any more.
-        return (table.value * weight).sum(where=among) / weight.sum(where=among).nullif(0.0)
+        return exact_sum(table, table.value * weight, among) / exact_sum(table, weight, among).nullif(0.0)
 
     return faded
 

@@ -18,6 +18,7 @@ from features.pillars.aggregations import (
     total,
 )
 from features.pillars.data_profile import PAYMENTS, PURCHASES, Evidence
+from features.pillars.exact_sum import exact_sum
 from features.schema import Feature, Pillar
 
 
@@ -130,7 +131,7 @@ def _purchases(name: str, evidence: Evidence, money: str) -> list[Feature]:
                 sentence=f"a day with a purchase brings {money} on average",
                 missing="no purchase yet",
                 expression=lambda table: (
-                    table.value.sum(where=events(*PURCHASES).among(table))
+                    exact_sum(table, table.value, events(*PURCHASES).among(table))
                     / active_days(events(*PURCHASES))(table).nullif(0)
                 ),
             ),

@@ -8,6 +8,7 @@ import ibis
 
 from features.pillars.aggregations import age_of_pillar, counts, events, trend
 from features.pillars.data_profile import TICKETS, Evidence
+from features.pillars.exact_sum import exact_mean
 from features.schema import Feature, Pillar
 
 # A ticket without an identity is matched by order: a customer's n-th resolution answers the n-th opening.
@@ -74,7 +75,7 @@ def _resolution(name: str) -> list[Feature]:
             sentence="tickets of the last 180 days took {value} day{s} to resolve on average",
             missing="no ticket resolved in the last 180 days",
             direction=1,
-            expression=lambda table: _took(table).mean(where=_is_resolved(table) & (table.resolved_age <= 180)),
+            expression=lambda table: exact_mean(table, _took(table), _is_resolved(table) & (table.resolved_age <= 180)),
         ),
         Feature(
             name="resolution_days_latest",
@@ -83,7 +84,7 @@ def _resolution(name: str) -> list[Feature]:
             sentence="the ticket resolved last took {value} day{s}",
             missing="no ticket resolved yet",
             direction=1,
-            expression=lambda table: _took(table).argmin(table.resolved_age, where=_is_resolved(table)),
+            expression=_latest_took,
         ),
     ]
 
@@ -98,6 +99,12 @@ def _is_resolved(table: Any) -> Any:
 
 def _took(table: Any) -> Any:
     return table.age - table.resolved_age
+
+
+def _latest_took(table: Any) -> Any:
+    # Of several that were resolved at one moment, the one that waited longest.
+    rank = ibis.struct({"resolved": -table.resolved_age, "age": table.age})
+    return _took(table).argmax(rank, where=_is_resolved(table))
 
 
 def _first_contact_share(table: Any) -> Any:

@@ -134,8 +134,9 @@ def main(folder: Path) -> None:
     import ibis
 
     from features.config.business import Business
-    from features.snapshots.builder import EventLog, build_snapshots, declared_schema
+    from features.snapshots.builder import build_snapshots
     from features.snapshots.cutoffs import Moments
+    from features.snapshots.event_table import EventLog, declared_schema
 
     business = Business.load(folder / "growing.toml")
     ibis.duckdb.connect().disconnect()  # Ibis imports the most when it first connects

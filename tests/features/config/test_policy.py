@@ -9,7 +9,7 @@ import pytest
 
 from features.config.business import Business
 from features.errors import ConfigError
-from features.snapshots.builder import consent_scopes
+from features.snapshots.event_table import consent_scopes
 
 BASE = """
 [business]

@@ -20,7 +20,7 @@ from features.build import describe
 from features.config.business import Business
 from features.generation import EVENTS, Generation
 from features.ingestion import partitions
-from features.ingestion.manifest import Ledger
+from features.ingestion.manifest import Manifest
 from features.ingestion.run import ingest
 
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -86,8 +86,8 @@ def described(business: Business, folder: Path, base: Generation | None = None, 
 
 
 def took_over(generation: Generation) -> bool:
-    ledger = Ledger.load(generation.path)
-    return ledger is not None and ledger.base is not None
+    manifest = Manifest.load(generation.path)
+    return manifest is not None and manifest.base is not None
 
 
 def content(file: Path) -> tuple[list[str], list[Any]]:
@@ -202,9 +202,9 @@ def test_what_is_not_an_addition_is_read_whole(tmp_path: Path, change: str) -> N
     else:
         now = NOW + 2 * DAY
     after = ingest(business, tmp_path / "g1", now, None, tmp_path / "g0")
-    ledger = Ledger.load(tmp_path / "g1")
-    assert ledger is not None
-    assert ledger.base is None
+    manifest = Manifest.load(tmp_path / "g1")
+    assert manifest is not None
+    assert manifest.base is None
     assert after == ingest(business, tmp_path / "whole", now)
     for name in ("events/all.parquet", "quarantine/rejected.parquet", "customers.parquet"):
         assert content(tmp_path / "g1" / name) == content(tmp_path / "whole" / name)

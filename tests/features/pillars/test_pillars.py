@@ -17,7 +17,8 @@ from features.config.business import Business
 from features.pillars import other
 from features.pillars.data_profile import FED_BY, Evidence
 from features.schema import PILLARS, DType, FeatureSchema
-from features.snapshots.builder import EventLog, declared_schema, pillar_features, population
+from features.snapshots.builder import pillar_features, population
+from features.snapshots.event_table import EventLog, declared_schema
 
 # Ibis calls what DuckDB renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")

@@ -18,15 +18,9 @@ from features.config.business import Business
 from features.config.data import Churn
 from features.errors import ConfigError, IngestError
 from features.snapshots import builder
-from features.snapshots.builder import (
-    EventLog,
-    build_snapshots,
-    build_table_snapshot,
-    declared_schema,
-    population,
-    table_schema,
-)
+from features.snapshots.builder import build_snapshots, build_table_snapshot, population, table_schema
 from features.snapshots.cutoffs import Moments, moments_of_events, moments_of_table
+from features.snapshots.event_table import EventLog, declared_schema
 
 # Ibis calls what DuckDB renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
