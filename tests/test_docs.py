@@ -34,8 +34,8 @@ from features.config.data import (
 from features.config.evaluation import Evaluation, Watch
 from features.config.policy import ActionSpec, LeverSpec, Policy, Recommendations
 from features.schema import ALL_PILLARS
+from serving.api.problems import PROBLEMS
 from serving.app import create_app
-from serving.errors import PROBLEMS
 from serving.openapi import description
 from serving.platform.settings import Settings
 
