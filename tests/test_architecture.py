@@ -1,14 +1,21 @@
 """The plan of the house, held against the code."""
 
+import ast
+import itertools
 import subprocess
 import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("features", "models", "training", "serving", "experiments")
+LONGEST_MODULE = 450
+"""Lines."""
 MOST_MODULES = 14
 """That lie directly in one package."""
 FORMER = {
@@ -55,6 +62,17 @@ FORMER = {
     ),
 }
 """Modules that lay flat under names of their own, before each subject had its package."""
+SPANNING = {
+    "experiments/simulation/test_simulation.py",
+    "features/pillars/test_pillars.py",
+    "features/test_command.py",
+    "serving/api/test_contract.py",
+    "serving/decisions/test_learned_effects.py",
+    "serving/platform/test_postgresql.py",
+    "serving/web/test_morning.py",
+    "training/policy/test_hillstrom.py",
+}
+"""Tests of what several modules of a package do together; what spans packages is in folders of its own."""
 
 
 def modules() -> Iterator[Path]:
@@ -69,6 +87,18 @@ def test_import_contracts_hold() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    # Imports for type checkers count: who needs them to say what it takes depends on them.
+    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()
+
+
+def test_no_module_is_long() -> None:
+    lines = {str(path): len((ROOT / path).read_text().splitlines()) for path in modules()}
+    assert {path: n for path, n in lines.items() if n > LONGEST_MODULE} == {}
+
+
 def test_no_package_is_crowded() -> None:
     lie_in = Counter(str(path.parent) for path in modules() if path.name != "__init__.py")
     assert {package: n for package, n in lie_in.items() if n > MOST_MODULES} == {}
@@ -77,6 +107,29 @@ def test_no_package_is_crowded() -> None:
 def test_no_module_is_where_it_once_was() -> None:
     former = [Path(*package.split("."), f"{name}.py") for package, names in FORMER.items() for name in names.split()]
     assert [str(path) for path in former if (ROOT / path).exists()] == []
+
+
+def test_tests_mirror_the_modules() -> None:
+    tests = [path.relative_to(ROOT / "tests") for path in sorted((ROOT / "tests").glob("*/**/test_*.py"))]
+    mirrored = [path for path in tests if path.parts[0] in PACKAGES and str(path) not in SPANNING]
+    tested = {path: ROOT / path.parent / path.name.removeprefix("test_") for path in mirrored}
+    assert [str(path) for path, module in tested.items() if not module.exists()] == []
+    assert [path for path in SPANNING if not (ROOT / "tests" / path).exists()] == []
+
+
+def test_no_command_of_ours_is_started_where_a_function_can_be_called() -> None:
+    """What measures, demonstrates or photographs a command may start it: experiments."""
+    started = set()
+    for path in modules():
+        if path.parts[0] == "experiments":
+            continue
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.List | ast.Tuple):
+                words = [word.value if isinstance(word, ast.Constant) else None for word in node.elts]
+                named = [after for option, after in itertools.pairwise(words) if option == "-m"]
+                started |= {(str(path), name) for name in named if str(name).split(".")[0] in PACKAGES}
+    # Both lie below serving, whose current scores must follow a build and a champion: they may not import it.
+    assert started == {("features/__main__.py", "serving"), ("training/promotion/model.py", "serving")}
 
 
 def test_only_the_planned_folders_hold_code() -> None:
