@@ -115,6 +115,6 @@ def test_a_file_that_was_just_written_is_not_trusted(registry: Registry) -> None
 
 
 def test_a_server_takes_up_what_it_knows_without_mlflow() -> None:
-    code = "import sys, serving.app, serving.champion; print([m for m in ('mlflow', 'pandas', 'feast', 'lightgbm') if m in sys.modules])"
+    code = "import sys, serving.app, serving.releases.follower; print([m for m in ('mlflow', 'pandas', 'feast', 'lightgbm') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
