@@ -148,10 +148,10 @@ def test_no_order_and_no_number_of_threads_changes_a_feature(write_log: Any, mak
         log.connection.raw_sql(f"SET threads = {threads}")
         shuffled = rows.take(pa.array(rng.permutation(rows.num_rows)))
         size = -(-rows.num_rows // parts)
-        pieces = [
-            log.connection.create_table(f"events_{number}_{part}", shuffled.slice(part * size, size))
-            for part in range(parts)
-        ]
+        names = [f"events_{number}_{part}" for part in range(parts)]
+        for part, name in enumerate(names):
+            log.connection.con.register(name, shuffled.slice(part * size, size))
+        pieces = [log.connection.table(name) for name in names]
         moved = replace(log, events=(ibis.union(*pieces) if parts > 1 else pieces[0]).select(*columns))
         assert features_of(moved, business) == expected, (threads, parts)
     log.close()
