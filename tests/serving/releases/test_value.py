@@ -28,6 +28,7 @@ from serving.releases.value import ValueTable
 from serving.scores.json_template import ScoreTemplate
 from serving.scores.schemas import score_json
 from serving.scores.scorer import CustomerScore, Scorer
+from serving.web.accounts.snapshot_refresher import keep
 
 from ..conftest import SEGMENTS, Shop, customer_ids
 
@@ -102,7 +103,7 @@ def test_rows_of_files_hold_what_scores_say(release: Release) -> None:
 
 
 def test_the_pages_know_found_segments_where_the_business_names_none(shop: Shop) -> None:
-    refresh(shop.settings)
+    refresh(shop.settings, keep)
     database = Database(shop.settings.database)
     try:
         with database.read() as connection:
