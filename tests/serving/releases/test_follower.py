@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -62,10 +61,13 @@ def test_switches_under_load_fail_no_request_and_mix_nothing(shop: Shop, monkeyp
         callers = [Caller(running, shop) for _ in range(3)]
         for caller in callers:
             caller.start()
+        wait_for(lambda: all(caller.answers for caller in callers))
 
         def switched(to: Callable[[dict[str, Any]], bool]) -> None:
             wait_for(lambda: to(httpx.get(f"{running.url}/readyz").json()))
-            time.sleep(0.2)
+            # An answer that was under way may come yet; the one after it is of what is served now.
+            asked = [len(caller.answers) for caller in callers]
+            wait_for(lambda: all(len(c.answers) > n + 1 for c, n in zip(callers, asked, strict=True)))
 
         first = Generation.current(shop.home)
         promote(shop.home, train(shop.home, seed=2))
