@@ -16,7 +16,7 @@ PACKAGES = ("features", "models", "training", "serving", "experiments")
 READERS = {
     "features/config/environment.py": "the one reading, and the handing on to child processes",
     "models/explanation/kernel_cache.py": "the user's cache folder, by the XDG standard; models know no setting of ours",
-    "models/registry/registry.py": "sets MLflow's own variables before MLflow reads them; reads none",
+    "models/registry/mlflow_store.py": "sets MLflow's own variables before MLflow reads them; reads none",
     "serving/platform/workers.py": "sets the folder of figures for the workers: Prometheus' client takes no argument for it",
     "serving/platform/metrics.py": "a worker learns that folder from its supervisor, who starts it without arguments",
     "experiments/benchmarks/speed/table.py": "takes away what the benchmarked servers would inherit; reads none",
