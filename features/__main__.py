@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from features.build import Built
     from features.config.environment import Environment
     from features.generation import Generation
-    from features.home import Home
     from features.snapshots.builder import Progress as _Tasks
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Features: what we know of a customer, at a moment.")
@@ -36,6 +35,7 @@ CustomerId = Annotated[
 @app.command()
 def build(config: Config) -> None:
     """Read a business's files, describe its customers, and make the result live."""
+    from features.after_change import rewrite_current_scores
     from features.build import build as build_features
     from features.config.business import Business
     from features.config.environment import Environment
@@ -48,7 +48,7 @@ def build(config: Config) -> None:
     with _progress() as progress:
         built = build_features(business, home, datetime.now(UTC), progress, environment.online_store)
     _summarise(built)
-    notes = [*built.notes, *_refreshed(home)]
+    notes = [*built.notes, *rewrite_current_scores(home)]
     for note in notes:
         typer.echo(f"Note: {note}", err=True)
     _next_step(config, environment)
@@ -124,26 +124,6 @@ def _summarise(built: Built) -> None:
     lines.append(("Online store", generation.online_name))
     for label, text in lines:
         typer.echo(f"{label:<14}{text}")
-
-
-def _refreshed(home: Home) -> list[str]:
-    """Have the current scores rewritten where a model may stand; returns what went wrong, in a sentence."""
-    from features.config.environment import inherited_by
-
-    if home.registry is None and not (home.mlflow / "mlflow.db").exists():
-        return []
-    ended = subprocess.run(
-        [sys.executable, "-m", "serving", "refresh"],
-        env=inherited_by(home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if ended.returncode == 0:
-        return []
-    said = ended.stderr.strip().splitlines()
-    return [f"the current scores were not refreshed: {said[-1] if said else 'python -m serving refresh failed'}"]
 
 
 def _next_step(config: Path, environment: Environment) -> None:

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from serving.platform.settings import Settings
 
 
 def refresh() -> None:
     """Score everybody anew if a build or a promotion made the current scores those of the past."""
+    from serving.after_change import refresh_if_promoted
     from serving.platform.settings import Settings
 
-    settings = Settings.from_environment()
-    # The first builds come before any model: then nothing slow is loaded just to find that out.
-    if not settings.state.current_file.exists():
-        typer.echo("There are no current scores to refresh: nothing was built yet.")
-        return
-    if settings.tracking_uri is None and not (settings.state.mlflow / "mlflow.db").exists():
-        typer.echo("There are no current scores to refresh: no model was trained yet.")
-        return
-    if not _has_champion(settings):
-        typer.echo("There are no current scores to refresh: no model was promoted yet.")
-        return
-    from serving.current_scores.refresh import refresh as bring_up_to_date
-    from serving.web.accounts.snapshot_refresher import keep
-
-    typer.echo(bring_up_to_date(settings, keep))
-
-
-def _has_champion(settings: Settings) -> bool:
-    from models.registry.registry import Registry
-
-    business = settings.state.business
-    return business is not None and Registry(settings.registry, business).champion() is not None
+    typer.echo(refresh_if_promoted(Settings.from_environment()))
 
 
 def batch(

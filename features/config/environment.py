@@ -48,14 +48,14 @@ class Environment(BaseSettings):
         return setting
 
     @classmethod
-    def from_environment(cls) -> Self:
-        """The settings that the environment gives.
+    def from_environment(cls, home: Home | None = None) -> Self:
+        """The settings that the environment gives; those for `home`, whatever home and registry the environment names.
 
         Raises:
             ConfigError: a variable has a value that cannot be; the message names it.
         """
         try:
-            return cls()
+            return cls() if home is None else cls(home=home.path, tracking_uri=home.registry)
         except ValidationError as error:
             first = error.errors()[0]
             name = _variable(str(first["loc"][0])) if first["loc"] else ""
@@ -71,11 +71,6 @@ class Environment(BaseSettings):
 def inherited(**changes: str) -> dict[str, str]:
     """The environment of a process that we start: our own, but for `changes`."""
     return {**os.environ, **changes}
-
-
-def inherited_by(home: Home) -> dict[str, str]:
-    """The environment of a command of ours that is started for `home`, whatever home the environment names."""
-    return inherited(KEEPWELL_HOME=str(home.path), MLFLOW_TRACKING_URI=home.registry or "")
 
 
 def _variable(field: str) -> str:

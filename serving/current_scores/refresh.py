@@ -31,7 +31,9 @@ class Superseded(NoRelease):
         super().__init__("A newer build or champion came while this one was being made ready.")
 
 
-def bring_up_to_date(current: CurrentScores, source: ReleaseSource, release: Release) -> Release:
+def bring_up_to_date(
+    current: CurrentScores, source: ReleaseSource, release: Release, *, quiet: bool = False
+) -> Release:
     """Make the table of current scores that of `release` if it is not; give the release with its population.
 
     One process of a home does it at a time; the others wait, and find it done.
@@ -45,7 +47,7 @@ def bring_up_to_date(current: CurrentScores, source: ReleaseSource, release: Rel
             if source.newest().key != release.key:
                 raise Superseded
             total = sum(len(ids) for ids in population(release.generation))
-            with progress("Scoring customers", total) as bar:
+            with progress("Scoring customers", total, quiet=quiet) as bar:
                 current.rewrite(release.key, scored_population(current.database, release, bar.advance))
         probabilities = current.probabilities(release.key)
     if probabilities is None:
@@ -53,11 +55,14 @@ def bring_up_to_date(current: CurrentScores, source: ReleaseSource, release: Rel
     return release.with_population(probabilities)
 
 
-def refresh(settings: Settings, refreshed: Callable[[Database, Release], object] = lambda *_: None) -> str:
+def refresh(
+    settings: Settings, refreshed: Callable[[Database, Release], object] = lambda *_: None, *, quiet: bool = False
+) -> str:
     """Bring the table up to date with what stands, if anything does; give a sentence that says what was done.
 
     Args:
         refreshed: told of the release of which the table now is.
+        quiet: shows no progress, where another command of which this is a part may show its own.
 
     Raises:
         FeaturesError, ModelsError, ServingError: it could not be; the table is as it was.
@@ -73,7 +78,7 @@ def refresh(settings: Settings, refreshed: Callable[[Database, Release], object]
         current = CurrentScores(database)
         while not current.is_current(candidate.key):
             try:
-                release = bring_up_to_date(current, source, source.load(candidate))
+                release = bring_up_to_date(current, source, source.load(candidate), quiet=quiet)
             except Superseded:
                 candidate = source.newest()
                 continue

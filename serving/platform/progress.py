@@ -21,8 +21,8 @@ class _Rate(ProgressColumn):
 class Bar:
     """A bar that shows itself once its work has taken two seconds, where somebody looks."""
 
-    def __init__(self, what: str, total: int | None) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, what: str, total: int | None, quiet: bool) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -54,9 +54,9 @@ class Bar:
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int | None) -> Iterator[Bar]:
-    """A bar on stderr for as long as the block runs; `total` is in rows, None where it is not known."""
-    bar = Bar(what, total)
+def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[Bar]:
+    """A bar on stderr for as long as the block runs; `total` is in rows, None where it is not known; `quiet` is none."""
+    bar = Bar(what, total, quiet)
     try:
         yield bar
     finally:

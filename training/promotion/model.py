@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 
-from features.config.environment import inherited_by
+from features.after_change import rewrite_current_scores
 from features.home import Home
 from models.registry.model_bundle import GateResult, ModelBundle
 from models.registry.registered_model import RegisteredModel
@@ -77,7 +75,7 @@ def promote(
         # Written first: a promotion that nobody can look up afterwards does not happen.
         note(home, "promote", model.version, previous, forced=force if overruled else None, overruled=overruled)
         promoted = registry.promote(model.version, scorecard)
-        warnings += refresh(home)
+        warnings += rewrite_current_scores(home)
     return Promotion(promoted, previous, scorecard, tuple(warnings))
 
 
@@ -94,7 +92,7 @@ def rollback(home: Home) -> Promotion:
         model = registry.rollback()
         assert model.scorecard is not None
         note(home, "rollback", model.version, before.version if before else None)
-        warnings = refresh(home)
+        warnings = rewrite_current_scores(home)
     return Promotion(model, before.version if before else None, model.scorecard, tuple(warnings))
 
 
@@ -107,24 +105,6 @@ def scorecard_for(
     # After a rollback the newest scorecard is not the champion's: no number is given twice.
     given = [int(model.scorecard.version) for model in registry.history() if model.scorecard is not None]
     return bundle.scorecard_proposal.renamed(str(max(given, default=0) + 1))
-
-
-def refresh(home: Home) -> list[str]:
-    """Rewrite the table of current scores for the new champion; a warning where that failed.
-
-    Serving is a program of its own: training does not import it. A server that runs rewrites the table by itself.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "serving", "refresh"],
-        env=inherited_by(home),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        return []
-    said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-    return [f"The current scores were not rewritten ({said}): 'python -m serving refresh' does it again."]
 
 
 def _judge(version: str, name: str, gate: GateResult, force: str | None, overruled: list[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from features.config.environment import Environment, inherited, inherited_by
+from features.config.environment import Environment, inherited
 from features.errors import ConfigError
 from features.home import Home
 
@@ -76,15 +76,16 @@ def test_another_kind_of_store_is_refused(monkeypatch: pytest.MonkeyPatch, setti
     assert "\n" not in str(refused.value)
 
 
-def test_a_command_that_is_started_finds_the_home_it_is_started_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_home_that_is_given_goes_before_the_one_that_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KEEPWELL_HOME", "/elsewhere")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
     monkeypatch.setenv("KEEPWELL_ONLINE_STORE", "redis://there/1")
     for home in (Home(tmp_path), Home(tmp_path, "http://models:5000")):
-        for name, value in inherited_by(home).items():
-            monkeypatch.setenv(name, value)
-        assert Environment.from_environment().state == home
+        found = Environment.from_environment(home)
+        assert found.state == home
+        assert found.online_store == "redis://there/1"
+
+
+def test_a_process_that_is_started_inherits_all_but_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE", "0")
     assert inherited(ONE="1") == {**os.environ, "ONE": "1"}
-    assert inherited_by(Home(tmp_path))["KEEPWELL_ONLINE_STORE"] == "redis://there/1"

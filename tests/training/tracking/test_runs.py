@@ -105,3 +105,17 @@ def test_a_description_beside_a_bundle_does_not_change_it(place: Any, tmp_path: 
     assert bundle.hash == model.bundle_hash
     (copy,) = tmp_path.iterdir()
     assert {"MLmodel", "input_example.json", "bundle.json"} <= {path.name for path in copy.iterdir()}
+
+
+def test_a_model_that_an_earlier_version_registered_loads_and_predicts(place: Any, tmp_path: Path) -> None:
+    Registry(place.home.tracking_uri, "tiny").load("1", tmp_path)
+    (copy,) = tmp_path.iterdir()
+    description = copy / "MLmodel"
+    now, former = "loader_module: training.tracking.pyfunc", "loader_module: training.served_model"
+    rows = pd.DataFrame({"calls": [1.0, np.nan], "plan": ["pro", None], "spend": [10.0, 3.0], "age": [30.0, 60.0]})
+    expected = mlflow.pyfunc.load_model(str(copy)).predict(rows)
+    assert now in description.read_text()
+    description.write_text(description.read_text().replace(now, former))
+    model = mlflow.pyfunc.load_model(str(copy))
+    assert model.loader_module == "training.served_model"
+    pd.testing.assert_frame_equal(model.predict(rows), expected)
