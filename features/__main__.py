@@ -32,7 +32,21 @@ CustomerId = Annotated[
 ]
 
 
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """End with one sentence and exit code 2 at a user's mistake."""
+    try:
+        yield
+    except FeaturesError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        typer.echo(f"{error.filename or 'The build'}: {error.strerror or error}.", err=True)
+        raise typer.Exit(2) from None
+
+
 @app.command()
+@exit_on_error()
 def build(config: Config) -> None:
     """Read a business's files, describe its customers, and make the result live."""
     from features.after_change import rewrite_current_scores
@@ -55,6 +69,7 @@ def build(config: Config) -> None:
 
 
 @app.command()
+@exit_on_error()
 def show(customer: CustomerId = None) -> None:
     """What is known of one customer now, in sentences; without one, which features there are."""
     from features.config.environment import Environment
@@ -68,6 +83,7 @@ def show(customer: CustomerId = None) -> None:
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@exit_on_error()
 def feast(context: typer.Context) -> None:
     """Run Feast's own command on the live features, such as `feature-views list`; without one, print its environment."""
     from features.config.environment import Environment, inherited
@@ -169,17 +185,5 @@ def _show_customer(generation: Generation, customer: str) -> None:
     console.print(table)
 
 
-def main() -> None:
-    """Run the command; a user's mistake ends with one sentence and exit code 2."""
-    try:
-        app()
-    except FeaturesError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(2) from None
-    except OSError as error:
-        typer.echo(f"{error.filename or 'The build'}: {error.strerror or error}.", err=True)
-        raise SystemExit(2) from None
-
-
 if __name__ == "__main__":
-    main()
+    app()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from features.__main__ import main
+from features.__main__ import app
 from features.build import build
 from features.config.business import Business
 from features.generation import Generation
@@ -63,7 +63,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     def act(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["features", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            main()
+            app()
         return int(ended.value.code or 0)
 
     return act
