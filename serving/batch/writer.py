@@ -15,21 +15,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from serving.batch.reader import PARQUET_ENDINGS, ending
-from serving.current_scores.record import COLUMNS, FIGURES
+from serving.current_scores.table import SCHEMA
 from serving.errors import CommandError
 
-_TIME = pa.timestamp("us", "UTC")
-_TYPES: dict[str, pa.DataType] = {
-    "churn_probability": pa.float64(),
-    "health_score": pa.float64(),
-    **{name: pa.float64() for name in FIGURES},
-    "feature_timestamp": _TIME,
-    "scored_at": _TIME,
-    "pscore": pa.float64(),
-    "value_next_12_months": pa.float64(),
-    "value_at_risk": pa.float64(),
-}
-DECIDED = ("decision_id", "pscore", "channel")
+_DECISION = pa.schema([("decision_id", pa.string()), ("pscore", pa.float64()), ("channel", pa.string())])
+_ERROR = pa.field("error", pa.string())
+DECIDED: tuple[str, ...] = tuple(_DECISION.names)
 
 
 class _Writer(Protocol):
@@ -39,8 +30,7 @@ class _Writer(Protocol):
 
 def file_schema(*, decided: bool) -> pa.Schema:
     """The columns of a file of scores."""
-    names = [*COLUMNS, *(DECIDED if decided else ()), "error"]
-    return pa.schema([(name, _TYPES.get(name, pa.string())) for name in names])
+    return pa.schema([*SCHEMA, *(_DECISION if decided else ()), _ERROR])
 
 
 class ScoreFile:
@@ -100,11 +90,14 @@ def _compressed(file: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
 
 
 def _text_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([(field.name, pa.string() if field.type == _TIME else field.type) for field in schema])
+    return pa.schema(
+        [(field.name, pa.string() if pa.types.is_timestamp(field.type) else field.type) for field in schema]
+    )
 
 
 def _with_times_as_text(table: pa.Table) -> pa.Table:
     columns = [
-        pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ") if column.type == _TIME else column for column in table.columns
+        pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ") if pa.types.is_timestamp(column.type) else column
+        for column in table.columns
     ]
     return pa.table(columns, schema=_text_schema(table.schema))

@@ -35,10 +35,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from serving.current_scores.database_table import current_scores
 from serving.current_scores.record import COLUMNS, BatchRow
 from serving.errors import InvalidCursor
 from serving.platform.database import Database
-from serving.platform.tables import current_scores, database_secrets, score_release, score_rewrites
+from serving.platform.tables import database_secrets, score_release, score_rewrites
 
 CURSOR_LIFETIME = timedelta(days=7)
 _CHUNK = 1000

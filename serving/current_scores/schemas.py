@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from serving.api.schemas import Moment, Query
 from serving.current_scores.feed import DeletedCustomer
-from serving.current_scores.record import COLUMNS, BatchRow
+from serving.current_scores.record import COLUMNS, TYPES, BatchRow
 from serving.scores.schemas import HealthBand
 
 
@@ -29,35 +28,8 @@ class CurrentScoresQuery(Query):
     limit: int = Field(100, ge=1, le=1000, description="Rows per answer.", examples=[100])
 
 
-class CurrentScore(BaseModel):
-    """A batch row."""
-
-    customer_id: str
-    churn_probability: float
-    health_score: float
-    health_band: HealthBand
-    reason_1: str | None
-    reason_2: str | None
-    reason_3: str | None
-    action: str
-    model_version: str
-    scorecard_version: str
-    feature_timestamp: datetime | None
-    scored_at: datetime
-    churn_low: float | None
-    churn_high: float | None
-    churn_30d: float | None
-    churn_60d: float | None
-    churn_90d: float | None
-    churn_180d: float | None
-    expected_days_to_churn: float | None
-    coverage: float | None
-    value_next_12_months: float | None
-    value_at_risk: float | None
-    value_method: str | None
-    segment: str | None
-    segment_id: str | None
-    rfm: str | None
+_DECLARED: dict[str, Any] = {name: (column.declared, ...) for name, column in TYPES.items()}
+CurrentScore = create_model("CurrentScore", __doc__="A batch row.", **_DECLARED | {"health_band": (HealthBand, ...)})
 
 
 class Deleted(BaseModel):
@@ -70,7 +42,7 @@ class Deleted(BaseModel):
 class CurrentScoresPage(BaseModel):
     """Changes in their order; null as `next_cursor` means that there are no more for now."""
 
-    results: list[CurrentScore | Deleted]
+    results: list[CurrentScore | Deleted]  # type: ignore[valid-type]
     next_cursor: str | None
 
 

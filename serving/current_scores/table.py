@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,15 @@ from features.schema import Column
 from models.arrays import FloatArray
 from models.decisions.policy import NO_ACTION
 from models.scorecard import COLOURS, Band
-from serving.current_scores.record import FIGURES, REASONS, BatchRow, value_columns, within_column
+from serving.current_scores.record import FIGURES, REASONS, TYPES, BatchRow, value_columns
 from serving.decisions.playbook import Playbook
-from serving.releases.explanation import Explained
 from serving.releases.release import Release
 from serving.releases.value import CustomerValues
 from serving.scores.customer_features import CustomerFeatures
+
+_ARROW = {str: pa.string(), float: pa.float64(), datetime: pa.timestamp("us", "UTC")}
+SCHEMA = pa.schema([(name, _ARROW[column.kind]) for name, column in TYPES.items()])
+"""The columns of `BatchRow` in Arrow's types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class ScoreTable:
     probability: FloatArray
     score: FloatArray
     figures: Mapping[str, FloatArray]
-    """Columns (n,) that rows have beside, by name; one that the model does not tell is absent."""
+    """The release's figures (n,) by name; one that it does not tell is absent."""
     reasons: NDArray[np.object_]
     feature_timestamps: Sequence[datetime | None]
     scored_at: datetime
@@ -71,7 +75,7 @@ class ScoreTable:
             columns=columns,
             probability=parts.probability,
             score=parts.score,
-            figures=_figures(release, parts, matrix),
+            figures=release.figures.of(parts.probability, parts.log_odds, matrix),
             reasons=release.reasons.sentences(release.reasons.largest(parts.points, REASONS), columns, matrix, REASONS),
             feature_timestamps=[now] * len(customer_ids) if feature_timestamps is None else feature_timestamps,
             scored_at=now,
@@ -126,30 +130,27 @@ class ScoreTable:
         ):  # fmt: skip
             yield BatchRow(
                 customer_id, probability, score, band, one, two, three, action, version, card, moment, self.scored_at,
-                *beside, **value_columns(value, segment),
+                **dict(zip(FIGURES, beside, strict=True)), **value_columns(value, segment),
             )  # fmt: skip
 
     def to_arrow(self, actions: Sequence[str]) -> dict[str, pa.Array]:
-        """The columns of `BatchRow` by name."""
+        """The columns of `BatchRow` by name, in the types of `SCHEMA`; figures that the release does not tell are null."""
         n = len(self)
-        time = pa.timestamp("us", "UTC")
-        return {
-            "customer_id": pa.array(self.customer_ids, pa.string()),
-            "churn_probability": pa.array(self.probability),
-            "health_score": pa.array(self.score),
-            "health_band": pa.array(self._bands(), pa.string()),
-            **{f"reason_{n + 1}": pa.array(self.reasons[:, n], pa.string()) for n in range(REASONS)},
-            "action": pa.array(actions, pa.string()),
-            "model_version": pa.repeat(pa.scalar(self.release.model_version), n),
-            "scorecard_version": pa.repeat(pa.scalar(self.release.scorecard.version), n),
-            "feature_timestamp": pa.array(self.feature_timestamps, time),
-            "scored_at": pa.repeat(pa.scalar(self.scored_at, time), n),
-            **{
-                name: pa.array(self.figures[name]) if name in self.figures else pa.nulls(n, pa.float64())
-                for name in FIGURES
-            },
+        columns: dict[str, Any] = {
+            "customer_id": self.customer_ids,
+            "churn_probability": self.probability,
+            "health_score": self.score,
+            "health_band": self._bands(),
+            **{f"reason_{place + 1}": self.reasons[:, place] for place in range(REASONS)},
+            "action": actions,
+            "model_version": self.release.model_version,
+            "scorecard_version": self.release.scorecard.version,
+            "feature_timestamp": self.feature_timestamps,
+            "scored_at": self.scored_at,
+            **{name: self.figures.get(name) for name in FIGURES},
             **self._value(),
         }
+        return {field.name: _arrow(columns[field.name], field.type, n) for field in SCHEMA}
 
     def _value(self) -> dict[str, pa.Array]:
         values, n = self.values, len(self)
@@ -176,15 +177,8 @@ class ScoreTable:
         return found
 
 
-def _figures(release: Release, parts: Explained, matrix: NDArray[np.float32]) -> dict[str, FloatArray]:
-    """The columns that the model tells of rows beside their risk and health."""
-    uncertainty, coverage = release.uncertainty.of(parts.probability, parts.log_odds), release.coverage(matrix)
-    within = () if uncertainty.within is None else uncertainty.within.T
-    found = {
-        "churn_low": uncertainty.low,
-        "churn_high": uncertainty.high,
-        **{within_column(days): column for days, column in zip(release.uncertainty.days, within, strict=True)},
-        "expected_days_to_churn": uncertainty.expected,
-        "coverage": coverage,
-    }
-    return {name: np.ascontiguousarray(column) for name, column in found.items() if column is not None}
+def _arrow(column: Any, kind: pa.DataType, n: int) -> pa.Array:
+    """A column of n rows, of one value throughout where `column` is one."""
+    if column is None or isinstance(column, str | datetime):
+        return pa.repeat(pa.scalar(column, kind), n)
+    return column if isinstance(column, pa.Array) else pa.array(column, kind)

@@ -97,7 +97,8 @@ score_rewrites = Table(
     Column("visible_at", UtcTime, index=True),
 )
 
-# The release that the rows of current_scores are of: one row, or none before the first rewrite.
+# The release that the current scores (serving/current_scores/database_table.py) are of: one row, or none before the
+# first rewrite.
 score_release = Table(
     "score_release",
     metadata,
@@ -105,39 +106,6 @@ score_release = Table(
     Column("release", String(500), nullable=False),
     Column("rewritten_at", UtcTime, nullable=False),
     CheckConstraint("id = 1", name="one_row"),
-)
-
-current_scores = Table(
-    "current_scores",
-    metadata,
-    Column("customer_id", Text, primary_key=True),
-    Column("sequence", BigInteger, nullable=False, unique=True),
-    Column("deleted", Boolean(create_constraint=False), nullable=False),
-    Column("churn_probability", Float(53)),
-    Column("health_score", Float(53)),
-    Column("health_band", String(20)),
-    Column("reason_1", Text),
-    Column("reason_2", Text),
-    Column("reason_3", Text),
-    Column("action", String(200)),
-    Column("model_version", String(40)),
-    Column("scorecard_version", String(40)),
-    Column("feature_timestamp", UtcTime),
-    Column("scored_at", UtcTime),
-    Column("churn_low", Float(53)),
-    Column("churn_high", Float(53)),
-    Column("churn_30d", Float(53)),
-    Column("churn_60d", Float(53)),
-    Column("churn_90d", Float(53)),
-    Column("churn_180d", Float(53)),
-    Column("expected_days_to_churn", Float(53)),
-    Column("coverage", Float(53)),
-    Column("value_next_12_months", Float(53)),
-    Column("value_at_risk", Float(53)),
-    Column("value_method", String(40)),
-    Column("segment", Text),
-    Column("segment_id", String(40)),
-    Column("rfm", String(40)),
 )
 
 # What the pages show of everybody is written once per release, as an edition; readers stay with the newest complete one.
@@ -314,7 +282,6 @@ __all__ = [
     "UtcTime",
     "accounts",
     "api_keys",
-    "current_scores",
     "database_secrets",
     "decisions",
     "editions",

@@ -20,8 +20,8 @@ from models.registry.policy_bundle import PolicyBundle
 from models.scorecard import Band, Scorecard
 from serving.errors import ReleaseMismatch
 from serving.releases.explanation import Explained
+from serving.releases.figures import FigureTable
 from serving.releases.reasons import ReasonTable
-from serving.releases.uncertainty import UncertaintyTable
 from serving.releases.value import ValueTable
 
 DEFAULT_STALE_AFTER = timedelta(days=7)
@@ -68,9 +68,9 @@ class Release:
     """Churn probabilities of the current population, in rising order."""
     stale_after: timedelta
     reasons: ReasonTable
-    uncertainty: UncertaintyTable
+    figures: FigureTable
     minimum_coverage: float
-    """What must be known of a customer, as `coverage` has it, for a band that is a colour."""
+    """What must be known of a customer, as the figure `coverage` has it, for a band that is a colour."""
     values: ValueTable
     policy: PolicyBundle | None = None
     """Learned effects; None while nothing but the TOML's priors says what actions change."""
@@ -94,11 +94,6 @@ class Release:
     def explain(self, matrix: NDArray[np.float32]) -> Explained:
         """The health of rows (n, d), with its parts."""
         return Explained.of(matrix, self.explainer, self.bundle.calibration, self.scorecard, self.base, self.membership)
-
-    def coverage(self, matrix: NDArray[np.float32]) -> NDArray[np.float64] | None:
-        """How much of what is typically known is known of each row (n, d); None where the bundle does not tell."""
-        known = self.bundle.coverage
-        return None if known is None else known.of(matrix)
 
     def band(self, score: float, coverage: float | None) -> Band:
         """The band of one health score, which is no colour where too little is known."""
@@ -138,7 +133,7 @@ class Release:
             membership=membership,
             population=np.empty(0),
             reasons=ReasonTable.of_bundle(bundle, schema),
-            uncertainty=UncertaintyTable.of_bundle(bundle),
+            figures=FigureTable.of_bundle(bundle),
             minimum_coverage=Business.of(generation).health.minimum_coverage,
             values=ValueTable(bundle, generation),
             recommender=None if bundle.recommender is None else Recommender.from_bytes(bundle.recommender),

@@ -29,6 +29,12 @@ class Uncertainty:
     within: FloatArray | None
     expected: FloatArray | None
 
+    @property
+    def columns(self) -> list[FloatArray]:
+        """What there is, (n,) each, in the order of `UncertaintyTable.of_one`."""
+        days = () if self.within is None else self.within.T
+        return [column for column in (self.low, self.high, *days, self.expected) if column is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class UncertaintyTable:

@@ -20,8 +20,10 @@ from features.store.row_encoder import CustomerRow, PackedRow
 from models.scorecard import Band
 from models.value.segmentation import CustomerSegment
 from serving.api.responses import dump
+from serving.releases.figures import COVERAGE, HIGH, LOW, within
 from serving.releases.reasons import shortest
 from serving.releases.release import Release
+from serving.scores.schemas import CHURN_FIGURES, SCORE_FIGURES
 from serving.scores.scorer import (
     INSUFFICIENT_DATA,
     MISSING_FEATURES,
@@ -33,7 +35,6 @@ from serving.scores.scorer import (
 
 _DAY = 86_400_000_000
 _MOST_MOMENTS = 1_000
-_MOST_PATTERNS = 10_000
 _OBJECT = 64
 """Bytes that Python takes for an object of bytes beside its content, and for its place in a tuple."""
 _DEGRADED = {
@@ -111,13 +112,20 @@ class ScoreTemplate:
         self._views = tuple(views.index(name) for name in release.pillars)
         self._stale_after = round(release.stale_after.total_seconds() * 1e6)
         self._moments: dict[int, bytes] = {}
-        self._coverages: dict[bytes, float | None] = {}
         before = release.generation.before
         self._since = None if before is None else dump(before)
         # Both moments go through the model in one call: most of a call's cost does not depend on its rows.
         self._matrix: NDArray[np.float32] = np.empty((1 if before is None else 2, len(schema)), dtype=np.float32)
         self._horizon = b',"horizon_days":%d,"percentile":' % release.bundle.horizon_days
-        self._within = tuple(b'{"days":%d,"probability":' % days for days in release.uncertainty.days)
+        uncertainty = release.figures.uncertainty
+        self._has_interval = uncertainty.has_interval
+        self._within = tuple(b'{"days":%d,"probability":' % days for days in uncertainty.days)
+        self._told = (
+            *((LOW, HIGH) if uncertainty.has_interval else ()), *map(within, uncertainty.days),
+            *CHURN_FIGURES,
+        )  # fmt: skip
+        self._in_churn = tuple(b',"%b":' % name.encode() for name in CHURN_FIGURES)
+        self._in_score = tuple(b',"%b":' % name.encode() for name in SCORE_FIGURES)
         self._base = b',"base":' + dump(release.base) + b',"clamped":'
         self._pillars = {name: b'{"pillar":%b,"points":' % dump(name) for name in release.pillars}
         self._fresh = tuple(b'{"pillar":%b,"feature_timestamp":' % dump(name) for name in release.pillars)
@@ -147,7 +155,11 @@ class ScoreTemplate:
         """
         store = self.release.store
         stored = store.stored(customer_id)
-        known = self._remembered.get(customer_id)
+        try:
+            # `get` would look for the key first, which is as much work again.
+            known = self._remembered[customer_id]
+        except KeyError:
+            known = None
         if known is None or known.stored != stored or store.expires:
             known = self._make(customer_id, stored)
             if known.size <= self._remembered.maxsize:
@@ -171,11 +183,10 @@ class ScoreTemplate:
         self._note(customer_id, float(parts.probability[0]), score[0], release.model_version, release.scorecard.version)
         columns = release.reasons.largest(parts.points[:1], TOP_REASONS)[0].tolist()
         pillars = ranked_pillars(release.pillars, parts.pillars[0])
-        coverage = self._coverage()
-        band = release.band(score[0], coverage)
         probability = parts.probability.item(0)
-        figures = [probability, percentile, *release.uncertainty.of_one(probability, parts.log_odds.item(0))]
-        figures += (score[0], clamped[0])
+        told = release.figures.of_one(probability, parts.log_odds.item(0), matrix[:1])
+        band = release.band(score[0], told.get(COVERAGE))
+        figures = [probability, percentile, *map(told.get, self._told), score[0], clamped[0]]
         figures += [pillar.points for pillar in pillars]
         figures += parts.points[0].take(columns).tolist()
         moved: tuple[PillarPoints, ...] = ()
@@ -183,6 +194,7 @@ class ScoreTemplate:
             differences = ranked_pillars(release.pillars, parts.pillars[0] - parts.pillars[1])
             moved = tuple(pillar for pillar in differences if pillar.points != 0.0)
             figures += [score[0] - score[1], clamped[0] - clamped[1], *(pillar.points for pillar in moved)]
+        figures += map(told.get, SCORE_FIGURES)
         # One call writes all figures; no figure holds a comma.
         written = iter(orjson.dumps(figures)[1:-1].split(b","))
         body = [
@@ -199,31 +211,21 @@ class ScoreTemplate:
             body.append(b"null")
         body += [b'},"reasons":[', b",".join(reasons), b'],"value":', *self._value(rows, parts.probability.item(0))]
         body.append(self._version)
-        return self._with_freshness(stored, b"".join(body), rows, coverage, band)
-
-    def _coverage(self) -> float | None:
-        """How much is known of the customer of the matrix; it depends on nothing but which figures are missing."""
-        missing = np.isnan(self._matrix[0]).tobytes()
-        if missing not in self._coverages:
-            if len(self._coverages) > _MOST_PATTERNS:
-                self._coverages.clear()
-            known = self.release.coverage(self._matrix[:1])
-            self._coverages[missing] = None if known is None else known.item()
-        return self._coverages[missing]
+        at_the_end = b"".join([head + next(written) for head in self._in_score])
+        return self._with_freshness(stored, b"".join(body), rows, at_the_end, band)
 
     def _uncertainty(self, written: Iterator[bytes]) -> list[bytes]:
         """How sure the probability is, and when they leave."""
         parts = [b',"interval":']
-        if self.release.uncertainty.has_interval:
+        if self._has_interval:
             parts += [b'{"low":', next(written), b',"high":', next(written), b"}"]
         else:
             parts.append(b"null")
         if not self._within:
-            parts.append(b',"horizons":null,"expected_days_to_churn":null')
+            parts.append(b',"horizons":null')
         else:
-            horizons = b",".join([head + next(written) + b"}" for head in self._within])
-            parts += [b',"horizons":[', horizons, b'],"expected_days_to_churn":', next(written)]
-        return parts
+            parts += [b',"horizons":[', b",".join([head + next(written) + b"}" for head in self._within]), b"]"]
+        return parts + [head + next(written) for head in self._in_churn]
 
     def _points(self, pillars: Sequence[PillarPoints], written: Iterator[bytes]) -> bytes:
         return b"[%b]" % b",".join([self._pillars[pillar.pillar] + next(written) + b"}" for pillar in pillars])
@@ -253,9 +255,7 @@ class ScoreTemplate:
         head, middle = self._reasons[column]
         return b"".join([head, orjson.dumps(value), middle, points, b',"text":', orjson.dumps(text), b"}"])
 
-    def _with_freshness(
-        self, stored: PackedRow, body: bytes, rows: PackedRow, coverage: float | None, band: Band
-    ) -> _Answer:
+    def _with_freshness(self, stored: PackedRow, body: bytes, rows: PackedRow, figures: bytes, band: Band) -> _Answer:
         """The body up to `degraded`, cut where an age goes: the oldest moment, and each pillar's with its age."""
         found = [rows[view] for view in self._views]
         moments = [None if row is None else times_of(row)[0] for row in found]
@@ -269,7 +269,7 @@ class ScoreTemplate:
                 continue
             texts.append(text + self._moment(moment) + b',"age_days":')
             text = b"}"
-        texts.append(text + b'],"coverage":' + orjson.dumps(coverage) + b',"degraded":')
+        texts.append(text + b"]" + figures + b',"degraded":')
         return _Answer(stored, tuple(texts), gaps, len(gaps) < len(moments), band is Band.INSUFFICIENT_DATA)
 
     def _dated(self, known: _Answer, request_id: str) -> tuple[bytes, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.value.customer_value import METHODS
 from models.value.segmentation import RFM_CLASSES
 from serving.api.schemas import EXAMPLE_CUSTOMER, MAX_CUSTOMERS, Body, CustomerError, CustomerId, Query
+from serving.releases.figures import FIGURE, Figure
 from serving.scores.scorer import DEGRADED_CODES, CustomerScore, Explain
 
 
@@ -58,7 +59,7 @@ class Churn(BaseModel):
         description="By 30, 60, 90 and 180 days, those that the definition of churn can tell: silence for 90 days is not "
         "told in 30. Rising, and `probability` itself at `horizon_days`. null for a table, or where the model does not tell."
     )
-    expected_days_to_churn: float | None = Field(
+    expected_days_to_churn: Figure = Field(
         ge=0,
         examples=[131.4],
         description="The mean, of which no more count than 180, or `horizon_days` if they are more.",
@@ -163,7 +164,7 @@ class Score(BaseModel):
     scorecard_version: str
     feature_timestamp: datetime | None = Field(description="Of the oldest pillar's features.")
     freshness: list[FreshnessModel]
-    coverage: float | None = Field(
+    coverage: Figure = Field(
         ge=0,
         le=1,
         description="How much of what is typically known of a customer is known of this one; null where the model does "
@@ -174,6 +175,14 @@ class Score(BaseModel):
         json_schema_extra={"items": {"type": "string", "enum": list(DEGRADED_CODES)}},
     )
     request_id: str
+
+
+def _figures(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(name for name, told in model.model_fields.items() if FIGURE in told.metadata)
+
+
+CHURN_FIGURES, SCORE_FIGURES = _figures(Churn), _figures(Score)
+"""The names of the release's figures that stand by themselves, at the end of `churn` and before `degraded`."""
 
 
 class Scores(BaseModel):
@@ -198,7 +207,7 @@ def score_json(score: CustomerScore, request_id: str) -> dict[str, object]:
             "percentile": score.percentile,
             "interval": score.interval,
             "horizons": score.horizons,
-            "expected_days_to_churn": score.expected_days,
+            **{name: score.figures.get(name) for name in CHURN_FIGURES},
         },
         "health": health,
     }
@@ -214,7 +223,7 @@ def score_json(score: CustomerScore, request_id: str) -> dict[str, object]:
         "scorecard_version": score.scorecard_version,
         "feature_timestamp": score.feature_timestamp,
         "freshness": score.freshness,
-        "coverage": score.coverage,
+        **{name: score.figures.get(name) for name in SCORE_FIGURES},
         "degraded": score.degraded,
         "request_id": request_id,
     }

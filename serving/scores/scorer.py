@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,9 @@ from models.scorecard import Band
 from models.value.customer_value import CustomerValue
 from models.value.segmentation import CustomerSegment
 from serving.releases.explanation import Explained
+from serving.releases.figures import COVERAGE, HIGH, LOW, within
 from serving.releases.reasons import shortest
 from serving.releases.release import Release
-from serving.releases.uncertainty import Uncertainty
 from serving.scores.customer_features import CustomerFeatures
 
 STALE_FEATURES = "stale_features"
@@ -110,14 +111,12 @@ class CustomerScore:
     """Of the probability; None where the model does not tell."""
     horizons: tuple[Horizon, ...] | None
     """By rising days; None for a table, or where the model does not tell."""
-    expected_days: float | None
-    """Until churn, days beyond 180 and the horizon not counted."""
     score: float
     band: Band
     base: float
     clamped: float
-    coverage: float | None
-    """How much of what is typically known is known; None where the model does not tell."""
+    figures: Mapping[str, float]
+    """The release's figures by name, what `interval` and `horizons` hold among them; what it does not tell is absent."""
     pillars: tuple[PillarPoints, ...] | None
     change: Change | None
     reasons: tuple[Reason, ...] | None
@@ -228,16 +227,16 @@ class Scorer:
                 parts.points, TOP_REASONS if explain is Explain.TOP else len(release.schema)
             )
         percentile = self._percentile(probability, explain)
-        uncertainty = release.uncertainty.of(probability, log_odds)
-        known = release.coverage(matrix)
+        told = release.figures.of(probability, log_odds, matrix)
+        by_row = zip(*(column.tolist() for column in told.values()), strict=True) if told else repeat((), n)
         values = release.values.of(
             release.values.figures(columns, n), matrix, probability, lambda row: CustomerFeatures(columns, row)
         )
         results: list[CustomerScore] = []
-        for row, customer_id in enumerate(customer_ids):
+        for row, (customer_id, of_row) in enumerate(zip(customer_ids, by_row, strict=True)):
             freshness = self._freshness(timestamps, row, now)
-            coverage = None if known is None else float(known[row])
-            band = release.band(float(score[row]), coverage)
+            figures = dict(zip(told, of_row, strict=True))
+            band = release.band(float(score[row]), figures.get(COVERAGE))
             change = None
             if parts is not None and earlier is not None and known_before[row]:
                 change = self._change(parts, earlier, row)
@@ -247,14 +246,13 @@ class Scorer:
                     probability=float(probability[row]),
                     horizon_days=release.bundle.horizon_days,
                     percentile=float(percentile[row]),
-                    interval=_interval(uncertainty, row),
-                    horizons=_horizons(uncertainty, release.uncertainty.days, row),
-                    expected_days=None if uncertainty.expected is None else float(uncertainty.expected[row]),
+                    interval=_interval(figures),
+                    horizons=_horizons(figures, release.figures.uncertainty.days),
                     score=float(score[row]),
                     band=band,
                     base=release.base,
                     clamped=float(clamped[row]),
-                    coverage=coverage,
+                    figures=figures,
                     pillars=None if parts is None else ranked_pillars(release.pillars, parts.pillars[row]),
                     change=change,
                     reasons=None
@@ -342,16 +340,12 @@ def ranked_pillars(names: Sequence[str], points: FloatArray) -> tuple[PillarPoin
     return tuple(sorted(named, key=lambda pillar: (-abs(pillar.points), pillar.pillar)))
 
 
-def _interval(uncertainty: Uncertainty, row: int) -> Interval | None:
-    if uncertainty.low is None or uncertainty.high is None:
-        return None
-    return Interval(float(uncertainty.low[row]), float(uncertainty.high[row]))
+def _interval(figures: Mapping[str, float]) -> Interval | None:
+    return Interval(figures[LOW], figures[HIGH]) if LOW in figures else None
 
 
-def _horizons(uncertainty: Uncertainty, days: Sequence[int], row: int) -> tuple[Horizon, ...] | None:
-    if uncertainty.within is None:
-        return None
-    return tuple(Horizon(at, p) for at, p in zip(days, uncertainty.within[row].tolist(), strict=True))
+def _horizons(figures: Mapping[str, float], days: Sequence[int]) -> tuple[Horizon, ...] | None:
+    return tuple(Horizon(at, figures[within(at)]) for at in days) or None
 
 
 def _oldest(freshness: Sequence[Freshness]) -> datetime | None:

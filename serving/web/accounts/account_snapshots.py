@@ -20,9 +20,10 @@ from models.arrays import FloatArray
 from models.inference.calibration import expit
 from models.scorecard import Band
 from models.value.segmentation import CustomerSegment
+from serving.current_scores.database_table import current_scores
 from serving.decisions.playbook import Playbook
 from serving.platform.database import Database
-from serving.platform.tables import accounts, current_scores, editions
+from serving.platform.tables import accounts, editions
 from serving.releases.reasons import shortest
 from serving.releases.release import Release
 from serving.scores.customer_features import CustomerFeatures
@@ -164,7 +165,7 @@ class Editions:
             unknown = set(read.unknown)
             matrix = read.matrix(release.schema, release.bundle.categories)
             points, probability = _explained(release, matrix)
-            coverage = release.coverage(matrix)
+            coverage = release.figures.coverage(matrix)
             values = release.values
             segments = values.segments(values.figures(read.columns, len(chunk)))
             score = np.clip(release.base + points.sum(axis=1), 0.0, 100.0)

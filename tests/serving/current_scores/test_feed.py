@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, event, select, update
 
 from serving.current_scores import feed as current_module
+from serving.current_scores.database_table import current_scores
 from serving.current_scores.feed import CurrentScores, DeletedCustomer
 from serving.current_scores.record import BatchRow
 from serving.errors import InvalidCursor
 from serving.platform.database import Database
-from serving.platform.tables import current_scores, score_rewrites
+from serving.platform.tables import score_rewrites
 
 SPAWN = multiprocessing.get_context("spawn")
 BUILT = datetime(2026, 11, 20, tzinfo=UTC)

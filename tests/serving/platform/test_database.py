@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
+from serving.current_scores import database_table  # noqa: F401
 from serving.errors import DatabaseUnavailable
 from serving.platform.database import Database
 from serving.platform.tables import database_secrets, metadata

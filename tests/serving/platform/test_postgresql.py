@@ -23,6 +23,7 @@ from sqlalchemy import select, text
 from features.config.business import Business
 from features.errors import UnknownCustomer
 from serving.auth.api_keys import ApiKeys, Principal, Role
+from serving.current_scores import database_table  # noqa: F401
 from serving.current_scores.feed import CurrentScores, DeletedCustomer
 from serving.current_scores.record import BatchRow
 from serving.decisions.playbook import Playbook

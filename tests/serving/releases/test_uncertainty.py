@@ -84,7 +84,7 @@ def test_the_threshold_is_the_businesss_own(release: Release, tmp_path: Path) ->
     assert INSUFFICIENT_DATA not in lenient[NEWCOMER].degraded
     strict = scored(replace(release, minimum_coverage=1.0))
     assert len({score.band for score in strict}) > 1
-    assert {score.band for score in strict if score.coverage == 1.0} <= {Band.RED, Band.YELLOW, Band.GREEN}
+    assert {score.band for score in strict if score.figures["coverage"] == 1.0} <= {Band.RED, Band.YELLOW, Band.GREEN}
     for text, said in (("0.75", 0.75), ("1.5", None)):
         (tmp_path / "business.toml").write_text(f"{TOML}[health]\nminimum_coverage = {text}\n")
         (tmp_path / "events.csv").write_text("")
@@ -126,8 +126,8 @@ def test_a_model_of_old_says_null(release: Release, kept: tuple[str, ...]) -> No
     old = Release.load(replace(release.parts, bundle=bundle)).with_population(np.array([0.1, 0.5]))
     for score in scored(old):
         assert (score.interval is None) == ("interval" not in kept)
-        assert (score.horizons is None) == (score.expected_days is None) == ("horizons" not in kept)
-        assert (score.coverage is None) == ("coverage" not in kept)
+        assert (score.horizons is None) == ("expected_days_to_churn" not in score.figures) == ("horizons" not in kept)
+        assert ("coverage" not in score.figures) == ("coverage" not in kept)
         if "coverage" not in kept:
             assert score.band is not Band.INSUFFICIENT_DATA
         row = BatchRow.of(score, "no_action")

@@ -17,8 +17,9 @@ import pytest
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from serving.auth.api_keys import Principal, Role
+from serving.current_scores.database_table import current_scores
 from serving.platform.database import Database
-from serving.platform.tables import accounts, current_scores, editions
+from serving.platform.tables import accounts, editions
 from serving.releases.follower import ReleaseSource
 from serving.scores.scorer import CustomerScore, Scorer
 from serving.web.accounts.account_snapshots import FORMAT, Editions
