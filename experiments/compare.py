@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from features.home import Home, write_atomically
+from features.atomic_write import write_atomically
+from features.home import Home
 from models.registry.registered_model import RegisteredModel
 from models.registry.registry import CHALLENGER, CHAMPION, Registry
 from training.comparison.aligned_predictions import Contestant, same_rows

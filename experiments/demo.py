@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow.parquet as pq
 
+from features.atomic_write import write_atomically
 from features.generation import Generation
-from features.home import write_atomically
 from serving.auth.api_keys import ApiKeys, Role
 from serving.platform.database import Database
 from serving.platform.settings import Settings

@@ -15,8 +15,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from features.atomic_write import sync, write_atomically
 from features.errors import HomeError, NoGeneration
-from features.home import Home, write_atomically
+from features.home import Home
 from features.schema import FeatureSchema
 
 MANIFEST = "generation.json"
@@ -308,8 +309,4 @@ def _sync_tree(path: Path) -> None:
     for folder, _, names in os.walk(path):
         for name in [*names, "."]:
             with contextlib.suppress(FileNotFoundError):  # SQLite's journal may go while we walk
-                descriptor = os.open(Path(folder) / name, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                sync(Path(folder) / name)

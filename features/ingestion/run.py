@@ -21,6 +21,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet
 
+from features.atomic_write import sync
 from features.config.business import Business, EventsData, TableData
 from features.errors import ConfigError, IngestError
 from features.ingestion import files as source
@@ -202,13 +203,10 @@ def _publish(result: Path, out: Path) -> None:
     for file in sorted(result.rglob("*")):
         if not file.is_file():
             continue
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
+        sync(file)
         target = out / file.relative_to(result)
         target.parent.mkdir(parents=True, exist_ok=True)
         folders.add(target.parent)
         file.replace(target)
     for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        sync(folder)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from features.atomic_write import replacing
 from features.errors import UnknownCustomer
 from models.decisions.allocation import Plan, assign, greedy
 from models.decisions.eligibility import Remaining
@@ -126,10 +127,10 @@ def _ids(source: Path) -> Iterator[list[str]]:
 
 
 def _write(output: Path, candidates: Iterable[Candidate], plan: Plan) -> None:
-    aside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        with aside.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
+        with replacing(output, mode=0o666) as file:
+            text = io.TextIOWrapper(file, "utf-8", newline="")
+            rows = csv.writer(text)
             rows.writerow(COLUMNS)
             for candidate, worth in zip(candidates, plan.chosen, strict=True):
                 if worth is not None:
@@ -140,11 +141,9 @@ def _write(output: Path, candidates: Iterable[Candidate], plan: Plan) -> None:
                             action.cost, action.minutes, candidate.churn_probability,
                         ]
                     )  # fmt: skip
-        aside.replace(output)
+            text.detach()
     except OSError as error:
         raise CommandError(f"{output} cannot be written: {error.strerror}.") from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _told(plan: Plan, greedily: Plan, customers: int, output: Path) -> str:

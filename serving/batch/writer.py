@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from features.atomic_write import replacing
 from serving.batch.reader import PARQUET_ENDINGS, ending
 from serving.current_scores.table import SCHEMA
 from serving.errors import CommandError
@@ -56,28 +56,16 @@ def writing(path: Path, *, decided: bool) -> Iterator[ScoreFile]:
     schema = file_schema(decided=decided)
     if path.is_dir():
         raise CommandError(f"{path}: this is a folder; name a file in it.")
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("xb") as file:
+        with replacing(path, mode=0o666) as file:
             if kind in PARQUET_ENDINGS:
                 with pq.ParquetWriter(file, schema, compression="zstd") as writer:
                     yield ScoreFile(writer, times_as_text=False)
             else:
                 with _compressed(file, kind) as stream, pyarrow.csv.CSVWriter(stream, _text_schema(schema)) as writer:
                     yield ScoreFile(writer, times_as_text=True)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise CommandError(f"{path}: the file cannot be written ({error.strerror or error}).") from None
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
 
 
 @contextlib.contextmanager

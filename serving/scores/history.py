@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from features.atomic_write import replacing
 from models.inference_log import ServedScore
 
 _log = structlog.get_logger(__name__)
@@ -130,6 +131,5 @@ class ScoreHistory:
         folder.mkdir(parents=True, exist_ok=True)
         # One name for each worker and part, in the order of time; a reader never sees half of one.
         file = folder / f"{round(scored_at[0] * 1e6)}-{os.getpid()}-{next(self._parts)}.parquet"
-        aside = file.with_suffix(".aside")
-        pq.write_table(table, aside)
-        aside.replace(file)
+        with replacing(file, mode=0o666, durable=False) as stream:
+            pq.write_table(table, stream)

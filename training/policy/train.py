@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from features.atomic_write import write_atomically
 from features.config.business import Business
 from features.generation import Generation
-from features.home import Home, write_atomically
+from features.home import Home
 from features.schema import FeatureSchema
 from models.arrays import FloatArray, Matrix, Rows
 from models.decisions.design_matrix import Design

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from features.home import write_atomically
+from features.atomic_write import write_atomically
 from training.errors import TrainingError
 
 

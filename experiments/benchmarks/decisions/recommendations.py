@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.errors import BenchmarkError
+from features.atomic_write import write_atomically
 from features.config.business import Business
 from features.generation import event_files
-from features.home import write_atomically
 from features.ingestion.run import ingest
 from features.snapshots.purchases import Purchases, write_purchases
 from models.arrays import FloatArray

@@ -16,8 +16,8 @@ from experiments.benchmarks.decisions.simulated import Earned
 from experiments.benchmarks.decisions.trial_learners import Contender, contend
 from experiments.benchmarks.errors import BenchmarkError
 from experiments.off_policy import ablations
+from features.atomic_write import write_atomically
 from features.config.business import Business
-from features.home import write_atomically
 from models.decisions.off_policy import ESTIMATORS, PolicyValue
 from training.policy.report import PolicyReport
 from training.policy.train import Learned, learn, value

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from experiments.simulation.records.company import Company
 from experiments.simulation.scenario import Scenario
+from features.atomic_write import write_atomically
 from features.build import build
 from features.config.business import Business
-from features.home import Home, write_atomically
+from features.home import Home
 from models.inference.calibration import logit
 from training.churn.fit import fit_and_test
 from training.churn.survival import learned_hazard

@@ -15,10 +15,11 @@ from rich.table import Table
 
 from experiments.benchmarks.errors import BenchmarkError
 from experiments.benchmarks.peers.bg_nbd import BgNbd
+from features.atomic_write import write_atomically
 from features.build import build
 from features.config.business import Business
 from features.generation import Generation
-from features.home import Home, write_atomically
+from features.home import Home
 from models.arrays import FloatArray
 from models.value.pareto_nbd import PurchaseSpend
 from training.churn.fit import fit

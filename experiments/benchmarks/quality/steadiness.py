@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.quality.table import PROTOCOLS, Told, prepared_for
+from features.atomic_write import write_atomically
 from features.config.search_budget import Budget
-from features.home import write_atomically
 from models.inference.calibration import logit
 from models.scorecard import propose
 from training.churn.fit import fit, predict

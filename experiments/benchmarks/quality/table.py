@@ -18,12 +18,13 @@ from experiments.benchmarks.errors import BenchmarkError
 from experiments.benchmarks.peers import classifiers
 from experiments.simulation.records.company import write as simulate
 from experiments.simulation.scenario import Scenario
+from features.atomic_write import write_atomically
 from features.build import build
 from features.config.business import Business, TableData
 from features.config.search_budget import Budget
 from features.errors import NoGeneration
 from features.generation import Generation
-from features.home import Home, write_atomically
+from features.home import Home
 from features.pillars.data_profile import PURCHASES
 from features.store.offline import OfflineStore
 from models.arrays import FloatArray

@@ -19,7 +19,8 @@ from rich.table import Table
 from experiments.benchmarks.errors import BenchmarkError
 from experiments.benchmarks.figures import Row
 from experiments.benchmarks.speed import reference
-from features.home import Home, write_atomically
+from features.atomic_write import write_atomically
+from features.home import Home
 
 ROWS = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12")
 """What can be measured, by the numbers of the table in docs/speed.md."""

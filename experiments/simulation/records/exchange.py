@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.simulation.errors import SimulationError
+from features.atomic_write import sync
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -47,7 +48,7 @@ def replaced(folder: Path, *, marker: str) -> Iterator[Path]:
                     _exchange(aside, folder)
                 else:
                     aside.rename(folder)
-                _sync_folder(folder.parent)
+                sync(folder.parent)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
@@ -89,13 +90,5 @@ def _exchange(one: Path, other: Path) -> None:
 
 def _sync(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
-        _sync_folder(path)
-    _sync_folder(folder)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
+    sync(folder)

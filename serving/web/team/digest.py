@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, select
 
-from features.home import write_atomically
+from features.atomic_write import write_atomically
 from models.scorecard import Band
 from serving.auth.api_keys import Principal, Role
 from serving.errors import CommandError
