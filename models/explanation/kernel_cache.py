@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from models.atomic_write import write_atomically
 from models.errors import ModelsError
 
 logger = logging.getLogger(__name__)
@@ -149,16 +150,7 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(_CHECKSUM(code).digest() + code)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    write_atomically(path, _CHECKSUM(code).digest() + code)
 
 
 def _link(code: bytes) -> Kernels:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from models.atomic_write import write_atomically
 
 T = TypeVar("T")
 
@@ -76,10 +77,6 @@ class ChampionCache(Generic[T]):
 
     def _keep(self, stamp: list[int], champion: dict[str, Any] | None) -> None:
         assert self._file is not None
-        aside = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        try:
-            aside.write_text(json.dumps({"stamp": stamp, "champion": champion}))
-            aside.replace(self._file)
-        except OSError:
-            # A registry that may only be read is asked every time.
-            aside.unlink(missing_ok=True)
+        # A registry that may only be read is asked every time.
+        with contextlib.suppress(OSError):
+            write_atomically(self._file, json.dumps({"stamp": stamp, "champion": champion}).encode(), durable=False)

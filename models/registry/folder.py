@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from models.atomic_write import put, sync
 from models.errors import BundleError, EffectError, ScorecardError
 
 FORMAT_VERSION = 1
@@ -126,10 +126,9 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     try:
         aside.mkdir(parents=True)
         for name, content in files.items():
-            _write(aside / name, content)
-        _sync_folder(aside)
-        aside.rename(path)
-        _sync_folder(path.parent)
+            (aside / name).write_bytes(content)
+            sync(aside / name)
+        put(aside, path)
     except OSError as error:
         raise BundleError(f"The bundle cannot be written to {path}: {error.strerror or error}.") from error
     finally:
@@ -146,18 +145,3 @@ def canonical(data: object, indent: int | None = None) -> str:
         return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent)
     except (TypeError, ValueError) as error:
         raise BundleError(f"The bundle holds something that is no plain, finite data: {error}.") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy
 
+from models.atomic_write import put
 from models.errors import RegistryError
 
 
@@ -64,17 +65,7 @@ def _create_store(database: Path, tracking_uri: str) -> None:
         left.unlink()
     store = SqlAlchemyStore(f"sqlite:///{aside}", str(database.parent / "artifacts"))
     store.engine.dispose()
-    descriptor = os.open(aside, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    aside.replace(database)
-    folder = os.open(database.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    put(aside, database)
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:
