@@ -15,6 +15,7 @@ _EPSILON = 1e-15
 # The prior of log(slope), normal around 0: margins are already log-odds, and a few hundred rows outweigh this.
 _LOG_SLOPE_DEVIATION = 1.0
 _LOG_SLOPE_LIMIT = 7.0
+_ROUNDING = 1e-6
 
 
 def logit(p: ArrayLike) -> FloatArray:
@@ -41,17 +42,13 @@ def level(log_odds: ArrayLike, y: ArrayLike) -> float:
     if not 0.0 < rate < 1.0:
         raise ValueError("A level needs both outcomes.")
     low, high = float(logit(rate) - x.max()), float(logit(rate) - x.min())
-    added = min(max(0.0, low), high)
-    for _ in range(100):
-        p = expit(x + added)
-        excess = float(p.mean()) - rate
-        low, high = (low, added) if excess > 0.0 else (added, high)
-        step = excess / max(float(np.mean(p * (1.0 - p))), 1e-12)
-        if abs(step) < 1e-12:
-            break
-        # Newton's step, or half the interval where that would leave it.
-        added = added - step if low < added - step < high else (low + high) / 2.0
-    return added
+    from scipy.optimize import brentq  # here, so that serving does not load it
+
+    def excess(added: float) -> float:
+        return float(expit(x + added).mean()) - rate
+
+    # Where all log-odds are one, both ends are the root, and rounding may put it beyond them.
+    return float(brentq(excess, low - _ROUNDING, high + _ROUNDING, xtol=1e-13))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,11 @@ class Calibration:
 
 
 def _most_probable(m: FloatArray, target: FloatArray, start: float) -> tuple[float, float]:
-    """(log slope, intercept at the mean margin) by damped Fisher scoring on the penalised cross-entropy."""
+    """(log slope, intercept at the mean margin) by damped Fisher scoring on the penalised cross-entropy.
+
+    The loss is not convex in log(slope), whose Hessian may be indefinite where Fisher's matrix never is: from the same
+    start, `scipy.optimize.root` on the gradient ended where there is none in 16 of 400 draws.
+    """
     precision = 1.0 / _LOG_SLOPE_DEVIATION**2
     theta = np.array([0.0, start])
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import root
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from models.arrays import FloatArray
-from models.inference.calibration import expit
+from models.inference.calibration import expit, logit
 
 BINS = 10
 DRAWS = 500
@@ -113,23 +114,30 @@ def calibration_slope(y: npt.ArrayLike, p: npt.ArrayLike) -> float | None:
     target = np.asarray(y, dtype=np.float64)
     probability = np.clip(np.asarray(p, dtype=np.float64), 1e-12, 1.0 - 1e-12)
     x = np.log(probability) - np.log1p(-probability)
-    if np.ptp(x) < 1e-9:
+    if np.ptp(x) < 1e-9 or _separate(x, target > 0.5):
         return None
-    design = np.column_stack([x, np.ones_like(x)])
-    weights = np.array([1.0, 0.0])
-    for _ in range(100):
+    scale = float(x.std())
+    design = np.column_stack([(x - x.mean()) / scale, np.ones_like(x)])
+
+    def gradient(weights: FloatArray) -> FloatArray:
+        return np.asarray(design.T @ (expit(design @ weights) - target) / len(x))
+
+    def hessian(weights: FloatArray) -> FloatArray:
         fitted = expit(design @ weights)
-        gradient = design.T @ (target - fitted)
-        hessian = (design * (fitted * (1.0 - fitted))[:, None]).T @ design
-        try:
-            step = np.linalg.solve(hessian, gradient)
-        except np.linalg.LinAlgError:
-            return None
-        # Newton's full step overshoots where probabilities saturate.
-        weights = weights + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-300))
-        if float(np.abs(step).max()) < 1e-10:
-            return float(weights[0])
-    return None
+        return np.asarray((design * (fitted * (1.0 - fitted))[:, None]).T @ design / len(x))
+
+    # From a constant, where nothing is saturated yet.
+    start = np.array([0.0, float(logit(target.mean()))])
+    found = root(gradient, start, jac=hessian, tol=1e-13)
+    # Rounding may keep it from the tolerance, and it says so, when it is there.
+    return float(found.x[0]) / scale if np.abs(gradient(found.x)).max() < 1e-10 else None
+
+
+def _separate(x: FloatArray, churned: npt.NDArray[np.bool_]) -> bool:
+    """Whether a threshold on `x` tells the outcomes apart, ties aside: then the likeliest slope is infinite."""
+    if churned.all() or not churned.any():
+        return True
+    return bool(x[churned].min() >= x[~churned].max() or x[churned].max() <= x[~churned].min())
 
 
 def lift_at(y: npt.ArrayLike, p: npt.ArrayLike, share: float) -> float:

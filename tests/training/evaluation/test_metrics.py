@@ -71,6 +71,20 @@ def test_the_slope_is_logistic_regression_s() -> None:
     assert calibration_slope(y, 1 / (1 + np.exp(-margin))) == pytest.approx(fitted.coef_[0, 0], abs=1e-4)
 
 
+def test_probabilities_that_order_the_wrong_way_have_a_slope_below_zero() -> None:
+    rng = np.random.default_rng(5)
+    margin = rng.normal(0, 2, 5000)
+    y = (rng.random(5000) < 1 / (1 + np.exp(margin))).astype(int)
+    assert calibration_slope(y, 1 / (1 + np.exp(-margin))) == pytest.approx(-1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("y", "p"), [([0, 1, 1, 1], [0.2, 0.2, 0.8, 0.9]), ([1, 1, 0], [0.1, 0.2, 0.3]), ([1, 1], [0.1, 0.2])]
+)
+def test_what_but_for_ties_is_separated_has_no_slope(y: list[int], p: list[float]) -> None:
+    assert calibration_slope(y, p) is None
+
+
 def test_a_perfect_separation_has_no_slope() -> None:
     assert calibration_slope(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9])) is None
 
