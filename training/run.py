@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features.config.business import Business, TableData
+from features.config.environment import user_cache
 from features.config.search_budget import Budget
 from features.generation import Generation
 from features.home import Home
@@ -270,7 +271,7 @@ def _track(
         plot_gains(report.examination.gains, report.examination.top_k, report.n_test, folder / "gains.png")
         sample = tested.rows[np.linspace(0, len(tested.rows) - 1, min(MOST_ROWS, len(tested.rows))).astype(np.int64)]
         X = prepared.data.X(sample, model.categories)
-        contributions = Explainer(bundle.model_text).contributions(X)
+        contributions = Explainer(bundle.model_text, cache=user_cache()).contributions(X)
         plot_shap_summary(contributions, X, bundle.feature_names, folder / "shap_summary.png")
         files.write_json(
             SNAPSHOT,

@@ -68,6 +68,14 @@ class Environment(BaseSettings):
         return Home(self.home.absolute(), self.tracking_uri)
 
 
+def user_cache() -> Path | None:
+    """The user's folder for what can be made again, by the XDG standard; None if the user has no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keepwell"
+    except RuntimeError:
+        return None
+
+
 def inherited(**changes: str) -> dict[str, str]:
     """The environment of a process that we start: our own, but for `changes`."""
     return {**os.environ, **changes}

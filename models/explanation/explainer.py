@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,14 +18,15 @@ class Explainer:
 
     Args:
         model_text: the booster as `ModelBundle.model_text` holds it.
+        cache: where compiled kernels are kept, see `models.explanation.kernel_cache.load_kernels`.
 
     Raises:
         BundleError: the text is no booster.
     """
 
-    def __init__(self, model_text: str) -> None:
+    def __init__(self, model_text: str, *, cache: Path | None = None) -> None:
         try:
-            self._shap = TreeShap(model_text)
+            self._shap = TreeShap(model_text, cache=cache)
         except BoosterError as error:
             raise BundleError(f"The booster cannot be loaded: {error}") from error
         self.n_features = self._shap.n_features

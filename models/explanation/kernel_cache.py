@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,9 +58,9 @@ def load_kernels(cache: Path | None = None) -> Kernels:
     """The kernels, compiled if need be, which takes seconds once per machine and version.
 
     Args:
-        cache: the folder of the object file; by default `keepwell` in the user's cache folder. If it can only be read, a
-            file that lies there is used; if none does and none can be written, each process compiles for itself. Kernels
-            are loaded once per process, so only the first call's folder counts.
+        cache: the folder of the object file. If it can only be read, a file that lies there is used; if none does and none
+            can be written, or there is no folder, each process compiles for itself. Kernels are loaded once per process, so
+            only the first call's folder counts.
 
     Raises:
         KernelsUnavailable: the compiler is missing, or fails on this processor; it is not asked again.
@@ -101,8 +100,7 @@ def _machine() -> Any:
 
 
 def _object_code(cache: Path | None) -> bytes:
-    folder = cache or _user_cache()
-    path = folder / f"kernels-{_fingerprint()}.o" if folder else None
+    path = None if cache is None else cache / f"kernels-{_fingerprint()}.o"
     if path is not None and (code := _read(path)) is not None:
         return code
     from models.explanation.kernels import compile_kernels
@@ -116,13 +114,6 @@ def _object_code(cache: Path | None) -> bytes:
     except OSError as error:
         logger.warning("The kernels are compiled anew in each process, as they cannot be kept: %s.", error)
     return code
-
-
-def _user_cache() -> Path | None:
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keepwell"
-    except RuntimeError:
-        return None
 
 
 def _fingerprint() -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.config.business import Business
+from features.config.environment import user_cache
 from features.generation import Generation
 from features.schema import DType, FeatureSchema
 from features.store.online import OnlineStore
@@ -117,7 +118,7 @@ class Release:
             effects = FeatureSchema.from_json(policy.effects.schema).select(policy.effects.feature_names)
             _check(generation, f"Policy version {parts.policy_version}", policy.business, effects)
         _check_parts(generation, model, bundle)
-        explainer = Explainer(bundle.model_text)
+        explainer = Explainer(bundle.model_text, cache=user_cache())
         pillars = tuple(pillar.name for pillar in schema.pillars)
         membership = np.zeros((len(schema), len(pillars)))
         for column, feature in enumerate(schema):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from features.config.environment import user_cache
+from models.explanation.kernel_cache import KernelsUnavailable, load_kernels
 from models.inference.calibration import Calibration
 from models.registry.model_bundle import GateResult, ModelBundle
 from models.scorecard import Scorecard
@@ -138,3 +141,10 @@ def make_bundle(trained: Trained, onnx: bytes) -> MakeBundle:
         return ModelBundle(**(fields | changes))  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels() -> None:
+    """The compiled kernels of this machine, where other commands keep theirs too: tests compile none without need."""
+    with contextlib.suppress(KernelsUnavailable):
+        load_kernels(user_cache())

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from features.config.environment import user_cache
 from models.arrays import Matrix
 from models.explanation.explainer import Explainer
 from models.inference.calibration import Calibration
@@ -135,5 +136,5 @@ def _parity(model: ServedModel, rows: Matrix, margins: npt.NDArray[np.float64]) 
 
 def _additivity(model: ServedModel, rows: Matrix, margins: npt.NDArray[np.float64]) -> float:
     every = max(1, -(-len(rows) // MOST_EXPLAINED_ROWS))
-    contributions = Explainer(model.model_text).contributions(rows[::every])
+    contributions = Explainer(model.model_text, cache=user_cache()).contributions(rows[::every])
     return float(np.abs(contributions.sum(axis=1) - margins[::every]).max())

@@ -12,6 +12,7 @@ import numpy as np
 from experiments.benchmarks.errors import DifferentAnswers
 from experiments.benchmarks.figures import PEERS_SHARE, Row, interleaved
 from experiments.benchmarks.speed import reference
+from features.config.environment import user_cache
 from models.explanation.tree_shap import TreeShap
 
 THREADS = 2
@@ -25,7 +26,7 @@ def one_row(model: reference.Reference, rounds: int) -> Row:
     Raises:
         DifferentAnswers: the values differ.
     """
-    shap = TreeShap(model.bundle.model_text)
+    shap = TreeShap(model.bundle.model_text, cache=user_cache())
     rows = model.matrix(reference.draw(500, 11))
     _check(shap.contributions(rows), _lightgbm(model, rows, 1), _SAME, "pred_contrib")
     singles = [np.ascontiguousarray(rows[n : n + 1]) for n in range(len(rows))]
@@ -49,7 +50,7 @@ def many_rows(model: reference.Reference, rounds: int, rows: int) -> Iterator[Ro
     Raises:
         DifferentAnswers: the values differ.
     """
-    shap = TreeShap(model.bundle.model_text)
+    shap = TreeShap(model.bundle.model_text, cache=user_cache())
     matrix = model.matrix(reference.draw(rows, 12))
     _check(shap.contributions(matrix[:2000]), _lightgbm(model, matrix[:2000], 1), _SAME, "pred_contrib")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from features.config.environment import Environment, inherited
+from features.config.environment import Environment, inherited, user_cache
 from features.errors import ConfigError
 from features.home import Home
 
@@ -15,7 +15,6 @@ PACKAGES = ("features", "models", "training", "serving", "experiments")
 
 READERS = {
     "features/config/environment.py": "the one reading, and the handing on to child processes",
-    "models/explanation/kernel_cache.py": "the user's cache folder, by the XDG standard; models know no setting of ours",
     "models/registry/mlflow_store.py": "sets MLflow's own variables before MLflow reads them; reads none",
     "serving/platform/workers.py": "sets the folder of figures for the workers: Prometheus' client takes no argument for it",
     "serving/platform/metrics.py": "a worker learns that folder from its supervisor, who starts it without arguments",
@@ -89,3 +88,11 @@ def test_a_home_that_is_given_goes_before_the_one_that_is_set(monkeypatch: pytes
 def test_a_process_that_is_started_inherits_all_but_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONE", "0")
     assert inherited(ONE="1") == {**os.environ, "ONE": "1"}
+
+
+def test_the_user_cache_is_where_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "keepwell"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", os.fspath(tmp_path))
+    assert user_cache() == tmp_path / ".cache" / "keepwell"

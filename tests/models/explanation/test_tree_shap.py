@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -426,11 +425,3 @@ def test_no_place_for_kernels_is_no_failure(tmp_path: Path) -> None:
     contributions, imported = outcome(process)
     assert imported
     assert contributions == made.shap.contributions(np.full((1, made.shap.n_features), 0.25)).tobytes().hex()
-
-
-def test_the_user_cache_is_where_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kernel_cache._user_cache() == tmp_path / "keepwell"
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setenv("HOME", os.fspath(tmp_path))
-    assert kernel_cache._user_cache() == tmp_path / ".cache" / "keepwell"
