@@ -32,9 +32,12 @@ from serving.auth.api_keys import ApiKeys, Role
 from serving.platform.database import Database
 from serving.platform.settings import Settings
 
+from ..conftest import wait_for
+
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 CUSTOMERS = 300
+FILLING = "Filling the online store"
 TOML = """
 [business]
 name = "killed"
@@ -109,7 +112,7 @@ class ForkServer:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=300)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -147,6 +150,12 @@ class Reader:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def has_seen(self, home: Home) -> bool:
+        """Whether what stands now was read, from the files and over HTTP."""
+        champion = Registry(home.tracking_uri, "killed").champion()
+        assert champion is not None
+        return Generation.current(home).id in self.generations and champion.version in self.versions
 
     def stop(self) -> None:
         self._stop.set()
@@ -201,6 +210,13 @@ class Reader:
             self.failures.append("no whole champion")
 
 
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @contextlib.contextmanager
 def serving(home: Home) -> Iterator[tuple[str, str]]:
     settings = Settings.model_validate({"home": home.path, "poll_seconds": 0.1, "rate_limit": 0})
@@ -214,11 +230,7 @@ def serving(home: Home) -> Iterator[tuple[str, str]]:
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        for _ in range(1200):
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{url}/readyz").status_code == 200:
-                    break
-            time.sleep(0.1)
+        wait_for(lambda: is_ready(url))
         yield url, key
     finally:
         server.should_exit = True
@@ -244,14 +256,14 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
             reader = Reader(home, url, key)
             reader.start()
             try:
-                killed = _kill_builds(server, configs, home)
-                killed += _kill_promotions(server, configs, home, promotion_seconds)
-                time.sleep(3)
+                wait_for(lambda: reader.has_seen(home))
+                _kill_builds(server, configs, home)
+                _kill_promotions(server, configs, home, promotion_seconds)
+                wait_for(lambda: reader.has_seen(home))
             finally:
                 reader.stop()
     finally:
         server.close()
-    assert killed >= 20, f"only {killed} kills came in time"
     assert reader.failures == []
     assert len(reader.generations) >= 2, "the reader saw no new generation"
     assert len(reader.versions) >= 2, "the reader saw no new champion"
@@ -282,17 +294,16 @@ def test_killed_while_redis_is_filled(tmp_path: Path, redis_url: str) -> None:
             reader = Reader(home, url, key)
             reader.start()
             try:
-                inside = _kill_fillings(server, str(config), home)
+                wait_for(lambda: reader.has_seen(home))
+                _kill_fillings(server, str(config), home)
                 facts = server.finish("build", str(config), str(home.path))
                 assert Generation.current(home).id == facts[-1]["built"]
-                promotions = _kill_redis_promotions(server, str(config), home, promotion_seconds)
-                time.sleep(2)
+                _kill_redis_promotions(server, str(config), home, promotion_seconds)
+                wait_for(lambda: reader.has_seen(home))
             finally:
                 reader.stop()
     finally:
         server.close()
-    assert inside >= 5
-    assert promotions >= 5
     assert reader.failures == []
     assert len(reader.generations) >= 2, "the reader saw no new generation"
     assert len(reader.versions) >= 2, "the reader saw no new champion"
@@ -308,88 +319,76 @@ def test_killed_while_redis_is_filled(tmp_path: Path, redis_url: str) -> None:
     gc.collect()  # the server's connections to a Redis that is about to end
 
 
-def _kill_fillings(server: ForkServer, config: str, home: Home) -> int:
+MOST_TRIES = 25
+"""A command that ended before its signal is killed again, sooner, until a kill lands: the last ones come at once."""
+
+
+def _kill_fillings(server: ForkServer, config: str, home: Home) -> None:
     """Kill builds while they fill Redis until five had not switched yet; the live generation stays."""
     rng = random.Random(7)
     inside = 0
-    for _ in range(12):
+    for turn in range(5 * MOST_TRIES):
         live = Generation.current(home).id
-        killed = server.kill(
-            "build", config, str(home.path), phase="Filling the online store", after=rng.uniform(0.0, 0.01)
-        )
+        after = rng.uniform(0.0, 0.01) * 0.9**turn
+        killed = server.kill("build", config, str(home.path), phase=FILLING, after=after)
         inside += killed and Generation.current(home).id == live
         if inside == 5:
-            break
-    return inside
+            return
+    raise AssertionError(f"only {inside} kills came before the switch")
 
 
-def _kill_redis_promotions(server: ForkServer, config: str, home: Home, seconds: float) -> int:
-    """Kill promotions at moments spread over one; the champion is the old one or the challenger."""
-    registry = Registry(home.tracking_uri, "killed")
-    killed = 0
+def _kill_redis_promotions(server: ForkServer, config: str, home: Home, seconds: float) -> None:
+    """Kill promotions at five moments spread over one; the champion is the old one or the challenger."""
     server.finish("train", config, str(home.path))
-    for turn in range(8):
-        before, challenger = registry.champion(), registry.challenger()
-        assert before is not None
-        assert challenger is not None
-        killed += server.kill("promote", str(home.path), phase=None, after=seconds * (turn + 0.5) / 12)
-        after = registry.champion()
-        assert after is not None
-        assert after.version in (before.version, challenger.version)
-        if killed == 5:
-            break
-        if after.version == challenger.version:
-            server.finish("train", config, str(home.path))
-    if registry.challenger() is not None:
-        server.finish("promote", str(home.path))
-    return killed
+    for turn in range(5):
+        _kill_promotion(server, config, home, seconds * (turn + 0.5) / 8)
+    server.finish("promote", str(home.path))
 
 
-def _kill_builds(server: ForkServer, configs: list[str], home: Home) -> int:
-    """Kill builds in each of their phases, six of them inside materialize; after each, the next run succeeds."""
-    filling = "Filling the online store"
+def _kill_builds(server: ForkServer, configs: list[str], home: Home) -> None:
+    """Kill builds in each of their phases, ten of them inside materialize; after each, the next run succeeds."""
     rng = random.Random(5)
-    landed = 0
-    for turn, phase in enumerate(("Describing customers", "Registering features", *[filling] * 10)):
+    for turn, phase in enumerate(("Describing customers", "Registering features", *[FILLING] * 10)):
         before = Generation.current(home).id
-        # A child that ended before its signal is no kill: a build that went through is killed again, earlier.
-        for haste in (0.03, 0.01, 0.0, 0.0, 0.0):
-            killed = server.kill("build", configs[turn % 2], str(home.path), phase=phase, after=rng.uniform(0.0, haste))
+        for sooner in range(MOST_TRIES):
+            after = rng.uniform(0.0, 0.03 * 0.5**sooner)
+            killed = server.kill("build", configs[turn % 2], str(home.path), phase=phase, after=after)
             # A kill that came after the switch leaves the new one, and it is whole: the reader reads it.
             assert Generation.current(home).id >= before
             if killed:
-                landed += 1
                 break
+        else:
+            raise AssertionError(f"no kill came in time for '{phase}'")
         facts = server.finish("build", configs[(turn + 1) % 2], str(home.path))
         assert Generation.current(home).id == facts[-1]["built"]
-    return landed
 
 
-def _kill_promotions(server: ForkServer, configs: list[str], home: Home, seconds: float) -> int:
-    """Kill promotions from their first write to their exit; after each, the next run succeeds."""
-    landed = 0
-    registry = Registry(home.tracking_uri, "killed")
+def _kill_promotions(server: ForkServer, configs: list[str], home: Home, seconds: float) -> None:
+    """Kill nine promotions from their first write to their exit; after every third, the next run succeeds."""
     # The data of the champion, so that each challenger is as good as it, and none is refused.
     server.finish("build", configs[0], str(home.path))
     server.finish("train", configs[0], str(home.path))
     for turn in range(9):
-        share = (turn + 0.5) / 10
-        for _ in range(5):
-            before, challenger = registry.champion(), registry.challenger()
-            assert before is not None
-            assert challenger is not None
-            killed = server.kill("promote", str(home.path), phase=None, after=seconds * share)
-            after = registry.champion()
-            assert after is not None
-            assert after.version in (before.version, challenger.version)
-            if killed:
-                landed += 1
-                break
-            # It was through before its signal: the next one is killed earlier, a new challenger before it.
-            server.finish("train", configs[0], str(home.path))
-            share *= 0.7
+        _kill_promotion(server, configs[0], home, seconds * (turn + 0.5) / 10)
         if turn % 3 == 2:
             server.finish("promote", str(home.path))
             server.finish("train", configs[0], str(home.path))
     server.finish("promote", str(home.path))
-    return landed
+
+
+def _kill_promotion(server: ForkServer, config: str, home: Home, after: float) -> None:
+    """Kill a promotion `after` seconds, or sooner where it was through by then; there is a challenger afterwards."""
+    registry = Registry(home.tracking_uri, "killed")
+    for sooner in range(MOST_TRIES):
+        before, challenger = registry.champion(), registry.challenger()
+        assert before is not None
+        assert challenger is not None
+        killed = server.kill("promote", str(home.path), phase=None, after=after * 0.7**sooner)
+        champion = registry.champion()
+        assert champion is not None
+        assert champion.version in (before.version, challenger.version)
+        if not killed or champion.version == challenger.version:
+            server.finish("train", config, str(home.path))
+        if killed:
+            return
+    raise AssertionError("no promotion was killed in time")
