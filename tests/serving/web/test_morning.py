@@ -47,9 +47,20 @@ def sign_in(page: Page, key: str) -> None:
     page.wait_for_url(PORTFOLIO)
 
 
+OVERTAKEN = {"htmx:sendAbort", "htmx:afterRequest"}
+"""What HTMX tells the console of a request that it gave up for a newer one; what fails is told by other names."""
+
+
 def errors_of(page: Page) -> list[str]:
     said: list[str] = []
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: (
+            said.append(message.text)
+            if message.type == "error" and message.text.split(" ")[0] not in OVERTAKEN
+            else None
+        ),
+    )
     page.on("pageerror", lambda error: said.append(str(error)))
 
     def refuse(dialog: Dialog) -> None:
