@@ -242,9 +242,9 @@ def _leaks(judged: _Judged, purity: float, stayed: float, given: GivenColumns) -
                 )
             )
             continue
-        given = _given_away(judged.columns[name], judged.y, purity, stayed)
-        if given is not None:
-            what, rate, caught = given
+        away = _given_away(judged.columns[name], judged.y, purity, stayed)
+        if away is not None:
+            what, rate, caught = away
             leaks.append(
                 Leak(
                     name,
