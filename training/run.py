@@ -112,7 +112,7 @@ def run(
         served = ServedModel(booster, booster.model_to_string(), margin_graph(booster), model.classifier.calibration_)
         gates = {
             **model_gates(served, prepared.data.X(tested.rows, model.categories)),
-            **quality_gates(evaluation, time_split=prepared.split.is_time),
+            **quality_gates(evaluation, examination, time_split=prepared.split.is_time),
         }
         advance()
     with progress.step("Learning what customers buy") as advance:

@@ -83,14 +83,14 @@ def _projected(trials: Trials, Z: FloatArray, w: FloatArray) -> FloatArray:
     return projected
 
 
-def interval(figures: FloatArray, group: Rows) -> Estimate:
+def interval(figures: FloatArray, group: Rows, confidence: float = CONFIDENCE) -> Estimate:
     """The mean of figures (n,) and its interval (95 %), where those of a group may be alike."""
     value = float(figures.mean())
     members = np.unique(group, return_inverse=True)[1]
     n_groups = int(members.max()) + 1
     deviations = np.bincount(members, figures - value, minlength=n_groups)
     variance = float((deviations**2).sum()) / len(figures) ** 2 * n_groups / max(n_groups - 1, 1)
-    reach = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * float(np.sqrt(variance))
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * float(np.sqrt(variance))
     return Estimate(value, value - reach, value + reach)
 
 

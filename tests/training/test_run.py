@@ -34,7 +34,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Ignoring params argument"),
 ]
 METRICS = {"auc", "average_precision", "log_loss", "brier", "ece", "calibration_slope", "lift_at_10"}
-GATES = {"onnx_leaves", "onnx_parity", "explanation_additivity", "log_loss_vs_base_rate", "ece"}
+GATES = {
+    "onnx_leaves", "onnx_parity", "explanation_additivity",
+    "log_loss_vs_base_rate", "log_loss_proof", "auc_proof", "calibration_slope", "ece",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

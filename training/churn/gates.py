@@ -18,16 +18,23 @@ from models.inference.onnx_predictor import ChurnPredictor
 from models.registry.model_bundle import GateResult
 from training.churn.onnx_export import leaf_graph, split_points
 from training.evaluation.metrics import EvaluationReport
+from training.evaluation.slices import Examination
 
 MEANING = {
     "onnx_leaves": "leaves that differ between LightGBM and ONNX",
     "onnx_parity": "the largest difference between LightGBM's and ONNX's probability",
     "explanation_additivity": "the largest difference between an explanation's sum and the score",
     "log_loss_vs_base_rate": "its log-loss, which must be below that of the base rate",
+    "log_loss_proof": "the upper bound (95 %) of its log-loss less that of the base rate, which must be below 0: that it "
+    "tells more than the churn rate does is not proven",
+    "auc_proof": "the lower bound (95 %) of its AUC, which must be above that of chance: that it tells who leaves from who "
+    "stays is not proven",
+    "calibration_slope": "its calibration slope, which is 1 where odds can be believed: beyond this limit they mean nothing",
     "ece": "its expected calibration error",
     "better_than_champion": "its log-loss where both models can be judged, against the champion's and the noise",
 }
-# Every bundle carries these; whether it is better than the champion is asked when it is promoted.
+# Every bundle carries these, those of earlier releases too; whether it is better than the champion is asked when it is
+# promoted.
 REQUIRED = ("onnx_leaves", "onnx_parity", "explanation_additivity", "log_loss_vs_base_rate", "ece")
 # A model that fails one of these is not what was tested, and is not registered at all.
 TECHNICAL = ("onnx_leaves", "onnx_parity", "explanation_additivity")
@@ -36,6 +43,9 @@ PARITY_LIMIT = 1e-6
 ADDITIVITY_LIMIT = 1e-6
 ECE_LIMIT_OUT_OF_FOLD = 0.03
 ECE_LIMIT_TIME = 0.08
+# Odds that must be stretched or pressed more than fourfold to fit what happened are no odds.
+LEAST_SLOPE = 0.25
+MOST_SLOPE = 4.0
 # So many rows with a value on a threshold; more thresholds than that are taken evenly over all.
 MOST_EDGE_ROWS = 20_000
 # An explanation takes a hundred times as long as a score: so many rows are explained, evenly taken from all.
@@ -88,12 +98,18 @@ def model_gates(model: ServedModel, rows: Matrix) -> dict[str, GateResult]:
     }
 
 
-def quality_gates(report: EvaluationReport, *, time_split: bool) -> dict[str, GateResult]:
-    """That the model tells more than the churn rate does, and that its probabilities can be believed."""
+def quality_gates(report: EvaluationReport, examination: Examination, *, time_split: bool) -> dict[str, GateResult]:
+    """That the model tells more than the churn rate does, by more than chance, and that its probabilities can be believed.
+
+    A slope that is not defined is not asked for: constant probabilities have no AUC above chance, and those that part
+    all churners from all others are right.
+    """
     base_rate = report.baselines["base_rate"].log_loss
-    figure = report.metrics.log_loss
+    figure, slope = report.metrics.log_loss, report.metrics.calibration_slope
     return {
         "log_loss_vs_base_rate": GateResult(figure < base_rate, figure, base_rate),
+        **_proof(examination),
+        **({} if slope is None else {"calibration_slope": _believable(slope)}),
         "ece": _calibrated(report, ECE_LIMIT_TIME if time_split else ECE_LIMIT_OUT_OF_FOLD),
     }
 
@@ -111,6 +127,22 @@ def refused(gates: Mapping[str, GateResult]) -> list[str]:
 def lacking(gates: Mapping[str, GateResult]) -> list[str]:
     """The names of the gates that were never asked."""
     return [name for name in REQUIRED if name not in gates]
+
+
+def _proof(examination: Examination) -> dict[str, GateResult]:
+    """Whether chance is ruled out: a figure without an interval proves nothing."""
+    worse = examination.over_base_rate.high
+    auc = examination.intervals["model"]["auc"]
+    least = 0.0 if auc is None else auc.low
+    return {
+        "log_loss_proof": GateResult(worse < 0.0, worse, 0.0),
+        "auc_proof": GateResult(least > 0.5, least, 0.5),
+    }
+
+
+def _believable(slope: float) -> GateResult:
+    """The slope against the limit on its side of 1."""
+    return GateResult(LEAST_SLOPE <= slope <= MOST_SLOPE, slope, LEAST_SLOPE if slope < 1.0 else MOST_SLOPE)
 
 
 def _calibrated(report: EvaluationReport, limit: float) -> GateResult:

@@ -63,6 +63,10 @@ def _show_policy(report: PolicyReport, console: Console) -> None:
         f"{report.n_trials:,} trials, {report.n_features} features; weights: {weights or 'none'}.", highlight=False
     )
     console.print(report.verdict, highlight=False, markup=False)
+    for name, gate in report.gates.items():
+        sign = "[green]passed[/]" if gate.passed else "[red]refused[/]"
+        console.print(f"gate {name}: {sign} ({gate.figure:.3g}, limit {gate.limit:.3g})", highlight=False)
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
-    console.print("Next: python -m training promote --policy", highlight=False)
+    if report.may_be_promoted:
+        console.print("Next: python -m training promote --policy", highlight=False)

@@ -76,7 +76,8 @@ def _show(report: RunReport, console: Console) -> None:
         console.print(f"gate {name}: {sign} ({gate.figure:.3g}, limit {gate.limit:.3g})", highlight=False)
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
-    console.print("Next: python -m training promote", highlight=False)
+    if report.may_be_promoted:
+        console.print("Next: python -m training promote", highlight=False)
 
 
 def _show_worth(report: RunReport, console: Console) -> None:

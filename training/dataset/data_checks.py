@@ -19,13 +19,14 @@ DRIFT = 0.05
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}")
 
 
-def warning_signs(data: TrainingSet, split: Split, train: Rows) -> list[str]:
+def warning_signs(data: TrainingSet, split: Split, train: Rows, leave_out: str) -> list[str]:
     """Sentences about features and outcomes that are often a mistake, or make the figures uncertain.
 
     Args:
         train: the training rows; nothing else of the features is looked at.
+        leave_out: the key of the TOML that leaves a column out.
     """
-    return [*_outcome_signs(data, split), *_text_signs(data, train)]
+    return [*_outcome_signs(data, split), *_text_signs(data, train, leave_out)]
 
 
 def _outcome_signs(data: TrainingSet, split: Split) -> list[str]:
@@ -46,7 +47,7 @@ def _outcome_signs(data: TrainingSet, split: Split) -> list[str]:
     return signs
 
 
-def _text_signs(data: TrainingSet, train: Rows) -> list[str]:
+def _text_signs(data: TrainingSet, train: Rows, leave_out: str) -> list[str]:
     signs = []
     for name in data.strings():
         words = [word for word in data.columns[name][train].tolist() if word is not None]
@@ -57,7 +58,7 @@ def _text_signs(data: TrainingSet, train: Rows) -> list[str]:
             )
         elif len(distinct) > MANY_CATEGORIES:
             signs.append(
-                f"Column '{name}' has {len(distinct)} different words: if it identifies customers, add it to 'drop'."
+                f"Column '{name}' has {len(distinct)} different words: if it identifies customers, add it to {leave_out}."
             )
     return signs
 

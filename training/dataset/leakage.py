@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet
 from scipy.stats import rankdata
 
 from features.generation import Generation
@@ -74,8 +75,34 @@ class _Judged:
     y: Outcomes
 
 
-def find_leaks(data: TrainingSet, train: Rows) -> tuple[Leak, ...]:
-    """Features that alone nearly decide the outcome, by their values or by having one at all.
+@dataclass(frozen=True, slots=True)
+class GivenColumns:
+    """The features that are columns as they were given, and the key that leaves one of them out.
+
+    All others are keepwell's own figures, of events before the cutoff: they foretell well, but know nothing that came
+    after it.
+    """
+
+    names: frozenset[str]
+    key: str
+
+    @classmethod
+    def of(cls, generation: Generation) -> GivenColumns:
+        """Those of a table, or of the customers of an event business."""
+        if generation.kind == "table":
+            return cls(frozenset(generation.schema.names), "[data] drop")
+        key = "[data.customers] drop"
+        if not generation.customers_file.exists():
+            return cls(frozenset(), key)
+        columns = pyarrow.parquet.read_schema(generation.customers_file).names
+        # An attribute that is called like a figure of keepwell's own has a prefix, which the figure has not.
+        both = [name for column in columns for name in (f"customer {column}", column) if name in generation.schema]
+        own = {name.removeprefix("customer ") for name in both if name.startswith("customer ")}
+        return cls(frozenset(both) - own, key)
+
+
+def find_leaks(data: TrainingSet, train: Rows, given: GivenColumns) -> tuple[Leak, ...]:
+    """Given columns that alone nearly decide the outcome, by their values or by having one at all.
 
     Where customers come several times, at several cutoffs, what never changes of a customer is also held against whether
     they ever churned: a column that was filled once for all cutoffs hides among the rows of earlier ones.
@@ -84,10 +111,11 @@ def find_leaks(data: TrainingSet, train: Rows) -> tuple[Leak, ...]:
         train: the training rows; customers are looked at with all their labelled rows.
     """
     every = max(1, -(-len(train) // MOST_ROWS))
-    found = {
-        leak.feature: leak for leak in _leaks(_judged(data, train[::every], data.y[train[::every]]), GIVEN_AWAY, STAYED)
-    }
-    for leak in _leaks_of_customers(data):
+    if not given.names:
+        return ()
+    judged = _judged(data, train[::every], data.y[train[::every]])
+    found = {leak.feature: leak for leak in _leaks(judged, GIVEN_AWAY, STAYED, given)}
+    for leak in _leaks_of_customers(data, given):
         found.setdefault(leak.feature, leak)
     return tuple(found.values())
 
@@ -122,19 +150,24 @@ def changed_values(generation: Generation, home: Home, data: TrainingSet) -> tup
     if known.sum() < FEWEST_COMPARED:
         return ()
     before = OfflineStore(old).training_frame(frame[known], names)
+    given = GivenColumns.of(generation)
     leaks = []
     for name in names:
         now = data.columns[name][rows][known]
         share = float(_differ(now, before[name].to_numpy()).mean())
         if share > CHANGED_SHARE:
+            cure = (
+                f"add the column to {given.key}, or give its changes as events"
+                if name in given.names
+                else "give the events that came late their 'received_at'"
+            )
             leaks.append(
                 Leak(
                     name,
                     LeakKind.CHANGED,
                     share,
                     f"The values of '{name}' change after the cutoff: {share:.1%} of them are other ones than the build of "
-                    f"{old.as_of:%Y-%m-%d} saw at the same cutoffs, so they may know what happened since; give them as "
-                    f"events with 'received_at', or add the column to 'drop'.",
+                    f"{old.as_of:%Y-%m-%d} saw at the same cutoffs, so they may know what happened since; {cure}.",
                 )
             )
     return tuple(leaks)
@@ -162,7 +195,7 @@ def _judged(data: TrainingSet, rows: Rows, y: Outcomes, names: Sequence[str] | N
     return _Judged(columns, codes, y)
 
 
-def _leaks_of_customers(data: TrainingSet) -> list[Leak]:
+def _leaks_of_customers(data: TrainingSet, given: GivenColumns) -> list[Leak]:
     """What never changes of a customer, against whether they ever churned in a labelled window."""
     _, customer = np.unique(data.labels.customer_id.astype(str), return_inverse=True)
     order = np.argsort(customer, kind="stable")
@@ -181,16 +214,20 @@ def _leaks_of_customers(data: TrainingSet) -> list[Leak]:
     ever = np.maximum.reduceat(data.y[order], np.flatnonzero(first))
     rows = order[np.flatnonzero(first)]
     every = max(1, -(-len(rows) // MOST_ROWS))
-    return _leaks(_judged(data, rows[::every], ever[::every].astype(np.int8), static), GIVEN_AWAY_EVER, STAYED_EVER)
+    return _leaks(
+        _judged(data, rows[::every], ever[::every].astype(np.int8), static), GIVEN_AWAY_EVER, STAYED_EVER, given
+    )
 
 
-def _leaks(judged: _Judged, purity: float, stayed: float) -> list[Leak]:
+def _leaks(judged: _Judged, purity: float, stayed: float, given: GivenColumns) -> list[Leak]:
     if not 0 < judged.y.sum() < len(judged.y):
         return []
     auc = {name: _separation(code, judged.y) for name, code in judged.codes.items()}
     rest = max((one for one in auc.values() if one < SUSPECT_AUC), default=0.5)
     leaks = []
     for name, alone in auc.items():
+        if name not in given.names:
+            continue
         far_above = 1.0 - alone <= FAR_ABOVE * (1.0 - rest)
         if alone > CERTAIN_AUC or (alone >= SUSPECT_AUC and far_above):
             best = "" if alone > CERTAIN_AUC else f", the best of the others {rest:.3f}"
@@ -201,20 +238,20 @@ def _leaks(judged: _Judged, purity: float, stayed: float) -> list[Leak]:
                     LeakKind.ALONE,
                     alone,
                     f"'{name}' alone tells who churned {almost} (AUC {alone:.3f}{best}): if it is only known afterwards, add it "
-                    f"to 'drop'.",
+                    f"to {given.key}.",
                 )
             )
             continue
-        given = _given_away(judged.columns[name], judged.y, purity, stayed)
-        if given is not None:
-            what, rate, caught = given
+        away = _given_away(judged.columns[name], judged.y, purity, stayed)
+        if away is not None:
+            what, rate, caught = away
             leaks.append(
                 Leak(
                     name,
                     LeakKind.FILLED,
                     rate,
                     f"'{name}' seems to be filled in after the fact: {rate:.1%} of the customers for whom it {what} churned, and "
-                    f"{caught:.0%} of all who churned are among them; add it to 'drop'.",
+                    f"{caught:.0%} of all who churned are among them; add it to {given.key}.",
                 )
             )
     return leaks

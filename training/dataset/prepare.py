@@ -18,7 +18,7 @@ from features.store.offline import OfflineStore
 from models.arrays import Rows
 from training.dataset.data_checks import warning_signs
 from training.dataset.labels import Cutoffs, entity_frame, label_events, label_table
-from training.dataset.leakage import Leak, find_leaks
+from training.dataset.leakage import GivenColumns, Leak, find_leaks
 from training.dataset.split import Split, at_cutoffs, identical_rows, in_folds, in_order, together
 from training.dataset.time_windows import Windows
 from training.dataset.training_set import Labels, TrainingSet, check_labels, informative
@@ -122,8 +122,10 @@ def prepare(generation: Generation, business: Business) -> Prepared:
     prepared = Prepared(data, data, split, cutoffs, generation.horizon_days, ())
     data, left_out = informative(data, prepared.train)
     # A column that the model does without may still tell what else was written afterwards.
-    leaks = find_leaks(prepared.everything, prepared.train)
-    told = (*notes, *left_out, *warning_signs(data, split, prepared.train), *(leak.sentence for leak in leaks))
+    given = GivenColumns.of(generation)
+    leaks = find_leaks(prepared.everything, prepared.train, given)
+    signs = warning_signs(data, split, prepared.train, given.key)
+    told = (*notes, *left_out, *signs, *(leak.sentence for leak in leaks))
     return replace(prepared, data=data, warnings=told, leaks=leaks)
 
 

@@ -17,7 +17,7 @@ from models.arrays import FloatArray, Rows
 from models.inference.calibration import expit
 from models.inference.interval import Interval
 from training.dataset.prepare import Prepared
-from training.evaluation.bootstrap import Ranked, figures_of, intervals, resampled
+from training.evaluation.bootstrap import FIGURES, Ranked, difference, figures_of, intervals, resampled
 from training.evaluation.held_out import HeldOutPredictions
 from training.evaluation.metrics import EvaluationReport
 
@@ -93,6 +93,8 @@ class Examination:
     """All that is known of the figures beyond themselves; `intervals` by model or baseline, then by figure."""
 
     intervals: Mapping[str, Mapping[str, Interval | None]]
+    over_base_rate: Interval
+    """Of the model's log-loss less the base rate's, on the same rows."""
     top_k: TopK
     gains: tuple[tuple[float, float], ...]
     """The share of rows from the top, and the share of churners among them."""
@@ -152,12 +154,15 @@ def examine(
     known = {name: p for name, p in probabilities.items() if name == "model" or name in report.baselines}
     drawn = resampled({name: Ranked(y, p, k) for name, p in known.items()}, groups)
     around = {name: intervals(y, p, drawn[name], k) for name, p in known.items()}
+    losses = {name: figures[:, FIGURES.index("log_loss")] for name, figures in drawn.items()}
+    own, base = report.metrics.log_loss, report.baselines["base_rate"].log_loss
     precision = figures_of(y, tested.p, k)["precision_at_k"]
     assert precision is not None
     columns, unknown = subgroup_columns(business, prepared)
     subgroups = compared_groups(y, tested.p, groups, {name: column[tested.rows] for name, column in columns.items()})
     return Examination(
         intervals=around,
+        over_base_rate=difference("log_loss", own, base, losses["model"], losses["base_rate"]).interval,
         top_k=TopK(
             k, why, precision, around["model"]["precision_at_k"], min(1.0, precision * min(k, len(y)) / y.sum())
         ),

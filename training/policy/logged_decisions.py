@@ -20,6 +20,8 @@ MOST_CATEGORIES = 50
 """Of a feature's words, the most frequent get a code."""
 MOST_ACTIONS = 50
 FEWEST_ROWS = 100
+MISTAKEN = 0.2
+"""Where so many pscores cannot be, they are something else; fewer are rows that teach nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,14 @@ def check(log: DecisionLog, where: str) -> tuple[str, ...]:
     """Refuse a log from which nothing can be learned; return what a user should know about it.
 
     Raises:
-        DecisionLogError: too few rows are whole, or doing nothing was never tried.
+        DecisionLogError: too few rows are whole, doing nothing was never tried, or the pscores are something else.
     """
+    mistaken = _mistaken_pscores(log)
+    if mistaken is not None:
+        raise DecisionLogError(
+            f"{where}: the pscores {mistaken}; a pscore is the probability, above 0 and at most 1, with which the action that "
+            f"was decided was drawn."
+        )
     rows = log.usable()
     if len(rows) < FEWEST_ROWS:
         raise DecisionLogError(
@@ -150,3 +158,17 @@ def check(log: DecisionLog, where: str) -> tuple[str, ...]:
                 f"should be 1): estimates from this log may be wrong."
             )
     return tuple(notes)
+
+
+def _mistaken_pscores(log: DecisionLog) -> str | None:
+    """What the pscores are instead of probabilities, if most of them are."""
+    chosen = log.pscore[np.isfinite(log.pscore) & (log.action >= NOTHING) & (log.eligible.sum(axis=1) > 1)]
+    if not len(chosen):
+        return None
+    if (chosen > 1.0).mean() > MISTAKEN:
+        return f"go up to {chosen.max():g}, above 1: divide per cent by 100"
+    if np.isin(chosen, (0.0, 1.0)).all() and (chosen == 0.0).any():
+        return "hold only 0 and 1: a flag of what was done"
+    if (chosen == 0.0).mean() > MISTAKEN:
+        return f"are 0 for what was done in {(chosen == 0.0).mean():.0%} of the decisions"
+    return None

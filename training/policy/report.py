@@ -51,15 +51,27 @@ class PolicyReport:
     best_constant: str
     gain: Estimate
     """What the personal policy earns over the best constant action, by the doubly robust estimate."""
+    over_nothing: Estimate
+    """What the served policy earns over doing nothing, likewise; wider where it is the best of several actions."""
     served: str
     """`personal`, or the constant action."""
     gates: Mapping[str, GateResult]
     warnings: tuple[str, ...]
 
     @property
+    def may_be_promoted(self) -> bool:
+        """Whether it passed every gate but that of the champion."""
+        return all(gate.passed for gate in self.gates.values())
+
+    @property
     def verdict(self) -> str:
         """What is served, and why, in a sentence."""
-        shown = f"{self.gain.value:+.5f} (95 %: {self.gain.low:+.5f} to {self.gain.high:+.5f})"
+        shown = _signed(self.gain)
+        if self.over_nothing.low <= 0.0:
+            return (
+                f"Nothing is proven better than doing nothing, so promote will refuse this policy: the best that was found, "
+                f"'{self.served}', earns {_signed(self.over_nothing)} a decision over it."
+            )
         if self.served == PERSONAL:
             return (
                 f"The personal policy is served: over '{self.best_constant}' for everybody it earns {shown} a decision."
@@ -97,6 +109,7 @@ class PolicyReport:
                 },
                 "best_constant": self.best_constant,
                 "gain": self.gain.to_json(),
+                "over_nothing": self.over_nothing.to_json(),
                 "served": self.served,
                 "verdict": self.verdict,
                 "gates": {name: asdict(gate) for name, gate in self.gates.items()},
@@ -104,6 +117,10 @@ class PolicyReport:
             }
         )
         return content
+
+
+def _signed(estimate: Estimate) -> str:
+    return f"{estimate.value:+.5f} (95 %: {estimate.low:+.5f} to {estimate.high:+.5f})"
 
 
 def _finite(content: Any) -> Any:

@@ -25,7 +25,7 @@ from models.arrays import FloatArray, Matrix, Rows
 from models.decisions.design_matrix import Design
 from models.decisions.effect_model import LEARNED, EffectModel
 from models.decisions.logged_trials import NOTHING
-from models.decisions.off_policy import PolicyValue, constant, deterministic, evaluate, greedy, interval
+from models.decisions.off_policy import CONFIDENCE, PolicyValue, constant, deterministic, evaluate, greedy, interval
 from models.decisions.qini import uplift_curve
 from models.inference.interval import Estimate
 from models.registry.model_bundle import GateResult
@@ -45,6 +45,7 @@ from training.tracking.runs import REPORT, RunArtifacts, TrackedRun, Tracker, en
 
 DECISIONS = "decisions.parquet"
 LEAST_SAMPLE_SIZE = 200.0
+CHOSEN = "chosen"
 FEATURE = "feature "
 """Before the names of features, in the table of decisions that a run keeps."""
 
@@ -202,6 +203,8 @@ def value(business: str, learned: Learned) -> PolicyReport:
     gain = _difference(found, personal, choices[best])
     proven = gain.low > 0.0 and policies[PERSONAL].effective_sample_size >= LEAST_SAMPLE_SIZE
     served = PERSONAL if proven else best
+    # The best of several actions looks better than it is: its interval holds for all of them together (Bonferroni).
+    over_nothing = _difference(found, choices[served], np.zeros_like(personal), tried=max(arms - 1, 1))
     target = found.scores[:, 1:] - found.scores[:, :1]
     rng = np.random.default_rng(SEED)
     actions: dict[str, ActionFigures] = {}
@@ -240,8 +243,12 @@ def value(business: str, learned: Learned) -> PolicyReport:
         policies=policies,
         best_constant=best,
         gain=gain,
+        over_nothing=over_nothing,
         served=served,
-        gates={"effective_sample_size": GateResult(size >= LEAST_SAMPLE_SIZE, size, LEAST_SAMPLE_SIZE)},
+        gates={
+            "effective_sample_size": GateResult(size >= LEAST_SAMPLE_SIZE, size, LEAST_SAMPLE_SIZE),
+            "gain_over_nothing": GateResult(over_nothing.low > 0.0, over_nothing.low, 0.0),
+        },
         warnings=learned.warnings,
     )
 
@@ -270,10 +277,11 @@ def write_choices(path: Path, learned: Learned, served: str) -> None:
         raise TrainingError(f"{path}: the choices cannot be written ({error.strerror or error}).") from error
 
 
-def _difference(found: CrossFitted, one: Rows, other: Rows) -> Estimate:
-    """What one policy earns over another, by doubly robust estimates of the same rows."""
+def _difference(found: CrossFitted, one: Rows, other: Rows, tried: int = 1) -> Estimate:
+    """What one policy, the best of so many that were tried, earns over another, by doubly robust estimates of the same rows."""
     rows = np.arange(len(one))
-    return interval(found.scores[rows, one] - found.scores[rows, other], found.trials.group)
+    gain = found.scores[rows, one] - found.scores[rows, other]
+    return interval(gain, found.trials.group, 1.0 - (1.0 - CONFIDENCE) / tried)
 
 
 def _plain_name(served: str, log: DecisionLog) -> str:
@@ -290,6 +298,8 @@ def _metrics(report: PolicyReport) -> dict[str, float | None]:
         "personal_dr": report.policies[PERSONAL].dr.value,
         "gain": report.gain.value,
         "gain_lower": report.gain.low,
+        "over_nothing": report.over_nothing.value,
+        "over_nothing_lower": report.over_nothing.low,
         **{f"qini.{name}": action.curve.qini.value for name, action in report.actions.items() if action.curve},
     }
     return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
@@ -316,7 +326,7 @@ def _track(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         files = RunArtifacts(folder)
-        files.write_table(DECISIONS, _decisions(learned))
+        files.write_table(DECISIONS, _decisions(learned, report.served))
         version = tracked.register(registry, bundle)
         report = replace(report, policy_version=version)
         files.write_json(REPORT, report.to_json())
@@ -329,11 +339,13 @@ def _metric_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-. /" else "_" for letter in name)
 
 
-def _decisions(learned: Learned) -> pa.Table:
-    """The trials with their doubly robust scores: on these, a later policy is compared with this one."""
+def _decisions(learned: Learned, served: str) -> pa.Table:
+    """The trials with their doubly robust scores, and what the policy chooses out of fold: so it is compared with others."""
     log, found, rows = learned.log, learned.found, learned.rows
+    chosen = learned.chosen(served)[rows].tolist()
     columns: dict[str, Any] = {
         "row": log.row[rows],
+        CHOSEN: pa.array([_plain_name(log.names[code], log) for code in chosen]),
         "customer_id": pa.array(log.customer_id[rows].tolist()),
         "action": found.trials.action,
         "reward": found.trials.y,

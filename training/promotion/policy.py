@@ -11,28 +11,29 @@ import pandas as pd
 from features.errors import SchemaMismatch
 from features.home import Home
 from features.schema import DType, FeatureSchema
-from models.arrays import Rows
+from models.arrays import FloatArray, Rows
 from models.decisions.off_policy import interval
-from models.inference.interval import Estimate
 from models.registry.model_bundle import GateResult
 from models.registry.policy_bundle import PolicyBundle
 from models.registry.registered_model import RegisteredModel
 from models.registry.registry import PolicyRegistry
 from training.errors import GateRefused, TrainingError
-from training.policy.train import DECISIONS, FEATURE
+from training.policy.train import CHOSEN, DECISIONS, FEATURE
 from training.tracking.runs import Tracker
 
 MEANING = {
     "effective_sample_size": "how many logged decisions it rests on",
-    "dr_lower_bound": "the lower bound of what it earns a decision, against what {what} earns",
+    "gain_over_nothing": "the lower bound (95 %) of what it earns a decision over doing nothing, which must be above 0: that "
+    "it helps is not proven",
+    "dr_lower_bound": "the lower bound (95 %) of what it earns a decision over what {what} earns, which must be above 0",
 }
 
 
 def promote_policy(home: Home, version: str | None = None) -> str:
     """Make a policy the champion, by default the newest challenger; returns what to tell the user.
 
-    The lower bound (95 %) of its doubly robust value must be above what the champion earns on the same decisions; above
-    what doing nothing earns where there is no champion.
+    It must be proven to earn more than doing nothing and more than the champion: the doubly robust estimate of the
+    difference, on the same decisions, must have an interval (95 %) above 0.
 
     Raises:
         TrainingError: no policy was trained yet, or what it was learned from is gone.
@@ -52,10 +53,10 @@ def promote_policy(home: Home, version: str | None = None) -> str:
         champion = registry.champion()
         instead = ""
         if champion is None or champion.version != model.version:
-            gate, what = _compared(home, registry, model, bundle, champion)
+            gate, what = _compared(home, registry, model, champion)
             if not gate.passed:
                 _refuse(model, "dr_lower_bound", gate, what)
-            instead = f" in place of {what}: at least {gate.figure:.5f} a decision against {gate.limit:.5f}"
+            instead = f" in place of {what}: it earns at least {gate.figure:.5f} more a decision"
         registry.promote(model.version, None)
     serves = "its personal choice" if bundle.constant_action is None else f"'{bundle.constant_action}' for everybody"
     return f"Version {model.version} is the champion of {model.name}{instead}. It serves {serves}."
@@ -75,12 +76,9 @@ def rollback_policy(home: Home) -> str:
 
 
 def _compared(
-    home: Home, registry: PolicyRegistry, model: RegisteredModel, bundle: PolicyBundle, champion: RegisteredModel | None
+    home: Home, registry: PolicyRegistry, model: RegisteredModel, champion: RegisteredModel | None
 ) -> tuple[GateResult, str]:
     """The gate, and what it compares with."""
-    lower = bundle.metrics.get("served_dr_lower")
-    if lower is None:
-        raise TrainingError(f"What version {model.version} earns is not known: train it again.")
     with tempfile.TemporaryDirectory() as scratch:
         path = Tracker(home, registry.model_name).artifact(model.run_id, DECISIONS, Path(scratch))
         if path is None:
@@ -88,18 +86,23 @@ def _compared(
                 f"The decisions that version {model.version} was learned from are gone: train it again."
             )
         decisions = pd.read_parquet(path)
+    if CHOSEN not in decisions:
+        raise TrainingError(f"What version {model.version} would have done is not known: train it again.")
     if champion is None:
-        limit, what = _earned(decisions, np.full(len(decisions), "no_action", dtype=object)), "doing nothing"
+        instead, what = np.full(len(decisions), "no_action", dtype=object), "doing nothing"
     else:
         what = f"version {champion.version}"
         policy = registry.load(champion.version, home.path / "bundles")
         try:
-            limit = _earned(decisions, _choices(policy, decisions))
+            instead = _choices(policy, decisions)
         except SchemaMismatch as error:
             raise TrainingError(
                 f"Version {model.version} cannot be compared with the champion, {what}, which reads other features: {error}"
             ) from error
-    return GateResult(lower > limit.value, lower, limit.value), what
+    gain = _earned(decisions, decisions[CHOSEN].to_numpy(dtype=object)) - _earned(decisions, instead)
+    group = np.unique(decisions["customer_id"].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64)
+    lower = interval(gain, group).low
+    return GateResult(lower > 0.0, lower, 0.0), what
 
 
 def _choices(policy: PolicyBundle, decisions: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
@@ -126,14 +129,13 @@ def _choices(policy: PolicyBundle, decisions: pd.DataFrame) -> np.ndarray[tuple[
     return np.array(names, dtype=object)[chosen]
 
 
-def _earned(decisions: pd.DataFrame, chosen: np.ndarray[tuple[int], np.dtype[np.object_]]) -> Estimate:
-    """What choices would have earned, by the doubly robust scores of the decisions."""
+def _earned(decisions: pd.DataFrame, chosen: np.ndarray[tuple[int], np.dtype[np.object_]]) -> FloatArray:
+    """What choices would have earned, decision by decision (n,), by their doubly robust scores."""
     scores = np.empty(len(decisions))
     for name in np.unique(chosen.astype(str)):
         mine = chosen == name
         scores[mine] = decisions.loc[mine, f"score {name}"].to_numpy()
-    group = np.unique(decisions["customer_id"].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64)
-    return interval(scores, group)
+    return scores
 
 
 def _refuse(model: RegisteredModel, name: str, gate: GateResult, what: str) -> None:

@@ -39,6 +39,11 @@ class RunReport:
     worth: LearnedWorth | None = None
 
     @property
+    def may_be_promoted(self) -> bool:
+        """Whether it passed every gate but that of the champion."""
+        return all(gate.passed for gate in self.gates.values())
+
+    @property
     def training_ends(self) -> datetime | None:
         """When the last outcome window that trained it ended; None for tables."""
         return max(self.train_cutoffs) + timedelta(days=self.horizon_days) if self.train_cutoffs else None

@@ -92,6 +92,15 @@ def test_every_parameter_of_the_search_is_a_recipe() -> None:
     assert any(recipe_of(parameters).blended for parameters in FIRST)
 
 
+def test_three_trials_are_enough_for_a_regression_alone_and_for_lightgbm_as_it_comes() -> None:
+    """Parameters of LightGBM 4: 31 leaves of 20 rows, a rate of 0.1, all rows and columns; but for a trace of L2."""
+    first = [recipe_of(parameters) for parameters in FIRST[:3]]
+    assert any(recipe.penalty is not None and recipe.max_trees == 0 for recipe in first)
+    (plain,) = [recipe for recipe in first if recipe.penalty is None]
+    assert (plain.num_leaves, plain.learning_rate, plain.min_child_samples) == (31, 0.1, 20)
+    assert (plain.subsample, plain.colsample, plain.reg_lambda) == (1.0, 1.0, 0.1)
+
+
 @pytest.mark.parametrize(
     ("text", "budget"),
     [

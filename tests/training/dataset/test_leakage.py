@@ -52,6 +52,7 @@ def test_each_planted_leak_of_a_table_is_named(build_table: Any, customers: Any,
     assert "'noisy_copy' alone tells who churned" in found["noisy_copy"].sentence
     assert found["reason"].kind is found["status"].kind is LeakKind.FILLED
     assert "filled in after the fact" in found["reason"].sentence
+    assert found["reason"].sentence.endswith("add it to [data] drop.")
     assert "is 'terminated'" in found["status"].sentence
     warnings = prepare(Generation.current(place.home), place.business).warnings
     for leak in found.values():
@@ -108,7 +109,9 @@ def test_what_was_filled_in_once_for_all_cutoffs_is_named(purchases: Any, tmp_pa
     business, home = Business.load(tmp_path / "log.toml"), Home(tmp_path / "home")
     build(business, home, datetime.now(UTC), lambda *_: None)
     prepared = prepare(Generation.current(home), business)
-    assert {leak.feature for leak in prepared.leaks} == {"closed_because"}
+    (leak,) = prepared.leaks
+    assert leak.feature == "closed_because"
+    assert leak.sentence.endswith("add it to [data.customers] drop.")
 
 
 def test_values_that_a_later_build_sees_otherwise_are_named(purchases: Any, tmp_path: Path) -> None:
@@ -138,3 +141,18 @@ def test_values_that_a_later_build_sees_otherwise_are_named(purchases: Any, tmp_
     assert [leak.feature for leak in found] == ["tier"]
     assert found[0].kind is LeakKind.CHANGED
     assert found[0].figure == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_figures_of_events_before_the_cutoff_are_no_leaks(build_events: Any, tmp_path: Path) -> None:
+    rng = RNG(3)
+    rows = []
+    for number in range(150):
+        # They buy every three days until they stop for good: what was bought lately nearly decides the next window.
+        for day in range(int(rng.integers(0, 3)), int(rng.uniform(20, 400)), 3):
+            if day < 240:
+                occurred = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=day)
+                rows.append({"customer_id": f"C{number}", "occurred_at": occurred.isoformat(), "type": "purchase"})
+    place = build_events(tmp_path / "b", rows, 'definition = "inactivity"\nactivity = ["purchase"]')
+    prepared = prepare(Generation.current(place.home), place.business)
+    assert prepared.leaks == ()
+    assert not any("drop" in sentence for sentence in prepared.warnings)

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
@@ -28,6 +30,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:Ignoring params argument"),
 ]
+
+
+START, DAYS = datetime(2024, 1, 1, tzinfo=UTC), 240
 
 
 def _training(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -154,3 +159,24 @@ def test_an_empty_home_has_nothing_to_promote(command: tuple[str, ...], tmp_path
     result = _training(Home(tmp_path / "home"), *command)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
+
+
+def test_purchases_at_one_rate_foretell_nothing(build_events: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows: list[dict[str, object]] = []
+    for number in range(250):
+        days = np.cumsum(rng.exponential(25.0, 40))
+        rows += [
+            {"customer_id": f"c{number}", "occurred_at": (START + timedelta(days=day)).isoformat(), "type": "purchase"}
+            for day in [0.0, *days[days < DAYS].tolist()]
+        ]
+    place = build_events(tmp_path / "b", rows, 'definition = "inactivity"\nactivity = ["purchase"]')
+    told = _training(place.home, "run", str(tmp_path / "b" / "log.toml"), "--budget", "3 trials")
+    assert told.returncode == 0, told.stderr
+    said = " ".join(told.stdout.split())
+    assert "gate auc_proof: refused" in said
+    assert "is not proven" in said
+    assert "Next:" not in said
+    refused = _training(place.home, "promote")
+    assert refused.returncode == 3
+    assert "Version 1 is refused by the gate" in refused.stderr
