@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Features: what we know of a customer, at a moment.")
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The business's TOML.")]
+AcceptLoss = Annotated[
+    bool, typer.Option("--accept-loss", help="Go on, however many rows are set aside and few customers have events.")
+]
 CustomerId = Annotated[
     str | None, typer.Argument(metavar="[CUSTOMER]", help="A customer's id; all features without it.")
 ]
@@ -47,7 +50,7 @@ def exit_on_error() -> Iterator[None]:
 
 @app.command()
 @exit_on_error()
-def build(config: Config) -> None:
+def build(config: Config, accept_loss: AcceptLoss = False) -> None:
     """Read a business's files, describe its customers, and make the result live."""
     from features.after_change import rewrite_current_scores
     from features.build import build as build_features
@@ -60,7 +63,9 @@ def build(config: Config) -> None:
     home = environment.state
     business = Business.load(config)
     with _progress() as progress:
-        built = build_features(business, home, datetime.now(UTC), progress, environment.online_store)
+        built = build_features(
+            business, home, datetime.now(UTC), progress, environment.online_store, accept_loss=accept_loss
+        )
     _summarise(built)
     notes = [*built.notes, *rewrite_current_scores(home)]
     for note in notes:
@@ -143,8 +148,10 @@ def _summarise(built: Built) -> None:
 
 
 def _next_step(config: Path, environment: Environment) -> None:
-    prefix = f"KEEPWELL_HOME={environment.state.path} " if "home" in environment.model_fields_set else ""
-    typer.echo(f"Next: {prefix}python -m training run {config}")
+    prefix = (
+        f"KEEPWELL_HOME={shlex.quote(str(environment.state.path))} " if "home" in environment.model_fields_set else ""
+    )
+    typer.echo(f"Next: {prefix}python -m training run {shlex.quote(str(config))}")
 
 
 def _console() -> Console:

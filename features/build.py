@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from features.config.business import Business, TableData
+from features.config.business import Business, EventsData, TableData
 from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
 from features.generation import ANSWERS_FILE, EMBEDDED, PURCHASES_FILE, Generation, SourceSummary, event_files
 from features.home import Home
+from features.ingestion.losses import refuse_losses
 from features.ingestion.manifest import Manifest
 from features.ingestion.run import IngestSummary, ingest
 from features.schema import FeatureSchema
@@ -36,11 +37,20 @@ class Built:
     notes: tuple[str, ...]
 
 
-def build(business: Business, home: Home, now: datetime, progress: Progress, online_store: str = EMBEDDED) -> Built:
+def build(
+    business: Business,
+    home: Home,
+    now: datetime,
+    progress: Progress,
+    online_store: str = EMBEDDED,
+    *,
+    accept_loss: bool = False,
+) -> Built:
     """Ingest, describe, apply, materialize, and make the result the live generation.
 
     Args:
         online_store: where current features go: embedded, or a redis:// URL.
+        accept_loss: go on however many rows are set aside, and however few customers have events.
 
     Raises:
         ConfigError, IngestError: the TOML or a file is not as it should be.
@@ -67,7 +77,7 @@ def build(business: Business, home: Home, now: datetime, progress: Progress, onl
         path.mkdir(parents=True)
         try:
             replaced = _live(home)
-            generation = describe(business, path, now, online_store, progress, replaced)
+            generation = describe(business, path, now, online_store, progress, replaced, accept_loss=accept_loss)
             offline = OfflineStore(generation)
             progress(REGISTERING, 0.0)
             offline.apply()
@@ -101,6 +111,8 @@ def describe(
     online_store: str,
     progress: Progress,
     base: Generation | None = None,
+    *,
+    accept_loss: bool = False,
 ) -> Generation:
     """Ingest and describe into the directory `path`; what a `base` has already is taken over, and the result is the same.
 
@@ -109,13 +121,16 @@ def describe(
     assert business.data is not None
     assert business.churn is not None
     summary = ingest(business, path, now, progress, base.path if base else None)
+    if not accept_loss:
+        _refuse_losses(business.data, summary, path)
     shutil.copyfile(business.path, path / "business.toml")
     if isinstance(business.data, TableData):
         schema = table_schema(business, path)
         moments = moments_of_table(now)
         customers = build_table_snapshot(schema, moments.as_of, path)
+        unread: tuple[str, ...] = ()
     else:
-        schema, moments, customers = _describe_events(business, summary, path, now, progress, base)
+        schema, moments, customers, unread = _describe_events(business, summary, path, now, progress, base)
     if not customers:
         raise IngestError(f"{business.path}: nobody is a customer any more at {moments.as_of:%Y-%m-%d}.")
     return Generation(
@@ -138,11 +153,17 @@ def describe(
             first_event=summary.first_event,
             last_event=summary.last_event,
             customers=customers,
-            notes=summary.notes,
+            notes=(*summary.notes, *unread),
         ),
         fingerprint=summary.fingerprint,
         configuration=business.fingerprint,
     )
+
+
+def _refuse_losses(data: TableData | EventsData, summary: IngestSummary, path: Path) -> None:
+    refuse_losses(summary.counts, data.max_set_aside, path)
+    if isinstance(data, EventsData) and data.customers is not None and summary.acquaintance is not None:
+        summary.acquaintance.refuse_strangers(data.customers.path, data.max_set_aside)
 
 
 def _describe_events(
@@ -152,7 +173,7 @@ def _describe_events(
     now: datetime,
     progress: Progress,
     base: Generation | None,
-) -> tuple[FeatureSchema, Moments, int]:
+) -> tuple[FeatureSchema, Moments, int, tuple[str, ...]]:
     assert business.churn is not None
     assert summary.first_event is not None
     assert summary.last_event is not None
@@ -167,7 +188,7 @@ def _describe_events(
             write_purchases(events, moments.as_of, path / PURCHASES_FILE)
         if log.evidence.seen("touch"):
             write_answers(events, moments.as_of, business.timezone, path / ANSWERS_FILE)
-        return schema, moments, customers
+        return schema, moments, customers, log.evidence.unread
 
 
 def _kept(schema: FeatureSchema, path: Path, base: Generation | None) -> dict[datetime, Path]:

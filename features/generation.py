@@ -84,8 +84,8 @@ class Generation:
     @property
     def event_parts(self) -> tuple[Path, ...]:
         """The files of `events_files`."""
-        pattern = Path(self.events_files)
-        return tuple(sorted(pattern.parent.glob(pattern.name)))
+        former = self.path / "events.parquet"
+        return (former,) if former.exists() else tuple(sorted((self.path / EVENTS).glob("*.parquet")))
 
     @property
     def purchases_file(self) -> Path:
@@ -288,12 +288,17 @@ class Generation:
 
 def event_files(folder: Path) -> str:
     """The pattern of the event files of a generation in `folder`, one a month, as DuckDB reads them."""
-    return str(folder / EVENTS / "*.parquet")
+    return f"{_no_pattern(folder / EVENTS)}/*.parquet"
 
 
 def evidence_files(folder: Path) -> str:
     """The pattern of the files that say what the event files hold, by type: see `features.ingestion.partitions.write`."""
-    return str(folder / EVIDENCE / "*.parquet")
+    return f"{_no_pattern(folder / EVIDENCE)}/*.parquet"
+
+
+def _no_pattern(folder: Path) -> str:
+    """The folder within a pattern, where a bracket in its own name is a bracket."""
+    return re.sub(r"([*?\[])", r"[\1]", str(folder))
 
 
 def is_redis(online_store: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import zoneinfo
@@ -18,6 +19,9 @@ from features.config.suggestions import near_matches
 
 NO_ACTION: Final = "no_action"
 MINIMUM_COVERAGE: Final = 0.5
+MAX_SET_ASIDE: Final = 0.05
+SURVEYS: Final = ("nps", "csat", "ces")
+"""The kinds of survey that become features."""
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,40}")
 
 
@@ -26,6 +30,13 @@ class Column:
     """A column of a data file, where a constant could stand too: `{ column = "…" }`."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value, where the name of a column could stand too: `{ constant = "…" }`."""
+
+    value: str | int | float
 
 
 def _resolved(path: object, info: ValidationInfo) -> Path:
@@ -46,6 +57,17 @@ def _column_or(constant: type | UnionType, what: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def _column_or_constant(value: object) -> object:
+    if isinstance(value, dict) and set(value) == {"constant"}:
+        constant = value["constant"]
+        number = isinstance(constant, int | float) and not isinstance(constant, bool) and math.isfinite(constant)
+        if number or (isinstance(constant, str) and constant):
+            return Constant(constant)
+    elif isinstance(value, str) and value:
+        return value
+    raise ValueError('it must be the name of a column or { constant = "…" }')
 
 
 def _moments(value: object, info: ValidationInfo) -> object:
@@ -108,6 +130,7 @@ def _budget(value: object) -> object:
 Text = Annotated[str, Field(min_length=1)]
 Source = Annotated[Path, BeforeValidator(_resolved)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Delimiter = Annotated[str, AfterValidator(_delimiter)]
 Moments = Annotated[tuple[datetime, ...], BeforeValidator(_moments)]
 
@@ -130,6 +153,8 @@ class TableData(Section):
     customer_id: Text | None = None
     drop: Names = ()
     order: Text | None = None
+    order_format: Text | None = None
+    max_set_aside: Share = MAX_SET_ASIDE
     group: Text | None = None
     pillars: dict[Text, str] = {}
     directions: dict[Text, Literal[-1, 1]] = {}
@@ -144,13 +169,14 @@ class EventSource(Section):
     occurred_at: Text | None = None
     occurred_format: Text | None = None
     received_at: Text | None = None
+    received_format: Text | None = None
     type: Annotated[str | Column | None, _column_or(str, "a constant")] = None
     event_id: Text | None = None
     channel: Text | None = None
     value: Text | None = None
     text: Text | None = None
     where: Text | None = None
-    properties: dict[Text, Text] = {}
+    properties: dict[Text, Annotated[str | Constant, BeforeValidator(_column_or_constant)]] = {}
 
 
 class CustomersSource(Section):
@@ -160,6 +186,7 @@ class CustomersSource(Section):
     delimiter: Delimiter | None = None
     customer_id: Text | None = None
     created_at: Text | None = None
+    created_format: Text | None = None
     name: Text | None = None
     owner: Text | None = None
     plan: Text | None = None
@@ -173,6 +200,7 @@ class EventsData(Section):
     kind: Literal["events"]
     events: Annotated[tuple[EventSource, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
     customers: CustomersSource | None = None
+    max_set_aside: Share = MAX_SET_ASIDE
     units: dict[Text, Annotated[str, Field(pattern=r"^[^{}]{1,40}$")]] = {}
 
 

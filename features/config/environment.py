@@ -18,6 +18,9 @@ from features.generation import EMBEDDED
 from features.home import Home
 
 DEFAULT_HOME: Final = Path("var")
+_NO_PATH: Final = "%?#*'\"\\"
+"""What the databases and the registry of a home take for something else in the path of a file."""
+_REGISTRIES: Final = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 PREFIX: Final = "KEEPWELL_"
 
 
@@ -36,6 +39,31 @@ class Environment(BaseSettings):
     """The service's own database; SQLite in the home by default."""
     tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     """MLflow's registry; SQLite in the home by default."""
+
+    @field_validator("home")
+    @classmethod
+    def _usable_folder(cls, setting: Path) -> Path:
+        _check_path(str(setting.absolute()))
+        return setting
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _known_registry(cls, setting: str | None) -> str | None:
+        if setting is None:
+            return None
+        parts = urlsplit(setting)
+        scheme, _, _ = parts.scheme.partition("+")
+        if scheme not in _REGISTRIES or "://" not in setting:
+            given = f"{parts.scheme}://…" if "@" in setting else setting  # it may hold a password
+            raise ValueError(
+                f"'{given}' is neither a server such as http://localhost:5000 nor a database such as "
+                "sqlite:////path/mlflow.db or postgresql://host/name; models cannot be registered in a folder"
+            )
+        if scheme == "sqlite":
+            if not parts.path.strip("/"):
+                raise ValueError(f"'{setting}' names no file, as sqlite:////path/mlflow.db does")
+            _check_path(parts.path)
+        return setting
 
     @field_validator("online_store")
     @classmethod
@@ -79,6 +107,13 @@ def user_cache() -> Path | None:
 def inherited(**changes: str) -> dict[str, str]:
     """The environment of a process that we start: our own, but for `changes`."""
     return {**os.environ, **changes}
+
+
+def _check_path(path: str) -> None:
+    odd = next((sign for sign in path if sign in _NO_PATH or not sign.isprintable()), None)
+    if odd is not None:
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise ValueError(f"{shown!r} holds {odd!a}, which databases take amiss in a path; choose another folder")
 
 
 def _variable(field: str) -> str:

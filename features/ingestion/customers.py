@@ -8,7 +8,9 @@ from features.config.business import CustomersSource, TableData
 from features.errors import IngestError
 from features.generation import event_files
 from features.ingestion.casts import Cell, literal, quoted
+from features.ingestion.events import check_format
 from features.ingestion.files import ROW, Relation
+from features.ingestion.losses import Acquaintance, acquaintance
 from features.ingestion.profiling import number_reasons, profiled, refuse_reserved
 from features.ingestion.quarantine import Reason
 from features.ingestion.staging import Staging
@@ -52,7 +54,7 @@ def read_table(staging: Staging, data: TableData) -> None:
     refuse_reserved(relation, cells, _RESERVED, "[data] drop")
     profiles = profiled(staging.execute, relation, cells)
     id_sql = f"CAST({ROW} AS VARCHAR)" if id is None else id.id
-    order_sql = str(ROW) if order is None else _order(staging, relation, order)
+    order_sql = str(ROW) if order is None else _order(staging, relation, order, data)
     reasons = [
         f"WHEN {id_sql} IS NULL THEN {literal(Reason.NO_CUSTOMER)}",
         f"WHEN coalesce(lower(trim({outcome.written})), '') IN {_NO_OUTCOME} THEN {literal(Reason.NO_OUTCOME)}",
@@ -95,15 +97,14 @@ def _churned(outcome: Cell, churned: str | bool | int | float) -> str:
     return f"{outcome.number} = {float(churned)!r}"
 
 
-def _order(staging: Staging, relation: Relation, order: Cell) -> str:
-    """SQL of the order column as what it holds: numbers, times, or text."""
-    if order.is_time:
-        return order.time()
+def _order(staging: Staging, relation: Relation, order: Cell, data: TableData) -> str:
+    """SQL of the order column as numbers or times: by its letters, 10-01-2024 would come after 09-12-2024 by luck alone."""
+    if data.order_format is not None:
+        check_format(staging.connection, data.order_format, f"{staging.business.path}: [data] order_format")
+    if order.is_time or data.order_format is not None:
+        return order.time(data.order_format)
     (profile,) = profiled(staging.execute, relation, [order])
-    if profile.is_number:
-        return order.number
-    unlike = f"SELECT count(*) FROM {relation.sql} WHERE {order.present} AND {order.time()} IS NULL"
-    return order.time() if staging.scalar(unlike) == 0 else order.text
+    return order.number if profile.is_number else order.time()
 
 
 def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: TableData) -> None:
@@ -131,8 +132,11 @@ def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: T
     )
 
 
-def read_customers(staging: Staging, customers: CustomersSource | None) -> None:
-    """Write customers.parquet: those of the file, with their attributes, and those known only from events."""
+def read_customers(staging: Staging, customers: CustomersSource | None) -> Acquaintance | None:
+    """Write customers.parquet: those of the file, with their attributes, and those known only from events.
+
+    Returns how far they are the same, None where there is no file.
+    """
     nothing = ", ".join(f"NULL::{type} AS {name}" for name, type in _CUSTOMER.items())
     known = f"SELECT NULL::VARCHAR AS customer_id, {nothing} LIMIT 0"
     if customers is not None:
@@ -144,6 +148,7 @@ def read_customers(staging: Staging, customers: CustomersSource | None) -> None:
         f"ORDER BY customer_id",
         "customers.parquet",
     )
+    return None if customers is None else acquaintance(staging.result, known, staging.connection)
 
 
 def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
@@ -161,6 +166,8 @@ def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
     attributes = [cell for cell in relation.cells if cell.name not in taken]
     refuse_reserved(relation, attributes, _RESERVED_OF_EVENTS, f"{key} drop")
     profiles = profiled(staging.execute, relation, attributes)
+    if customers.created_format is not None:
+        check_format(staging.connection, customers.created_format, f"{staging.business.path}: {key} created_format")
     reasons = [f"WHEN {id.id} IS NULL THEN {literal(Reason.NO_CUSTOMER)}"]
     columns = [f"{id.id} AS id"]
     for name, type in _CUSTOMER.items():
@@ -168,9 +175,10 @@ def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
         if cell is None:
             columns.append(f"NULL::{type} AS {name}")
         elif name == "created_at":
-            columns.append(f"{cell.time()} AS {name}")
-            reasons.append(f"WHEN {cell.present} AND {cell.time()} IS NULL THEN {literal(Reason.BAD_CREATED)}")
-            reasons.append(f"WHEN {cell.time()} > {staging.now_sql} THEN {literal(Reason.FUTURE_CREATED)}")
+            created = cell.time(customers.created_format)
+            columns.append(f"{created} AS {name}")
+            reasons.append(f"WHEN {cell.present} AND {created} IS NULL THEN {literal(Reason.BAD_CREATED)}")
+            reasons.append(f"WHEN {created} > {staging.now_sql} THEN {literal(Reason.FUTURE_CREATED)}")
         else:
             columns.append(f"CAST({cell.number if name == 'mrr' else cell.text} AS {type}) AS {name}")
     numbers = [profile.cell for profile in profiles if profile.is_number]

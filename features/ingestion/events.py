@@ -10,7 +10,8 @@ from typing import Final
 
 import duckdb
 
-from features.config.business import Column, EventsData, EventSource
+from features.config.business import Column, Constant, EventsData, EventSource
+from features.config.data import SURVEYS
 from features.config.expression import Expression, Kind
 from features.errors import ConfigError
 from features.generation import event_files, evidence_files
@@ -159,8 +160,9 @@ def _from_microseconds(count: int) -> datetime:
 def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str) -> str:
     """SQL: a source's rows with position, `filtered`, `reason` (NULL: good), `raw` where it is not, and the event."""
     place = f"{staging.business.path}: {key}"
-    if one.occurred_format is not None:
-        _check_format(staging.connection, one.occurred_format, place)
+    for name in ("occurred_format", "received_format"):
+        if (format := getattr(one, name)) is not None:
+            check_format(staging.connection, format, f"{place} {name}")
     customer = relation.required(one.customer_id, "customer_id", f"{key} customer_id")
     occurred = relation.required(one.occurred_at, "occurred_at", f"{key} occurred_at")
     received = relation.optional(one.received_at, "received_at", f"{key} received_at")
@@ -172,7 +174,7 @@ def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str)
     parsed = {
         "customer_id": customer.id,
         "occurred_at": occurred.time(one.occurred_format),
-        "received_at": _received(received, one.occurred_format) if received else "NULL::TIMESTAMPTZ",
+        "received_at": _received(received, one) if received else "NULL::TIMESTAMPTZ",
         "type": type_sql,
     }
     for name, given in (("event_id", one.event_id), ("channel", one.channel), ("text", one.text)):
@@ -216,14 +218,22 @@ def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str)
     )
 
 
-def _check_format(connection: duckdb.DuckDBPyConnection, format: str, place: str) -> None:
+def check_format(connection: duckdb.DuckDBPyConnection, format: str, key: str) -> None:
+    """Refuse what is no format of times; `key` is the TOML's, as messages name it.
+
+    Raises:
+        ConfigError: it is none.
+    """
     try:
         connection.execute("SELECT try_strptime('', ?)", [format])
     except duckdb.Error:
-        raise ConfigError(f"{place} occurred_format: {format!r} is no strptime format such as '%Y%m%d'.") from None
+        raise ConfigError(f"{key}: {format!r} is no strptime format such as '%Y%m%d'.") from None
 
 
-def _received(cell: Cell, format: str | None) -> str:
+def _received(cell: Cell, one: EventSource) -> str:
+    if one.received_format is not None:
+        return cell.time(one.received_format)
+    format = one.occurred_format
     return cell.time() if cell.is_time or format is None else f"coalesce({cell.time()}, {cell.time(format)})"
 
 
@@ -253,8 +263,17 @@ def _properties(one: EventSource, relation: Relation, key: str) -> tuple[str, st
     """SQL of the event's properties, and SQL that says where they are no JSON object."""
     if one.properties:
         pairs: list[str] = []
-        for name, column in one.properties.items():
-            cell = relation.cell(column, f"{key} properties")
+        for name, given in one.properties.items():
+            if isinstance(given, Constant):
+                constant = given.value
+            elif name == "survey" and given in SURVEYS and given not in {cell.name for cell in relation.cells}:
+                constant = given
+            else:
+                constant = None
+            if constant is not None:
+                pairs.append(f"{literal(name)}, {literal(constant) if isinstance(constant, str) else repr(constant)}")
+                continue
+            cell = relation.cell(str(given), f"{key} properties")
             value = cell.number if cell.is_number else cell.sql if cell.type == "BOOLEAN" else cell.text
             pairs.append(f"{literal(name)}, {value}")
         return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)", "FALSE"

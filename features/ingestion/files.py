@@ -107,9 +107,12 @@ def find(path: Path) -> tuple[Path, ...]:
         raise IngestError(f"{path}: the folder holds no Parquet and no CSV files.")
     if path.exists():
         return (path,)
-    if glob.has_magic(str(path)):
-        names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        found = tuple(Path(name) for name in names if Path(name).is_file())
+    # A folder that is there is meant by its name, whatever characters it has: only what follows is a pattern.
+    root = next(folder for folder in path.parents if folder.is_dir())
+    pattern = str(path.relative_to(root))
+    if glob.has_magic(pattern):
+        names = sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - Path.glob sees hidden files
+        found = tuple(root / name for name in names if (root / name).is_file())
         if found:
             return found
         raise IngestError(f"{path}: no file matches this pattern.")

@@ -26,7 +26,7 @@ class Reason(StrEnum):
     INFINITE = "an infinite value"
     BAD_PROPERTIES = "properties that are no JSON object"
     NO_OUTCOME = "no outcome"
-    NO_ORDER = "no value in the order column"
+    NO_ORDER = "no number and no time in the order column"
     DUPLICATE_EVENT = "duplicate event_id"
     DUPLICATE_CUSTOMER = "duplicate customer_id"
     WRONG_COLUMNS = "wrong number of columns"

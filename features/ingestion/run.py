@@ -28,8 +28,9 @@ from features.ingestion import files as source
 from features.ingestion.customers import read_customers, read_table
 from features.ingestion.events import Base, NotAppendable, read_events
 from features.ingestion.files import Progress
+from features.ingestion.losses import Acquaintance
 from features.ingestion.manifest import File, Manifest, Source, added, code, configuration
-from features.ingestion.staging import Staging
+from features.ingestion.staging import SourceCount, Staging
 
 __all__ = ["IngestSummary", "Progress", "ingest"]
 
@@ -39,7 +40,8 @@ class IngestSummary:
     """What became of all rows: read = accepted + filtered + the sum of rejected, which counts by reason.
 
     `first_event` and `last_event` are UTC, None for a table; `fingerprint` is the SHA-256 of the files' content;
-    `customers` counts those of the result, the ones known only from events included; `notes` say what to look at.
+    `customers` counts those of the result, the ones known only from events included; `notes` say what to look at;
+    `counts` has the books of each source, and `acquaintance` compares the customers of their file with those of events.
     """
 
     rows_read: int
@@ -51,6 +53,8 @@ class IngestSummary:
     fingerprint: str
     customers: int
     notes: tuple[str, ...] = ()
+    counts: tuple[SourceCount, ...] = ()
+    acquaintance: Acquaintance | None = None
 
 
 def ingest(
@@ -137,7 +141,7 @@ def _run(
     unchanged = {file: known[str(file)].digest for file in files if _is_unchanged(file, known)}
     digests = source.digests(files, progress, unchanged)
     fingerprint = source.fingerprint(files, digests)
-    first = last = None
+    first = last = met = None
     with Staging.begun(business, work, now, progress, check_text) as staging:
         if isinstance(data, TableData):
             read_table(staging, data)
@@ -145,7 +149,7 @@ def _run(
             since = None if base is None or manifest is None else _base(base, manifest, found, digests)
             read = read_events(staging, data, since)
             first, last = read.first, read.last
-            read_customers(staging, data.customers)
+            met = read_customers(staging, data.customers)
             books = [
                 Source(tuple(_file(file, digests) for file in part), columns, count.read, count.accepted, count.filtered,
                        count.rejected)
@@ -173,6 +177,8 @@ def _run(
             fingerprint=fingerprint,
             customers=customers,
             notes=tuple(staging.notes),
+            counts=tuple(staging.counts),
+            acquaintance=met,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from features.config.data import SURVEYS
 from features.schema import DType
 
 PURCHASES = ("purchase",)
@@ -77,6 +78,22 @@ class Evidence:
     def says(self, kind: str, name: str) -> bool:
         """Whether events of type `kind` carry the property `name`."""
         return (kind, name) in self.properties
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What events lack in order to become features, a sentence each."""
+        said: list[str] = []
+        if self.seen("survey_answered") and self.surveys.isdisjoint(SURVEYS):
+            said.append(
+                "Events survey_answered become no features: they need the property survey, nps, csat or ces; name its column in "
+                'properties, or write properties = { survey = { constant = "csat" } }.'
+            )
+        elif self.seen("survey_answered") and "survey_answered" not in self.valued:
+            said.append("Events survey_answered become no features: they need a value, the answer as a number.")
+        lacking = sorted(kind for kind in CONSENTS if self.seen(kind) and not self.says(kind, "scope"))
+        if lacking:
+            said.append(f"Events {' and '.join(lacking)} allow nothing: they need the property scope.")
+        return tuple(said)
 
     def feeding(self, pillar: str) -> tuple[str, ...]:
         """The event types in the data that feed `pillar`."""

@@ -201,3 +201,23 @@ def test_feasts_own_command_sees_the_live_features(run: Run, table: Path, capfd:
     assert "customer" in capfd.readouterr().out
     assert run("feast") == 0
     assert "export KEEPWELL_FEAST_PROJECT=" in capfd.readouterr().out
+
+
+def test_a_build_that_loses_much_stops_unless_it_is_told_to_go_on(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = range(1, 6)
+    purchases = "".join(f"{id},2023-0{month}-05,purchase\n" for id in ids for month in (1, 2, 3))
+    (tmp_path / "events.csv").write_text(f"customer_id,occurred_at,type\n{purchases}")
+    (tmp_path / "customers.csv").write_text("customer_id,signup\n" + "".join(f"{id},0{id}-10-2022\n" for id in ids))
+    toml = tmp_path / "shop.toml"
+    toml.write_text(
+        EVENTS.replace("[churn]", '[data.customers]\npath = "customers.csv"\ncreated_at = "signup"\n[churn]')
+    )
+    assert run("build", toml) == 2
+    assert "5 of 5 rows would be set aside" in capsys.readouterr().err
+    (tmp_path / "customers.csv").write_text("customer_id,seats\n" + "".join(f"0{id},1\n" for id in ids))
+    toml.write_text(toml.read_text().replace('created_at = "signup"\n', ""))
+    assert run("build", toml) == 2
+    assert "'01' against '1'" in capsys.readouterr().err
+    assert run("build", "--accept-loss", toml) == 0

@@ -96,3 +96,49 @@ def test_the_user_cache_is_where_the_system_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", os.fspath(tmp_path))
     assert user_cache() == tmp_path / ".cache" / "keepwell"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "/models",
+        "models",
+        "./models",
+        "file:///models",
+        "file:models",
+        "postgres://a:pw@b/c",
+        "sqlite://",
+        "sqlite:///100%.db",
+    ],
+)
+def test_a_registry_that_cannot_work_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", setting)
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI: ") as refused:
+        Environment.from_environment()
+    assert "\n" not in str(refused.value)
+    assert "pw" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "setting", ["https://models", "sqlite:////x/m.db", "sqlite:///m.db", "postgresql+psycopg://a:b@c/d", "mysql://c/d"]
+)
+def test_servers_and_databases_are_registries(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", setting)
+    assert Environment.from_environment().tracking_uri == setting
+
+
+@pytest.mark.parametrize("name", ["100%25 off", "a?b", "it's", 'a"b', "a#b", "a\\b", "a*b", "a\nb", "a\udcffb"])
+def test_a_home_whose_path_databases_take_amiss_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path / name))
+    with pytest.raises(ConfigError, match="KEEPWELL_HOME: ") as refused:
+        Environment.from_environment()
+    assert "\n" not in str(refused.value)
+    str(refused.value).encode()
+
+
+@pytest.mark.parametrize("name", ["[2024] churn", "größe & co", "a b,c;d(e)", "客户"])
+def test_other_characters_are_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path / name))
+    assert Environment.from_environment().state.path == tmp_path / name

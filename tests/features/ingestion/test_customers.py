@@ -135,7 +135,6 @@ def test_an_outcome_of_more_than_two_values_is_noted(tmp_path: Path) -> None:
     [
         (["10", "9", "8", "9"], [4, 2, 1, 3]),
         (["2024-01-10", "2024-01-09 05:00", "2023-12-31", "2024-01-09 04:00"], [4, 3, 1, 2]),
-        (["b10", "b9", "a", "b90"], [2, 3, 1, 4]),
     ],
 )
 def test_the_order_is_by_what_the_column_holds(tmp_path: Path, order: list[str], ranks: list[int]) -> None:
@@ -145,6 +144,14 @@ def test_the_order_is_by_what_the_column_holds(tmp_path: Path, order: list[str],
     assert [row["__group"] for row in result.customers] == ["g0", "g1", "g0", "g1"]
     assert result.reasons == [(6, Reason.NO_ORDER)]
     assert set(result.customers[0]) == {"customer_id", "a", "__outcome", "__order", "__group"}
+
+
+def test_days_written_otherwise_order_rows_by_their_format_and_never_by_their_letters(tmp_path: Path) -> None:
+    content = "t,a,left\n10-01-2024,1,yes\n09-12-2024,2,no\n"
+    result = table(tmp_path, content, 'order = "t"\norder_format = "%d-%m-%Y"')
+    assert [row["__order"] for row in result.customers] == [1, 2]
+    (tmp_path / "out").rename(tmp_path / "former")
+    assert "2 because of no number and no time in the order column" in refusal(table_business(tmp_path, 'order = "t"'))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from features.ingestion.quarantine import Reason
+from features.ingestion.run import ingest
 from tests.features.ingestion.ingested import (
+    NOW,
     built,
     events_business,
     refusal,
@@ -27,6 +30,18 @@ def test_a_folder_and_a_glob_are_one_source(tmp_path: Path) -> None:
     (tmp_path / "log" / "_SUCCESS").touch()
     assert len(built(events_business(tmp_path, 'type = "x"', "log")).events) == 2
     assert len(built(events_business(tmp_path, 'type = "x"', "l?g/**/tw*.parquet")).events) == 1
+
+
+@pytest.mark.parametrize("name", ["[2024] churn", "100%25 off", "a?b", 'it\'s "x"', "größe", "{a}", "a*[!b]"])
+def test_a_folder_is_meant_by_its_name_whatever_characters_it_has(tmp_path: Path, name: str) -> None:
+    part = pa.table({"customer_id": ["a"], "occurred_at": [datetime(2024, 1, 1)]})
+    folder = tmp_path / name
+    (folder / "log[1]").mkdir(parents=True)
+    pq.write_table(part, folder / "log[1]" / "one[1].parquet")
+    pq.write_table(part, folder / "log[1]" / "two.parquet")
+    for path, rows in (("log[1]", 2), ("log[1]/*.parquet", 2), ("log[1]/one[1].parquet", 1)):
+        of = events_business(folder, 'type = "x"', path)
+        assert ingest(of, tmp_path / f"out[{rows}]", NOW).rows_accepted == rows
 
 
 def test_files_of_one_source_may_order_their_columns_differently(tmp_path: Path) -> None:

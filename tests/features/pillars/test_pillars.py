@@ -527,3 +527,14 @@ def test_what_a_session_counts_is_said(write_log: Any, make_business: Any) -> No
     ):
         schema = declared_schema(EventLog.open(make_business(ACTIONS + more), files))
         assert schema["session_value_recent"].say(4.0) == said
+
+
+def test_what_events_lack_to_become_features_is_said() -> None:
+    survey = frozenset({"survey_answered"})
+    assert "property survey" in " ".join(Evidence(survey, valued=survey).unread)
+    assert "property survey" in " ".join(Evidence(survey, valued=survey, surveys=frozenset({"mood"})).unread)
+    assert "need a value" in " ".join(Evidence(survey, surveys=frozenset({"csat"})).unread)
+    assert Evidence(survey, valued=survey, surveys=frozenset({"csat"})).unread == ()
+    consent = frozenset({"consent_given"})
+    assert "property scope" in " ".join(Evidence(consent).unread)
+    assert Evidence(consent, properties=frozenset({("consent_given", "scope")})).unread == ()
