@@ -7,6 +7,7 @@ only if a model was promoted.
 from __future__ import annotations
 
 from features.home import Home
+from serving.platform.logs import keep_off_stdout
 from serving.platform.settings import Settings
 
 
@@ -16,6 +17,7 @@ def rewrite(home: Home) -> str:
     Raises:
         FeaturesError, ModelsError, ServingError: it could not be; the table is as it was.
     """
+    keep_off_stdout()
     return refresh_if_promoted(Settings.from_environment(home), quiet=True)
 
 

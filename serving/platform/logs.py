@@ -13,6 +13,18 @@ from serving.platform.settings import Settings
 _NOISY = ("feast", "mlflow", "alembic", "sqlalchemy", "urllib3", "httpx", "asyncio")
 
 
+def keep_off_stdout() -> None:
+    """Send warnings to stderr and nothing else, in a command of another package, whose results are on stdout.
+
+    A log that is configured stays as it is.
+    """
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        )
+
+
 def configure(settings: Settings) -> None:
     """Send this process's log to stderr as `settings` ask; call once, from a command."""
     level: int = getattr(logging, settings.log_level.upper())

@@ -111,7 +111,7 @@ def test_a_table_business_is_built_and_shown(run: Run, table: Path, tmp_path: Pa
 def test_an_event_business_is_built_with_its_rejects_counted(
     run: Run, events: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    assert run("build", events) == 0
+    assert run("build", events, "--accept-loss") == 0
     printed = capsys.readouterr().out
     assert "13 read, 10 accepted, 0 filtered" in printed
     assert "1 × no customer_id" in printed
@@ -132,7 +132,7 @@ def test_mistakes_end_with_one_sentence_and_2(run: Run, table: Path, events: Pat
     assert "python -m features build CONFIG" in capsys.readouterr().err
     assert run("build", missing) == 2
     assert "missing.toml" in capsys.readouterr().err
-    assert run("build", events) == 0
+    assert run("build", events, "--accept-loss") == 0
     capsys.readouterr()
     assert run("build", table) == 2
     said = capsys.readouterr().err
@@ -152,7 +152,7 @@ def test_a_failed_build_leaves_what_stood_and_nothing_else(run: Run, events: Pat
     assert home.business is None
     assert not home.generations.exists() or not any(home.generations.iterdir())
     (tmp_path / "events.csv").write_text(good)
-    assert run("build", events) == 0
+    assert run("build", events, "--accept-loss") == 0
     live = Generation.current(home)
     (tmp_path / "events.csv").write_text("")
     assert run("build", events) == 2

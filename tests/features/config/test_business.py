@@ -171,7 +171,7 @@ def test_a_mistake_is_named_with_table_and_key(tmp_path: Path, old: str, new: st
         ),
         ('type = "ticket_opened"', 'typ = "x"', "[[data.events]] number 2 has no key 'typ'; did you mean 'type'?"),
         ('type = "ticket_opened"', 'where = "a >"', "[data.events] where: 'a >' is no expression"),
-        ('type = "ticket_opened"', "properties = { item = 3 }", "should be a valid string"),
+        ('type = "ticket_opened"', "properties = { item = 3 }", "it must be the name of a column"),
         (
             'path = "customers.parquet"',
             'path = "c"\ncreated = "x"',
