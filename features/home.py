@@ -18,8 +18,13 @@ class Home:
     """One business's folder of state; it holds exactly one business, fixed by the first build."""
 
     path: Path
+    """Absolute, whatever it was made from: what is written down here names files that are read from elsewhere."""
+
     registry: str | None = None
     """The URI of MLflow's tracking and registry; None is SQLite in this home."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.path.absolute())
 
     @property
     def business_file(self) -> Path:

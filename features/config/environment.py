@@ -93,7 +93,7 @@ class Environment(BaseSettings):
     @property
     def state(self) -> Home:
         """The home as a layout of paths, with its registry."""
-        return Home(self.home.absolute(), self.tracking_uri)
+        return Home(self.home, self.tracking_uri)
 
 
 def user_cache() -> Path | None:

@@ -166,12 +166,13 @@ def test_where_nothing_personal_is_proven_the_best_constant_is_served(tmp_path: 
     assert "no personal policy is proven better" in report.verdict
     assert set(pd.read_parquet(tmp_path / "choices.parquet")["chosen"]) == {"mail"}
     assert "'mail' for everybody" in promote_policy(home)
-    # A worse log later: what it shows is not above what the champion earns on it.
-    rows["reward"] = (rng.random(n) < 0.4).astype(int)
-    train_policy(Business.load(write_trial(tmp_path, rows, "worse")), home, silent)
-    result = CliRunner().invoke(app, ["promote", "--policy"], env={"KEEPWELL_HOME": str(home.path)})
-    assert result.exit_code == 3
-    assert "refused by the gate 'dr_lower_bound'" in result.output
+    # What serves the same again earns nothing over the champion; where the letter helps nobody, it earns nothing at all.
+    for name, helped, gate in (("again", 0.5, "dr_lower_bound"), ("worse", 0.3, "gain_over_nothing")):
+        rows["reward"] = (rng.random(n) < np.where(treated, helped, 0.3)).astype(int)
+        train_policy(Business.load(write_trial(tmp_path, rows, name)), home, silent)
+        result = CliRunner().invoke(app, ["promote", "--policy"], env={"KEEPWELL_HOME": str(home.path)})
+        assert result.exit_code == 3
+        assert f"refused by the gate '{gate}'" in result.output
 
 
 @pytest.mark.parametrize(
