@@ -47,7 +47,7 @@ from serving.scores.observers import ScoreObservers
 from serving.scores.shadow import Shadow
 from serving.web import pages, rendering
 from serving.web.accounts.account_snapshots import Editions
-from serving.web.accounts.snapshot_refresher import Keeper
+from serving.web.accounts.snapshot_refresher import SnapshotRefresher
 from serving.web.portfolio.listing import Portfolio
 
 _log = structlog.get_logger(__name__)
@@ -106,7 +106,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     source = ReleaseSource(settings)
     follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
     history = ScoreHistory(settings.state.path / SERVED_SCORES, settings.score_history_days, metrics.dropped_scores.inc)
-    keeper = Keeper(database, follower, settings.poll_seconds)
+    refresher = SnapshotRefresher(database, follower, settings.poll_seconds)
     shadow = Shadow(settings, follower, metrics, settings.shadow_share) if settings.shadow_share else None
     observers = ScoreObservers(metrics, history, shadow)
     app.state.parts = Parts(
@@ -124,13 +124,13 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
-    keeper.start()
+    refresher.start()
     observers.start()
     try:
         yield
     finally:
         await run_in_threadpool(observers.stop)
-        keeper.stop()
+        refresher.stop()
         follower.stop()
         database.close()
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from serving.web import assets, rendering
-from serving.web.context import LookDep
+from serving.web.context import PageContextDep
 from serving.web.customer import routes as customer
 from serving.web.portfolio import routes as portfolio
 from serving.web.signin import routes as signin
@@ -18,6 +18,6 @@ for package in (assets, signin, portfolio, customer, team):
 
 
 @router.get("/")
-def home(_look: LookDep) -> Response:
+def home(_look: PageContextDep) -> Response:
     """To the portfolio."""
     return rendering.see_other("/portfolio")

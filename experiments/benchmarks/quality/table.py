@@ -39,7 +39,7 @@ from training.dataset.training_set import TrainingSet
 from training.evaluation.metrics import measure, row_losses
 from training.value.spend import histories_of
 
-Told = Callable[[str], None]
+Say = Callable[[str], None]
 
 KEEPWELL = "keepwell"
 DRAWS = 500
@@ -81,7 +81,7 @@ class Standing:
     seconds: float
 
 
-def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str], told: Told) -> list[Standing]:
+def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str], say: Say) -> list[Standing]:
     """Train keepwell and its peers on each fold of a data set, and judge them on the rows held out.
 
     Args:
@@ -94,7 +94,7 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
         BenchmarkError: the data, or a peer's library, is not there.
     """
     protocol = PROTOCOLS[name]
-    generation, business, prepared = prepared_for(name, protocol, home, told)
+    generation, business, prepared = prepared_for(name, protocol, home, say)
     data, folds = _divided(prepared, protocol)
     tuner = Tuner(budget or DEFAULT, home / "tuning.journal")
     windows = prepared.windows if protocol.in_time else None
@@ -104,7 +104,7 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
     seconds = dict.fromkeys(models, 0.0)
     for number, fold in enumerate(folds, 1):
         for model in models:
-            told(f"{name}, fold {number} of {len(folds)}: {model}")
+            say(f"{name}, fold {number} of {len(folds)}: {model}")
             started = time.perf_counter()
             if model == KEEPWELL:
                 fitted = fit(data, fold.train, windows, tuner)
@@ -136,7 +136,7 @@ def write(path: Path, standings: Sequence[Standing]) -> None:
     write_atomically(path, json.dumps([asdict(one) for one in standings], indent=1) + "\n")
 
 
-def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple[Generation, Business, Prepared]:
+def prepared_for(name: str, protocol: Protocol, home: Path, say: Say) -> tuple[Generation, Business, Prepared]:
     """A data set's rows, built under `home` if they are not there as its TOML says; with the build and the business they are of.
 
     Raises:
@@ -147,7 +147,7 @@ def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple
     if not protocol.config:
         config = folder / "simulation" / "business.toml"
         if not config.exists():
-            told(f"{name}: simulating")
+            say(f"{name}: simulating")
             simulate(Scenario(5_000, 7, SIMULATED_END), folder / "simulation", lambda *_: None)
     business = Business.load(config)
     if isinstance(business.data, TableData) and not business.data.path.exists():
@@ -159,12 +159,12 @@ def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple
     except NoGeneration:
         known = False
     if not known:
-        told(f"{name}: building features")
+        say(f"{name}: building features")
         build(business, place, datetime.now(UTC), lambda *_: None)
         generation = Generation.current(place)
     if not protocol.in_time and isinstance(business.data, TableData):
         business = replace(business, data=business.data.model_copy(update={"order": None}))
-    told(f"{name}: reading")
+    say(f"{name}: reading")
     return generation, business, prepare(generation, business)
 
 

@@ -37,7 +37,7 @@ def keep(database: Database, release: Release) -> bool:
     return True
 
 
-class Keeper:
+class SnapshotRefresher:
     """Follows the follower in a thread of its own."""
 
     def __init__(self, database: Database, follower: Follower, poll_seconds: float) -> None:
@@ -45,7 +45,7 @@ class Keeper:
         self._follower = follower
         self._poll_seconds = poll_seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="refresher", daemon=True)
 
     def start(self) -> None:
         """Begin."""
