@@ -16,10 +16,13 @@ from features.schema import FeatureSchema, Value
 from features.store.codec import key_of_id, times_of, to_microseconds, to_moment
 from features.store.connect import open_rows
 from features.store.matrix_plan import PackedRow, ViewsLayout
+from features.store.population import Population
 from features.store.row_encoder import CustomerRow
 from features.store.rows import PackedRows, View, read_catalog
 
 Moment = Literal["now", "before"]
+_PATIENCE = 1.0
+"""Seconds that a Redis may take: who asks for a score does not wait for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,8 @@ class OnlineStore:
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
         self._layout = ViewsLayout(generation.schema)
-        self._rows: PackedRows = open_rows(*generation.online_place)
+        self._rows: PackedRows = open_rows(*generation.online_place, _PATIENCE)
+        self._population = Population(generation.snapshot_file(generation.schema.pillars[0].name), generation.as_of)
         self._views: dict[str, tuple[View, ...]] = {}
         self._places: tuple[tuple[str, int], ...] = ()
         self._moments: dict[int, datetime] = {}
@@ -142,7 +146,7 @@ class OnlineStore:
         A row that outlived its view's ttl is not there.
 
         Raises:
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or has lost a customer whom the build wrote.
         """
         ids = tuple(customer_ids)
         if not ids or (moment == "before" and self.generation.before is None):
@@ -152,6 +156,8 @@ class OnlineStore:
         views = self._views.get(project) or self._declared(project)
         found = self._rows.get(project, [view.number for view in views], [key_of_id(name) for name in ids])
         n = len(ids)
+        if moment == "now":
+            self._check_kept(ids, found)
         rows = [
             self._whole(project, position, found[position * n : (position + 1) * n]) for position in range(len(views))
         ]
@@ -220,16 +226,33 @@ class OnlineStore:
         return rows
 
     def ping(self) -> None:
-        """Read a customer that can't exist.
+        """Read what must be there: some of the customers whom the build wrote.
 
         Raises:
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or has lost some of them.
         """
-        self.read(("",))
+        if self._rows.catalog(self.generation.project) is None:
+            self._declared(self.generation.project)
+        self.read(self._population.witnesses or ("",))
 
     def close(self) -> None:
         """Let go of the store's connections."""
         self._rows.close()
+
+    def _check_kept(self, ids: tuple[str, ...], found: Sequence[bytes | None]) -> None:
+        """Nobody whom the build wrote may be without rows: a store that was emptied or ran full knows nothing of it.
+
+        Raises:
+            StoreUnavailable: somebody is.
+        """
+        n = len(ids)
+        absent = [name for place, name in enumerate(ids) if all(row is None for row in found[place::n])]
+        lost = self._population.written(absent) if absent else []
+        if lost:
+            raise StoreUnavailable(
+                f"The online store ({self.generation.online_name}) has lost customers whom the build wrote, "
+                f"{len(lost)} of the {n} asked for: build the features again."
+            )
 
     def _declared(self, project: str) -> tuple[View, ...]:
         catalog = read_catalog(self._rows, project)

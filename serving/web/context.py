@@ -39,7 +39,7 @@ class PageContext:
             viewer=self.viewer,
             edition=self.edition,
             currency=self.currency,
-            path=self.request.url.path,
+            path=self.request.scope["path"],
             **context,
         )
 
