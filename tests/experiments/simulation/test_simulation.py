@@ -12,8 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.__main__ import app
-from experiments.simulation.behaviour.dynamics import hazard, step
-from experiments.simulation.customers.actions import ACTIONS, DECAY, NO_ACTION, SCOPES, effects
+from experiments.simulation.behaviour.dynamics import step
+from experiments.simulation.behaviour.hazard import hazards
+from experiments.simulation.customers.actions import ACTIONS, DECAY, NO_ACTION, SCOPES, effects, impact
+from experiments.simulation.customers.causes import Cause
 from experiments.simulation.errors import SimulationError
 from experiments.simulation.records.company import Company
 from experiments.simulation.records.exchange import replaced
@@ -42,6 +44,7 @@ def test_the_command_writes_a_business_and_says_what(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "business.toml",
         "customers.parquet",
+        "departures.parquet",
         "events",
         "truth.parquet",
     }
@@ -184,38 +187,40 @@ def test_the_event_log_is_no_larger_than_it_needs_to_be(company: Company) -> Non
 
 def test_who_never_uses_the_product_is_best_left_alone(company: Company) -> None:
     who = company.population
-    effect = effects(who, who.satisfaction, spread=1.0)
-    by_mail = effect[[action.scope for action in ACTIONS].index("email")]
+    rates = hazards(who, company.history.moments[0].state, company.history.moments[0].day)
+    effect = effects(who, spread=1.0)
+    by_mail = impact(rates, effect[[action.scope for action in ACTIONS].index("email")])
     assert by_mail[who.dormant].min() > 0
     assert (by_mail[~who.dormant] < 0).mean() > 0.3
 
 
 def test_without_spread_all_customers_are_alike(company: Company) -> None:
-    effect = effects(company.population, company.population.satisfaction, spread=0.0)
-    assert np.ptp(effect, axis=1).max() < 1e-12
+    effect = effects(company.population, spread=0.0)
+    assert np.ptp(effect, axis=(1, 2)).max() < 1e-12
 
 
 def test_truth_agrees_with_futures_in_which_customers_really_cancel(company: Company) -> None:
     moment = company.history.moments[0]
     who = company.population.take(moment.alive)
     told = churn_probabilities(company.population, moment, HORIZON_DAYS, 1.0, 16, np.random.default_rng(1))
+    assert told.shape == (1 + len(ACTIONS), len(Cause), moment.alive.size)
     rng = np.random.default_rng(2)
     futures = 40
     for row in range(1 + len(ACTIONS)):
         state = moment.state.tile(futures, moment.alive)
         there = np.ones(state.satisfaction.shape, dtype=np.bool_)
-        added = (
-            np.zeros(moment.alive.size)
-            if row == 0
-            else effects(who, moment.state.satisfaction[moment.alive], 1.0)[row - 1]
-        )
+        added = np.zeros((len(Cause), moment.alive.size)) if row == 0 else effects(who, 1.0)[row - 1]
+        left_for = np.zeros(len(Cause))
         for passed in range(HORIZON_DAYS):
-            rate = hazard(who, state, moment.day + passed) * np.exp(added * DECAY**passed)
-            there &= rng.random(there.shape) >= -np.expm1(-rate)
+            rates = hazards(who, state, moment.day + passed) * np.exp(added * DECAY**passed)[:, None]
+            total = rates.sum(axis=0)
+            leaving = there & (rng.random(there.shape) < -np.expm1(-total))
+            left_for += (rates / total)[:, leaving].sum(axis=1)
+            there &= ~leaving
             step(who, state, moment.day + passed, there, 1.0, rng)
-        cancelled = 1 - there.mean()
-        noise = np.sqrt(cancelled * (1 - cancelled) / there.size)
-        assert abs(told[row].mean() - cancelled) < 5 * noise + 0.004
+        for expected, left in zip(told[row].mean(axis=1), left_for / there.size, strict=True):
+            noise = np.sqrt(left * (1 - left) / there.size)
+            assert abs(expected - left) < 5 * noise + 0.002
 
 
 def test_the_truth_is_told_for_the_test_cutoff_and_the_end(tmp_path: Path, company: Company) -> None:
