@@ -30,7 +30,8 @@ def horizons(
 
 
 def reasons(
-    seeds: Annotated[int, typer.Option(min=1, help="Simulated businesses, with seeds from 1 on.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many simulated businesses.")] = 3,
+    first: Annotated[int, typer.Option(min=0, help="The seed of the first; the others follow.")] = 1,
     customers: Annotated[int, typer.Option(min=500, help="Of a simulated business.")] = 3_000,
     budget: Annotated[str, typer.Option(help='Of each search, such as "10 trials".')] = "3 trials",
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("reasons.json"),
@@ -43,7 +44,7 @@ def reasons(
     with exit_on_error(ValueError):
         allowed = Budget.parse(budget)
     found = []
-    for seed in range(1, seeds + 1):
+    for seed in range(first, first + seeds):
         say(f"seed {seed}")
         with quiet():
             found.append(measure(seed, customers, allowed))

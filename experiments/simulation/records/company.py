@@ -49,6 +49,10 @@ class Summary:
     rows: dict[str, int]
 
 
+EDITION = 2
+"""Raised whenever equal scenarios give other files than before, so that what was simulated earlier is not taken for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Company:
     """A business that was lived through: its scenario, its customers and its history; all of it hidden from features."""
@@ -194,9 +198,22 @@ def write(scenario: Scenario, folder: Path, progress: Progress = lambda *_: None
     return Summary(folder, rows)
 
 
+def is_of(scenario: Scenario, folder: Path) -> bool:
+    """Whether `folder` holds what simulating `scenario` gives, of today's edition."""
+    return _toml_in(folder) == business_toml(scenario)
+
+
+def is_of_an_earlier_edition(folder: Path) -> bool:
+    """Whether `folder` holds a simulated business that the same scenario does not give any more."""
+    toml = _toml_in(folder)
+    return toml.startswith(_SIMULATED) and not toml.startswith(f"{_SIMULATED}, edition {EDITION}:")
+
+
 def business_toml(scenario: Scenario) -> str:
     """The TOML of a simulated business, to stand beside its files."""
     return _TOML.format(
+        simulated=f"{_SIMULATED}, edition {EDITION}",
+        scenario=scenario,
         horizon=HORIZON_DAYS,
         test_cutoff=scenario.test_cutoff.date().isoformat(),
         actions="".join(
@@ -210,6 +227,11 @@ def business_toml(scenario: Scenario) -> str:
             for action in ACTIONS
         ),
     )
+
+
+def _toml_in(folder: Path) -> str:
+    path = folder / "business.toml"
+    return path.read_text() if path.exists() else ""
 
 
 def _generators(scenario: Scenario) -> list[np.random.Generator]:
@@ -249,9 +271,12 @@ def _truth_rows(
     )
 
 
+_SIMULATED = "# A simulated subscription business"
+
 _TOML = """\
-# A simulated subscription business; truth.parquet and departures.parquet, which nothing here names, know what features
-# must not: how likely each customer leaves, under which action and for which cause, and who left for which.
+{simulated}: {scenario.customers} customers, seed {scenario.seed}, until {scenario.end:%Y-%m-%d}, spread of effects {scenario.effect_spread}.
+# truth.parquet and departures.parquet, which nothing here names, know what features must not: how likely each customer
+# leaves, under which action and for which cause, and who left for which.
 [business]
 name = "simulated"
 currency = "EUR"

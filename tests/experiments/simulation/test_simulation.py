@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,14 @@ from experiments.simulation.behaviour.hazard import hazards
 from experiments.simulation.customers.actions import ACTIONS, DECAY, NO_ACTION, SCOPES, effects, impact
 from experiments.simulation.customers.causes import Cause
 from experiments.simulation.errors import SimulationError
-from experiments.simulation.records.company import Company
+from experiments.simulation.records.company import (
+    EDITION,
+    Company,
+    business_toml,
+    is_of,
+    is_of_an_earlier_edition,
+    write,
+)
 from experiments.simulation.records.exchange import replaced
 from experiments.simulation.scenario import HORIZON_DAYS, WINDOW_DAYS, Scenario
 from experiments.simulation.truth import churn_probabilities
@@ -56,6 +64,27 @@ def test_by_default_the_business_is_in_the_home(tmp_path: Path, monkeypatch: pyt
     code, output = simulate("--customers", "60", "--end", "2026-06-01")
     assert code == 0, output
     assert (tmp_path / "home" / "simulation" / "business.toml").exists()
+
+
+def test_a_folder_is_of_the_scenario_that_simulated_it_and_of_no_other(tmp_path: Path) -> None:
+    scenario = Scenario(customers=60, seed=3, end=datetime(2026, 6, 1, tzinfo=UTC), truth_rollouts=1)
+    assert not is_of(scenario, tmp_path)
+    write(scenario, tmp_path)
+    assert is_of(scenario, tmp_path)
+    for other in ({"customers": 61}, {"seed": 4}, {"end": datetime(2026, 5, 1, tzinfo=UTC)}, {"effect_spread": 2.0}):
+        assert not is_of(dataclasses.replace(scenario, **other), tmp_path)
+    assert not is_of_an_earlier_edition(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "head", ["; truth.parquet, which nothing here names, knows what", f", edition {EDITION - 1}: 60"]
+)
+def test_what_was_simulated_earlier_is_not_taken_for_today_s(tmp_path: Path, head: str) -> None:
+    scenario = Scenario(customers=60, seed=3, end=datetime(2026, 6, 1, tzinfo=UTC))
+    _, _, rest = business_toml(scenario).partition("\n")
+    (tmp_path / "business.toml").write_text(f"# A simulated subscription business{head}\n{rest}")
+    assert not is_of(scenario, tmp_path)
+    assert is_of_an_earlier_edition(tmp_path)
 
 
 @pytest.mark.parametrize(

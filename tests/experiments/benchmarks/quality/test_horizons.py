@@ -14,6 +14,8 @@ from rich.console import Console
 from experiments.benchmarks.quality import horizons
 from experiments.simulation.records.company import Company
 from experiments.simulation.scenario import HORIZON_DAYS, Scenario
+from features.config.search_budget import Budget
+from training.churn.tuning import Tuner
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -23,7 +25,7 @@ pytestmark = [
 
 @pytest.mark.slow
 def test_horizons_lean_on_the_truth_as_the_headline_does(tmp_path: Path) -> None:
-    measured = horizons.measure(2, 800)
+    measured = horizons.measure(2, 800, Tuner(Budget.parse("1 trial")))
     fits = {fit.days: fit for fit in measured.horizons}
     assert list(fits) == [30, 60, 90, 180]
     own = fits[HORIZON_DAYS]
