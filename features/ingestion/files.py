@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from features.errors import IngestError
 from features.ingestion import csv_reader
 from features.ingestion.casts import Cell, literal, quoted
 from features.ingestion.quarantine import BadLine, Reason, raw_row
+from features.words import word, word_sql
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
 
@@ -57,7 +58,7 @@ class Relation:
             IngestError: the files have no such column.
         """
         for cell in self.cells:
-            if cell.name == name:
+            if cell.name == word(name):
                 return cell
         near = near_matches(name, [cell.name for cell in self.cells])
         raise IngestError(f"{self.path}: there is no column {name!r}, which {key} names{near}")
@@ -200,15 +201,15 @@ def _format(file: Path) -> Format:
 def _distinct(names: Sequence[str], path: Path) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        twin = seen.get(name.casefold())
+        twin = seen.get(word(name).casefold())
         if twin is not None:
             what = (
                 f"column {name!r} appears twice"
                 if twin == name
-                else f"columns {twin!r} and {name!r} differ only in case"
+                else f"columns {twin!r} and {name!r} differ only in case or blanks"
             )
             raise IngestError(f"{path}: the {what}; rename one.")
-        seen[name.casefold()] = name
+        seen[word(name).casefold()] = name
 
 
 def _parquet_in_place(connection: duckdb.DuckDBPyConnection, path: Path, files: tuple[Path, ...]) -> Relation:
@@ -234,7 +235,7 @@ def _parquet_in_place(connection: duckdb.DuckDBPyConnection, path: Path, files: 
         f"(SELECT file_index::BIGINT AS {FILE}, file_row_number + 1 AS {LINE}, file_row_number + 1 + {first} AS {ROW}, "
         f"{columns} FROM {scan})"
     )
-    return Relation(path, files, sql, _cells(connection, sql, list(names), path), rows)
+    return _relation(connection, path, files, sql, list(names), rows)
 
 
 def _metadata(file: Path) -> Any:
@@ -245,12 +246,42 @@ def _metadata(file: Path) -> Any:
         raise IngestError(f"{file}: this Parquet file is damaged ({_first_line(error)}).") from None
 
 
+def _relation(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    files: tuple[Path, ...],
+    sql: str,
+    names: Sequence[str],
+    rows: int,
+    bad: str | None = None,
+) -> Relation:
+    """The relation of what `sql` gives, its texts cleaned; as the files have them they are there too, for the quarantine."""
+    cells, selected = cleaned(_cells(connection, sql, names, path))
+    return Relation(path, files, f"(SELECT {FILE}, {LINE}, {ROW}, {selected} FROM {sql})", cells, rows, bad)
+
+
+def cleaned(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], str]:
+    """The cells of texts that are cleaned as `features.words` says, and the SELECT list that makes them from `cells`."""
+    clean: list[Cell] = []
+    selected: list[str] = []
+    for cell in cells:
+        if cell.type != "VARCHAR":
+            clean.append(cell)
+            selected.append(cell.sql)
+            continue
+        clean.append(replace(cell, raw=f"raw_{cell.sql}"))
+        selected += [f"{cell.sql} AS raw_{cell.sql}", f"{word_sql(cell.sql)} AS {cell.sql}"]
+    return tuple(clean), ", ".join(selected)
+
+
 def _cells(connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str], path: Path) -> tuple[Cell, ...]:
     try:
         types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()}
     except duckdb.Error as error:
         raise IngestError(f"{path}: the files cannot be read together ({_first_line(error)}).") from None
-    return tuple(Cell(name, f"{_OWN}{position}", types[f"{_OWN}{position}"]) for position, name in enumerate(names))
+    return tuple(
+        Cell(word(name), f"{_OWN}{position}", types[f"{_OWN}{position}"]) for position, name in enumerate(names)
+    )
 
 
 def _staged_csv(
@@ -299,7 +330,7 @@ def _staged_csv(
                 yield pa.record_batch(arrays, schema=schema)
 
     sql = _stage(work, schema, batches())
-    return Relation(path, files, sql, _cells(connection, sql, list(names), path), rows, bad.close())
+    return _relation(connection, path, files, sql, list(names), rows, bad.close())
 
 
 def _staged_parquet(
@@ -307,7 +338,7 @@ def _staged_parquet(
 ) -> Relation:
     """Parquet whose text is not all UTF-8: DuckDB refuses the file, so the bad rows are taken out of it first."""
     plain = _parquet_in_place(connection, path, files)
-    names = [cell.name for cell in plain.cells]
+    names = list(dict.fromkeys(name for file in files for name in _metadata(file).schema.to_arrow_schema().names))
     bad = _BadLines(work)
     staged: list[str] = []
     before = 0
@@ -343,7 +374,7 @@ def _staged_parquet(
 
             staged.append(_stage(work, schema, batches()))
     sql = f"({' UNION ALL BY NAME '.join(f'SELECT * FROM {part}' for part in staged)})"
-    return Relation(path, files, sql, _cells(connection, sql, names, path), plain.rows, bad.close())
+    return _relation(connection, path, files, sql, names, plain.rows, bad.close())
 
 
 def _is_text(type: Any) -> bool:

@@ -152,8 +152,10 @@ def _run(
             met = read_customers(staging, data.customers)
             books = [
                 Source(tuple(_file(file, digests) for file in part), columns, count.read, count.accepted, count.filtered,
-                       count.rejected)
-                for part, columns, count in zip(found, read.columns, staging.counts, strict=False)
+                       count.rejected, readings)
+                for part, columns, count, readings in zip(
+                    found, read.columns, staging.counts, read.readings, strict=False
+                )
             ]  # fmt: skip
             told = ""
             if data.customers:
