@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from features.config.business import Written
-from features.ingestion.casts import Cell, literal
-from features.ingestion.clocks import CLOCKS
+from features.ingestion.cells.casts import Cell, literal
+from features.ingestion.cells.clocks import CLOCKS
+from features.ingestion.cells.number_styles import DECIMALS, NumberStyle
 from features.ingestion.files import Relation
-from features.ingestion.number_styles import DECIMALS, NumberStyle
 
 MOSTLY: Final = 0.95  # of a column's values are numbers: the others are junk, not categories
 _CATEGORIES: Final = 20  # with no more distinct numbers than this, "mostly" proves nothing
@@ -129,29 +129,25 @@ def evidence(execute: Execute, relation: Relation, cells: Sequence[Cell], writte
         row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
         found |= {cell.name: Evidence(*row[4 * at : 4 * at + 4]) for at, cell in enumerate(chunk)}
     odd = [cell for cell in texts if found[cell.name].plain < found[cell.name].present or written.decimal_sign]
-    signs = [NumberStyle(sign, written.thousands) for sign in DECIMALS]
+    point, comma = (NumberStyle(sign, written.thousands) for sign in DECIMALS)
     for chunk in _chunks(odd):
         inner = ", ".join(
-            f"{style.sql(cell.written)} AS {'pc'[at]}{position}"
-            for position, cell in enumerate(chunk)
-            for at, style in enumerate(signs)
-        )
-        inner += "".join(
-            f", {cell.present} AS x{position}, {cell.truth} IS NOT NULL AS t{position}"
-            for position, cell in enumerate(chunk)
+            f"{cell.present} AS x{at}, x{at} AND ({cell.number} IS NOT NULL OR {cell.infinite}) AS n{at}, "
+            f"{cell.written} AS w{at}, CASE WHEN n{at} THEN TRUE WHEN x{at} THEN {point.matches(f'w{at}')} END AS p{at}, "
+            f"CASE WHEN n{at} AND NOT contains(w{at}, '.') THEN TRUE WHEN x{at} THEN {comma.matches(f'w{at}')} END AS c{at}, "
+            f"CASE WHEN x{at} THEN {cell.truth} IS NOT NULL END AS t{at}"
+            for at, cell in enumerate(chunk)
         )
         counts = ", ".join(
-            f"count_if(x{at} AND p{at} IS NOT NULL), count_if(x{at} AND c{at} IS NOT NULL), "
-            f"count_if(x{at} AND p{at} IS NOT NULL AND c{at} IS NULL), "
-            f"count_if(x{at} AND c{at} IS NOT NULL AND p{at} IS NULL), count_if(x{at} AND t{at}), "
-            f"approx_count_distinct(coalesce(p{at}, c{at}))"
+            f"count_if(p{at}), count_if(c{at}), count_if(p{at} AND NOT c{at}), count_if(c{at} AND NOT p{at}), "
+            f"count_if(t{at}), approx_count_distinct(CASE WHEN p{at} OR c{at} THEN w{at} END)"
             for at in range(len(chunk))
         )
         row = execute("Looking at columns", f"SELECT {counts} FROM (SELECT {inner} FROM {relation.sql})").fetchall()[0]
         for at, cell in enumerate(chunk):
-            point, comma, only_point, only_comma, truths, distinct = row[6 * at : 6 * at + 6]
+            points, commas, only_point, only_comma, truths, distinct = row[6 * at : 6 * at + 6]
             found[cell.name] = replace(
-                found[cell.name], point=point, comma=comma, only_point=only_point, only_comma=only_comma,
+                found[cell.name], point=points, comma=commas, only_point=only_point, only_comma=only_comma,
                 truths=truths, distinct=max(distinct, found[cell.name].distinct),
             )  # fmt: skip
     return found
@@ -186,10 +182,10 @@ def number_readings(
     return readings
 
 
-def is_number(one: Evidence) -> bool:
-    """Whether a text column is numbers: all of its values are, or 95 % are and more than 20 differ."""
+def is_number(one: Evidence, mostly: bool = True) -> bool:
+    """Whether a text column is numbers: all of its values are, or (`mostly`) 95 % are and more than 20 differ."""
     read = max(one.plain, one.point, one.comma)
-    return read == one.present or (read >= MOSTLY * one.present and one.distinct > _CATEGORIES)
+    return read == one.present or (mostly and read >= MOSTLY * one.present and one.distinct > _CATEGORIES)
 
 
 def clock_reading(execute: Execute, relation: Relation, cell: Cell) -> Reading:
@@ -223,9 +219,17 @@ def applied(relation: Relation, readings: Mapping[str, Reading]) -> Relation:
 
 
 def notes(
-    execute: Execute, relation: Relation, names: Sequence[str], readings: Mapping[str, Reading], where: str
+    execute: Execute,
+    relation: Relation,
+    names: Collection[str],
+    marked: Collection[str],
+    readings: Mapping[str, Reading],
+    where: str,
 ) -> list[str]:
-    """What a user should know of how these columns of an `applied` relation are read; `where` is the TOML's table."""
+    """What a user should know of how these columns of an `applied` relation are read; `where` is the TOML's table.
+
+    `marked` may hold what counts as missing.
+    """
     said: list[str] = []
     for cell in relation.cells:
         if cell.name not in names:
@@ -238,11 +242,11 @@ def notes(
             sign, example = reading.style.decimal, "1.096,50" if reading.style.decimal == "," else "1,096.50"
             doubt = "" if reading.is_sure else f" Both signs fit; {where} decimal says which it is."
             said.append(f"{column} is read with {sign!r} before decimals, so that {example} is 1096.5.{doubt}")
-        if cell.is_number or cell.is_time or cell.type == "BOOLEAN":
+        if cell.name not in marked or cell.is_number or cell.is_time or cell.type == "BOOLEAN":
             continue
-        marked = _counted(execute, relation, cell, f"{cell.filled} AND {cell.absent}")
-        if marked:
-            said.append(f"{column}: {marked} counts as missing; {where} missing lists what does.")
+        absent = _counted(execute, relation, cell, f"{cell.filled} AND {cell.absent}")
+        if absent:
+            said.append(f"{column}: {absent} counts as missing; {where} missing lists what does.")
     return said
 
 

@@ -7,16 +7,16 @@ from typing import Final
 from features.config.business import CustomersSource, TableData
 from features.errors import IngestError
 from features.generation import event_files
-from features.ingestion.casts import Cell, literal, quoted
+from features.ingestion.cells.casts import Cell, literal, quoted
+from features.ingestion.cells.missing import ANYWHERE, MARKERS, is_marker
+from features.ingestion.cells.truths import truth
 from features.ingestion.column_reading import PLAIN, write_readings
 from features.ingestion.events import check_format
 from features.ingestion.files import ROW, Relation
 from features.ingestion.losses import Acquaintance, acquaintance
-from features.ingestion.missing import ANYWHERE, MARKERS, is_marker
 from features.ingestion.profiling import number_reasons, profiled, refuse_reserved
 from features.ingestion.quarantine import Reason
 from features.ingestion.staging import Staging
-from features.ingestion.truths import truth
 from features.words import word
 
 OUTCOME: Final = "__outcome"

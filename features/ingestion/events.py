@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,8 @@ from features.config.expression import Expression, Kind
 from features.errors import ConfigError
 from features.generation import event_files, evidence_files
 from features.ingestion import partitions
-from features.ingestion.casts import Cell, literal, quoted
-from features.ingestion.clocks import CLOCKS, clock_of
+from features.ingestion.cells.casts import Cell, literal, quoted
+from features.ingestion.cells.clocks import CLOCKS, clock_of
 from features.ingestion.column_reading import Reading, told
 from features.ingestion.files import FILE, LINE, Relation
 from features.ingestion.manifest import Manifest
@@ -149,10 +149,11 @@ def _reading(staging: Staging, one: EventSource, relation: Relation, key: str, r
         one.received_at or "received_at": one.received_format,
     }
     stated = numbers - columns
-    read = profiled(staging.execute, relation, sorted(numbers - stated), one, key, sorted(stated), times)
+    read = profiled(staging.execute, relation, sorted(numbers - stated), one, key, sorted(stated), times, mostly=False)
     staging.notes += read.notes
     readings.append(told(read.readings))
-    return read.relation
+    described = {profile.cell.name: profile.cell for profile in read.profiles}
+    return replace(read.relation, cells=tuple(described.get(cell.name, cell) for cell in read.relation.cells))
 
 
 def _goes_on(former: Pairs, now: Pairs) -> bool:

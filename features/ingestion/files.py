@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -20,17 +18,17 @@ import pyarrow.parquet as pq
 from features.config.suggestions import near_matches
 from features.errors import IngestError
 from features.ingestion import csv_reader
-from features.ingestion.casts import Cell, literal, quoted
+from features.ingestion.cells.casts import Cell, cleaned, literal, quoted
 from features.ingestion.quarantine import BadLine, Reason, raw_row
+from features.ingestion.source_files import Progress, find
 from features.words import word, word_sql
-
-Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
 
 # Columns that every relation has beside its own: the file's position, the line in it, the row in all files; all but the
 # position are counted from 1.
 FILE, LINE, ROW = "file_position", "line_number", "row_position"
 _OWN: Final = "c"
 _ROWS: Final = 1 << 16
+_AT_ONCE: Final = 50  # columns per query: planning takes time in the square of them
 
 
 class Format(StrEnum):
@@ -87,64 +85,6 @@ class Relation:
         """SQL: the file's path, by its position."""
         names = ", ".join(literal(str(file)) for file in self.files)
         return f"list_extract([{names}], {FILE} + 1)"
-
-
-def find(path: Path) -> tuple[Path, ...]:
-    """The files that a path of the TOML means, sorted: the file, the folder's Parquet or CSV files, or the glob's.
-
-    Raises:
-        IngestError: there are none.
-    """
-    if path.is_dir():
-        visible = [
-            file
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-        ]
-        for endings in ((".parquet", ".pq"), (".csv", ".csv.gz")):
-            found = tuple(file for file in visible if file.name.lower().endswith(endings))
-            if found:
-                return found
-        raise IngestError(f"{path}: the folder holds no Parquet and no CSV files.")
-    if path.exists():
-        return (path,)
-    # A folder that is there is meant by its name, whatever characters it has: only what follows is a pattern.
-    root = next(folder for folder in path.parents if folder.is_dir())
-    pattern = str(path.relative_to(root))
-    if glob.has_magic(pattern):
-        names = sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - Path.glob sees hidden files
-        found = tuple(root / name for name in names if (root / name).is_file())
-        if found:
-            return found
-        raise IngestError(f"{path}: no file matches this pattern.")
-    folder = path.parent
-    while not folder.is_dir():
-        folder, missing = folder.parent, folder
-    if folder != path.parent:
-        raise IngestError(f"{path}: there is no folder {missing}.")
-    siblings = sorted(entry.name for entry in folder.iterdir())
-    raise IngestError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
-
-
-def digests(files: Sequence[Path], progress: Progress, known: Mapping[Path, str]) -> dict[Path, str]:
-    """The SHA-256 of each file's content; what is `known` is not read again."""
-    wanted = [file for file in dict.fromkeys(files) if file not in known]
-    total = sum(file.stat().st_size for file in wanted) or 1
-    done, found = 0, {file: known[file] for file in files if file in known}
-    for file in wanted:
-        digest = hashlib.sha256()
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-                done += len(chunk)
-                progress("Checking files", done / total)
-        found[file] = digest.hexdigest()
-    return found
-
-
-def fingerprint(files: Sequence[Path], digests: Mapping[Path, str]) -> str:
-    """The SHA-256 over the files' content, in order; names and dates play no part."""
-    return hashlib.sha256(b"".join(bytes.fromhex(digests[file]) for file in files)).hexdigest()
 
 
 def read(
@@ -256,22 +196,21 @@ def _relation(
     bad: str | None = None,
 ) -> Relation:
     """The relation of what `sql` gives, its texts cleaned; as the files have them they are there too, for the quarantine."""
-    cells, selected = cleaned(_cells(connection, sql, names, path))
+    found = _cells(connection, sql, names, path)
+    cells, selected = cleaned(found, _untidy(connection, sql, found))
     return Relation(path, files, f"(SELECT {FILE}, {LINE}, {ROW}, {selected} FROM {sql})", cells, rows, bad)
 
 
-def cleaned(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], str]:
-    """The cells of texts that are cleaned as `features.words` says, and the SELECT list that makes them from `cells`."""
-    clean: list[Cell] = []
-    selected: list[str] = []
-    for cell in cells:
-        if cell.type != "VARCHAR":
-            clean.append(cell)
-            selected.append(cell.sql)
-            continue
-        clean.append(replace(cell, raw=f"raw_{cell.sql}"))
-        selected += [f"{cell.sql} AS raw_{cell.sql}", f"{word_sql(cell.sql)} AS {cell.sql}"]
-    return tuple(clean), ", ".join(selected)
+def _untidy(connection: duckdb.DuckDBPyConnection, sql: str, cells: Sequence[Cell]) -> set[str]:
+    """The text columns that hold something to be cleaned: most don't, and what isn't asked for costs no later query time."""
+    texts = [cell for cell in cells if cell.type == "VARCHAR"]
+    found: set[str] = set()
+    for start in range(0, len(texts), _AT_ONCE):
+        some = texts[start : start + _AT_ONCE]
+        tests = ", ".join(f"bool_or({word_sql(cell.sql)} <> {cell.sql})" for cell in some)
+        row = connection.execute(f"SELECT {tests} FROM {sql}").fetchall()[0]
+        found |= {cell.name for cell, is_untidy in zip(some, row, strict=True) if is_untidy}
+    return found
 
 
 def _cells(connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str], path: Path) -> tuple[Cell, ...]:

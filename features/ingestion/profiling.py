@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from features.config.business import Written
 from features.errors import IngestError
 from features.ingestion import column_reading
-from features.ingestion.casts import Cell, literal
+from features.ingestion.cells.casts import Cell, literal
+from features.ingestion.cells.missing import MARKERS
 from features.ingestion.column_reading import PLAIN, Evidence, Execute, Reading
 from features.ingestion.files import Relation
 from features.ingestion.quarantine import Reason
@@ -28,8 +29,6 @@ class Profile:
     cell: Cell
     is_number: bool
     is_truths: bool = False
-    is_marked: bool = False
-    """Whether what is taken for missing is none of the words: the rest are times."""
 
     @property
     def sql(self) -> str:
@@ -38,8 +37,7 @@ class Profile:
             return f"CAST({self.cell.number} AS DOUBLE)"
         if self.is_truths:
             return f"CAST({self.cell.truth} AS VARCHAR)"
-        absent = f"CASE WHEN {self.cell.present} THEN {self.cell.text} END" if self.is_marked else self.cell.text
-        return f"CAST({absent} AS VARCHAR)"
+        return f"CAST({self.cell.text} AS VARCHAR)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,11 @@ def profiled(
     key: str,
     numbers: Sequence[str] = (),
     times: Mapping[str, str | None] = MappingProxyType({}),
+    mostly: bool = True,
 ) -> Profiles:
     """How the columns `names` are read, and those that hold `numbers` and `times` because the TOML says so.
 
-    A text column is a number where all its values are, or where 95 % are and more than 20 differ; yes and no are numbers
+    A text column is a number where all its values are, or (`mostly`) where 95 % are and more than 20 differ; yes and no are numbers
     (1, 0) only among `numbers`. A column without any value is a number that is always missing. `times` are columns and the
     formats that the TOML gives them. `key` is the TOML's table.
     """
@@ -71,7 +70,7 @@ def profiled(
     asked = [cell for cell in relation.cells if cell.name in {*names, *numbers}]
     found = column_reading.evidence(execute, relation, asked, written)
     readings = column_reading.number_readings(execute, relation, asked, written, found)
-    decided = {name: column_reading.is_number(one) for name, one in found.items()}
+    decided = {name: column_reading.is_number(one, mostly) for name, one in found.items()}
     for name in list(readings):
         if name not in numbers and (readings[name].truths or not decided[name]):
             del readings[name]
@@ -84,8 +83,9 @@ def profiled(
         for cell in relation.cells
         if cell.name in names
     )
-    of_numbers = [profile.cell.name for profile in profiles if profile.is_number or profile.is_marked]
-    notes = column_reading.notes(execute, relation, [*of_numbers, *numbers, *times], readings, key)
+    of_numbers = [profile.cell.name for profile in profiles if profile.is_number or profile.cell.missing is not None]
+    marked = [*(name for name, one in found.items() if one.marked), *times]
+    notes = column_reading.notes(execute, relation, [*of_numbers, *numbers, *times], marked, readings, key)
     junk = [profile.cell for profile in profiles if profile.is_number]
     notes += column_reading.junk_notes(execute, relation, junk)
     kept = {name: reading for name, reading in readings.items() if reading != PLAIN}
@@ -93,14 +93,18 @@ def profiled(
 
 
 def _profile(execute: Execute, relation: Relation, cell: Cell, found: Evidence | None, is_number: bool) -> Profile:
-    if found is None or is_number:
+    if found is None:
         return Profile(cell, is_number)
+    if is_number:
+        return Profile(replace(cell, missing=cell.missing or MARKERS) if found.marked else cell, True)
     if found.is_truths:
         spellings = execute("Looking at columns", f"SELECT count(DISTINCT {cell.text}) FROM {relation.sql}").fetchall()
         return Profile(cell, False, is_truths=spellings[0][0] > _PAIR)
     if found.marked:
         times = f"SELECT count_if({cell.present} AND {cell.time()} IS NULL) FROM {relation.sql}"
-        return Profile(cell, False, is_marked=execute("Looking at columns", times).fetchall()[0][0] == 0)
+        if execute("Looking at columns", times).fetchall()[0][0] == 0:
+            # The rest are times, so that what says that it is missing is none of the words.
+            return Profile(replace(cell, missing=cell.missing or MARKERS), False)
     return Profile(cell, False)
 
 

@@ -16,10 +16,11 @@ import duckdb
 from features.config.business import Business
 from features.errors import IngestError
 from features.ingestion import files
-from features.ingestion.casts import literal
-from features.ingestion.clocks import CLOCKS
-from features.ingestion.files import FILE, LINE, ROW, Progress, Relation
+from features.ingestion.cells.casts import literal
+from features.ingestion.cells.clocks import CLOCKS
+from features.ingestion.files import FILE, LINE, ROW, Relation
 from features.ingestion.quarantine import Reason
+from features.ingestion.source_files import Progress
 
 _MEMORY: Final = "2GB"
 _HEARTBEAT: Final = 0.2  # seconds

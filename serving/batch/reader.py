@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from features.config.suggestions import near_matches
 from features.errors import IngestError
-from features.ingestion import csv_reader, files
-from features.ingestion.casts import Cell, literal
+from features.ingestion import csv_reader
+from features.ingestion.cells.casts import Cell, cleaned, literal
+from features.ingestion.cells.truths import truth
 from features.ingestion.column_reading import PLAIN, Reading
-from features.ingestion.truths import truth
 from features.schema import Column, DType, FeatureSchema
 from features.words import word
 from serving.errors import CommandError
@@ -208,7 +208,7 @@ class RowReader:
         renamed = table.rename_columns([f"c{position}" for position in range(table.num_columns)])
         self._connection.register("rows", renamed)
         described = self._connection.execute("DESCRIBE rows").fetchall()
-        clean, columns = files.cleaned(
+        clean, columns = cleaned(
             [Cell(name, column, kind) for name, (column, kind, *_) in zip(self._names, described, strict=True)]
         )
         cells = {

@@ -12,8 +12,8 @@ import duckdb
 import numpy as np
 
 from features.config.business import Business, Column
-from features.ingestion import files
-from features.ingestion.casts import literal
+from features.ingestion import files, source_files
+from features.ingestion.cells.casts import literal
 from features.ingestion.profiling import profiled
 from features.schema import DType, Feature, FeatureSchema
 from features.words import word
@@ -65,8 +65,8 @@ def read_trial(business: Business) -> DecisionLog:
             ]
         )
         table = connection.sql(f"SELECT {selected} FROM {relation.sql} ORDER BY {files.ROW}").to_arrow_table()
-        digests = files.digests(relation.files, lambda *_: None, {})
-        fingerprint = files.fingerprint(relation.files, digests)
+        digests = source_files.digests(relation.files, lambda *_: None, {})
+        fingerprint = source_files.fingerprint(relation.files, digests)
     names: list[str | None] = table["action"].to_pylist()
     counts = Counter(name for name in names if name is not None)
     nothing = word(spec.no_action)

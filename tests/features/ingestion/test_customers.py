@@ -75,7 +75,7 @@ def test_a_table_keeps_its_columns_and_their_names(tmp_path: Path) -> None:
     assert list(result.customers[0]) == ["customer_id", *names[:-1], "__outcome", "__order", "__group"]
     assert [tuple(row.values()) for row in result.customers] == [
         ("1", 1.0, 1.5, 7.0, "a", "2024-01-01", "True", None, 0, 1, None),
-        ("2", 2.0, None, 80.0, "b ", "2024-01-02", "False", None, 1, 2, None),
+        ("2", 2.0, None, 80.0, "b", "2024-01-02", "False", None, 1, 2, None),
         ("3", 3.0, None, -0.5, None, "2024-01-03", "True", None, 0, 3, None),
     ]
     assert result.summary.first_event is None

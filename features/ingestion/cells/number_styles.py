@@ -49,6 +49,10 @@ class NumberStyle:
             rf"(?: ?{_CURRENCY})?(?: ?{_MINUS})? ?\)?$"
         )
 
+    def matches(self, text: str) -> str:
+        """SQL: whether a cleaned VARCHAR is a number of this style; words are told fast."""
+        return f"(contains({text}, '(') = contains({text}, ')') AND regexp_matches({text}, {_literal(self.pattern)}))"
+
     def sql(self, text: str) -> str:
         """SQL of a cleaned VARCHAR as DOUBLE, NULL where it is no number of this style."""
         digits = f"regexp_extract({text}, {_literal(self.pattern)}, 1)"
@@ -56,9 +60,8 @@ class NumberStyle:
         parts = f"[ ''’{''.join(sign for sign in DECIMALS if sign != self.decimal)}]"
         plain = f"replace(regexp_replace(regexp_replace({digits}, '(--?|–|—)$', ''), '{parts}', '', 'g'), ',', '.')"
         negative = f"regexp_matches({text}, {_literal(rf'^[^0-9]*[(−–-]|[0-9][^0-9,.]*{_MINUS}[^0-9]*$')})"
-        balanced = f"contains({text}, '(') = contains({text}, ')')"
         return (
-            f"CASE WHEN {balanced} THEN TRY_CAST({plain} AS DOUBLE) / CASE WHEN contains({text}, '%') THEN 100 ELSE 1 END "
+            f"CASE WHEN {self.matches(text)} THEN TRY_CAST({plain} AS DOUBLE) / CASE WHEN contains({text}, '%') THEN 100 ELSE 1 END "
             f"* CASE WHEN {negative} THEN -1 ELSE 1 END END"
         )
 

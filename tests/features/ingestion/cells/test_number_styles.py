@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.ingestion.number_styles import NumberStyle
+from features.ingestion.cells.number_styles import NumberStyle
 
 
 def read(text: str, style: NumberStyle) -> float | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from features.ingestion.clocks import Clock, clock_of
-from features.ingestion.missing import MARKERS, is_marker
-from features.ingestion.truths import truth_sql
+from features.ingestion.cells.clocks import Clock, clock_of
+from features.ingestion.cells.missing import MARKERS, is_marker
+from features.ingestion.cells.truths import truth_sql
+from features.words import word_sql
 
 # The largest float32: Feast stores features as Float32, so beyond it a value is infinite.
 _FLOAT32: Final = "3.4028234663852886e38"
@@ -198,3 +200,20 @@ class Cell:
     def columns(self) -> str:
         """The names that the cell's SQL needs, for a SELECT."""
         return ", ".join(dict.fromkeys(name for name in (self.sql, self.raw, self.parsed) if name))
+
+
+def cleaned(cells: Sequence[Cell], untidy: Collection[str] | None = None) -> tuple[tuple[Cell, ...], str]:
+    """The cells of texts that are cleaned as `features.words` says, and the SELECT list that makes them from `cells`.
+
+    `untidy` names those that hold something to be cleaned; None: any may.
+    """
+    clean: list[Cell] = []
+    selected: list[str] = []
+    for cell in cells:
+        if cell.type != "VARCHAR" or not (untidy is None or cell.name in untidy):
+            clean.append(cell)
+            selected.append(cell.sql)
+            continue
+        clean.append(replace(cell, raw=f"raw_{cell.sql}"))
+        selected += [f"{cell.sql} AS raw_{cell.sql}", f"{word_sql(cell.sql)} AS {cell.sql}"]
+    return tuple(clean), ", ".join(selected)
