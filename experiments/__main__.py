@@ -41,6 +41,7 @@ benchmark.command()(decisions.recommendations)
 benchmark.command()(foretold.value)
 benchmark.command()(quality.quality)
 benchmark.command()(quality.steadiness)
+benchmark.command()(quality.worlds)
 
 if __name__ == "__main__":
     app()

@@ -15,7 +15,7 @@ from features.atomic_write import write_atomically
 from features.home import Home
 from models.registry.registered_model import RegisteredModel
 from models.registry.registry import CHALLENGER, CHAMPION, Registry
-from training.comparison.aligned_predictions import Contestant, same_rows
+from training.comparison.aligned_predictions import Contestant, align_predictions
 from training.comparison.compare import SideBySide, side_by_side
 from training.comparison.shadow import ShadowComparison, compare_shadows
 from training.errors import NotComparable, TrainingError
@@ -37,7 +37,7 @@ SHOWN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class RunComparison:
     """What is known of some models beside each other; `tested` is None where no rows are fair to all, and `why` says so."""
 
     model: str
@@ -55,7 +55,7 @@ class Compared:
         }
 
 
-def compare_runs(home: Home, runs: Sequence[str], share: float | None = None) -> Compared:
+def compare_runs(home: Home, runs: Sequence[str], share: float | None = None) -> RunComparison:
     """Put runs side by side; by default the champion and the challenger.
 
     Args:
@@ -75,10 +75,10 @@ def compare_runs(home: Home, runs: Sequence[str], share: float | None = None) ->
             f"training run CONFIG'."
         )
     try:
-        tested, why = side_by_side(same_rows(tracker, contestants), contestants, share), None
+        tested, why = side_by_side(align_predictions(tracker, contestants), contestants, share), None
     except NotComparable as error:
         tested, why = None, str(error)
-    return Compared(registry.model_name, tested, why, compare_shadows(home, contestants))
+    return RunComparison(registry.model_name, tested, why, compare_shadows(home, contestants))
 
 
 def fetch_card(home: Home, run: str, out: Path) -> list[Path]:
@@ -126,7 +126,7 @@ def _named(model: RegisteredModel, name: str) -> Contestant:
     return Contestant(name, model.run_id)
 
 
-def show(compared: Compared, console: Console) -> None:
+def show(compared: RunComparison, console: Console) -> None:
     """Print what was found."""
     if compared.tested is not None:
         table = RichTable(title=f"{compared.model}: {_rows(compared.tested)}", title_justify="left")
@@ -144,7 +144,7 @@ def show(compared: Compared, console: Console) -> None:
         console.print(one.sentence, highlight=False, markup=False)
 
 
-def write(compared: Compared, html: Path, to_json: Path) -> None:
+def write(compared: RunComparison, html: Path, to_json: Path) -> None:
     """Write both files.
 
     Raises:
@@ -157,7 +157,7 @@ def write(compared: Compared, html: Path, to_json: Path) -> None:
         raise TrainingError(f"{error.filename} cannot be written: {error.strerror}.") from error
 
 
-def document(compared: Compared) -> Document:
+def document(compared: RunComparison) -> Document:
     """The page."""
     sections = []
     if compared.tested is not None:

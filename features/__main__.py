@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from features.errors import FeaturesError
+from features.home import keep_private
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -193,4 +194,5 @@ def _show_customer(generation: Generation, customer: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_private()
     app()

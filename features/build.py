@@ -62,6 +62,7 @@ def build(
     if home.business is not None:
         home.claim(business.name)
     with home.lock("build"):
+        home.protect()
         notes: list[str] = []
 
         def forgotten(generation_id: str, generation: Generation | None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow.parquet as pq
 
@@ -199,7 +200,10 @@ class Generation:
             raise NoGeneration(f"{home.path} holds no finished generation '{generation_id}'.") from None
         except ValueError:
             raise HomeError(f"{path / MANIFEST} is damaged: run 'python -m features build CONFIG' again.") from None
-        return cls._from_json(data, path)
+        generation = cls._from_json(data, path)
+        if home.online_store is not None and not generation.is_embedded:
+            return replace(generation, online_store=home.online_store)
+        return generation
 
     @classmethod
     def complete(cls, home: Home) -> tuple[Generation, ...]:
@@ -246,7 +250,7 @@ class Generation:
             "cutoffs": [cutoff.isoformat() for cutoff in self.cutoffs],
             "horizon_days": self.horizon_days,
             "project": self.project,
-            "online_store": self.online_store,
+            "online_store": without_credentials(self.online_store),
             "fingerprint": self.fingerprint,
             "configuration": self.configuration,
             "sources": {
@@ -304,6 +308,14 @@ def _no_pattern(folder: Path) -> str:
 def is_redis(online_store: str) -> bool:
     """Whether an online store is a Redis, by its URL."""
     return online_store.startswith(("redis://", "rediss://"))
+
+
+def without_credentials(online_store: str) -> str:
+    """An online store as it may be written down: the URL of a Redis without user and password."""
+    if not is_redis(online_store):
+        return online_store
+    parts = urlsplit(online_store)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _moment(text: str | None) -> datetime | None:

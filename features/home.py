@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from features.atomic_write import write_atomically
 from features.errors import HomeError
+
+
+def keep_private() -> None:
+    """Let files and folders that this process makes from now on be its user's alone; call once, from a command."""
+    os.umask(0o077)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class Home:
 
     registry: str | None = None
     """The URI of MLflow's tracking and registry; None is SQLite in this home."""
+    online_store: str | None = None
+    """The URL of the Redis with its password, as this process was given it: what builds leave in the home has none."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", self.path.absolute())
@@ -33,6 +41,14 @@ class Home:
     @property
     def current_file(self) -> Path:
         return self.path / "CURRENT"
+
+    @property
+    def live(self) -> str | None:
+        """The id of the build that is live, None before the first."""
+        try:
+            return self.current_file.read_text().strip()
+        except FileNotFoundError:
+            return None
 
     @property
     def generations(self) -> Path:
@@ -59,6 +75,11 @@ class Home:
         except FileNotFoundError:
             return None
         return str(name)
+
+    def protect(self) -> None:
+        """Close the home to others, if it was made before homes were private; one that is another user's is left alone."""
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            self.path.chmod(self.path.stat().st_mode & 0o700)
 
     def claim(self, name: str) -> None:
         """Fix this home to the business `name`.

@@ -34,6 +34,7 @@ def run(
 
     settings = Settings.from_environment()
     Generation.current(settings.state)
+    settings.state.protect()
     listener = listen(settings)
     database = Database(settings.database)
     database.migrate()
@@ -48,12 +49,17 @@ def run(
 def main() -> None:
     """Run the command; a user's mistake is one sentence on stderr, and exit code 2."""
     from features.errors import FeaturesError
+    from features.home import keep_private
     from models.errors import ModelsError
 
+    keep_private()
     try:
         app()
     except (ServingError, FeaturesError, ModelsError) as error:
         typer.echo(str(error), err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.echo(f"{error.filename or 'The command'}: {error.strerror or error}.", err=True)
         sys.exit(2)
 
 

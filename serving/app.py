@@ -25,14 +25,16 @@ from serving.api.dependencies import Parts
 from serving.api.middleware import Gate
 from serving.api.problems import INTERNAL_ERROR, describe
 from serving.api.responses import JsonResponse, ProblemResponse
+from serving.api.unparsed import answer_to_no_request
 from serving.auth.api_keys import ApiKeys
-from serving.auth.rate_limit import RateLimiter
+from serving.auth.rate_limit import FailedSignIns, RateLimiter
 from serving.current_scores import routes as current_scores
 from serving.current_scores.feed import CurrentScores
 from serving.current_scores.refresh import bring_up_to_date
 from serving.decisions import routes as decisions
 from serving.errors import ServingError
 from serving.experiments import routes as experiments
+from serving.platform.bounded_connection import LIMITS, ConnectionLimits, most_connections
 from serving.platform.database import Database
 from serving.platform.load_shedding import Shedder
 from serving.platform.metrics import Metrics
@@ -47,12 +49,12 @@ from serving.scores.observers import ScoreObservers
 from serving.scores.shadow import Shadow
 from serving.web import pages, rendering
 from serving.web.accounts.account_snapshots import Editions
-from serving.web.accounts.snapshot_refresher import Keeper
+from serving.web.accounts.snapshot_refresher import SnapshotRefresher
 from serving.web.portfolio.listing import Portfolio
 
 _log = structlog.get_logger(__name__)
 _PATIENCE = 2.0
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -62,6 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
         version=openapi.product_version(),
         lifespan=partial(_lifespan, settings=settings),
         default_response_class=JsonResponse,
+        # The pages have the docs, without scripts from elsewhere: serving/web/api_docs.py.
+        docs_url=None,
         redoc_url=None,
         # A wrong slash is a wrong path: a redirect would lose the key on the way.
         redirect_slashes=False,
@@ -98,41 +102,48 @@ def from_environment() -> FastAPI:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
-    database = Database(settings.database)
-    database.migrate()
-    current = CurrentScores(database)
+async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[dict[str, object]]:
+    # What requests wait for, and what takes as long as it takes.
+    database, unhurried = Database(settings.database, settings.statement_seconds), Database(settings.database)
+    unhurried.migrate()
+    keys = ApiKeys(database)
     metrics = Metrics()
     source = ReleaseSource(settings)
-    follower = Follower(source, partial(bring_up_to_date, current, source), metrics, settings.poll_seconds)
+    follower = Follower(
+        source, partial(bring_up_to_date, CurrentScores(unhurried), source), metrics, settings.poll_seconds
+    )
     history = ScoreHistory(settings.state.path / SERVED_SCORES, settings.score_history_days, metrics.dropped_scores.inc)
-    keeper = Keeper(database, follower, settings.poll_seconds)
+    refresher = SnapshotRefresher(unhurried, follower, settings.poll_seconds)
     shadow = Shadow(settings, follower, metrics, settings.shadow_share) if settings.shadow_share else None
     observers = ScoreObservers(metrics, history, shadow)
     app.state.parts = Parts(
         settings,
         database,
         metrics,
-        ApiKeys(database),
+        keys,
         RateLimiter(settings.rate_limit),
+        FailedSignIns(),
         Shedder(settings.max_wait_ms / 1000, settings.max_waiting),
         follower,
         observers,
-        current,
+        CurrentScores(database),
         Editions(database),
         Portfolio(database),
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
-    keeper.start()
+    refresher.start()
     observers.start()
+    keys.start()
     try:
-        yield
+        yield {LIMITS: ConnectionLimits(answer_to_no_request, settings.read_seconds, most_connections())}
     finally:
         await run_in_threadpool(observers.stop)
-        keeper.stop()
+        keys.stop()
+        refresher.stop()
         follower.stop()
         database.close()
+        unhurried.close()
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
@@ -148,9 +159,10 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods that this path answers."""
-    return [
+    """The methods that this path answers; HEAD is answered where GET is, see serving/api/middleware.py."""
+    answered = [
         method
         for method in _METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
     ]
+    return [name for method in answered for name in ((method, "HEAD") if method == "GET" else (method,))]

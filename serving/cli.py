@@ -19,7 +19,12 @@ def refresh() -> None:
 def batch(
     input: Annotated[Path, typer.Option("--input", help="Customers: .csv, .csv.gz or .parquet.")],
     output: Annotated[Path, typer.Option("--output", help="Where their scores go: .csv, .csv.gz or .parquet.")],
-    decide: Annotated[bool, typer.Option("--decide", help="Decide about each customer, and log it.")] = False,
+    decide: Annotated[
+        bool, typer.Option("--decide", help="Decide about each customer, and log it; the same file again goes on.")
+    ] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Decide again about a file that was decided about in the last 24 hours.")
+    ] = False,
 ) -> None:
     """Score a file of customers: each row comes back in its place, a bad one with its error."""
     from serving.batch.reader import CustomerFile, ending
@@ -30,7 +35,7 @@ def batch(
     CustomerFile.open(input, ())
     from serving.batch.job import score_file  # loads models and stores, so a misspelt name is told before
 
-    typer.echo(score_file(settings, input, output, decide=decide))
+    typer.echo(score_file(settings, input, output, decide=decide, anew=anew))
 
 
 def plan(

@@ -4,6 +4,7 @@ ServingError
 ├── NotAuthenticated         no key, or one that nobody holds
 ├── NotPermitted             the key's role may not do this; carries `role` and `allowed`
 ├── TooManyRequests          the key is over its rate; carries `retry_after` seconds
+├── TooManySignIns           too many sign-ins failed from one address; carries `retry_after` seconds
 ├── Overloaded               more is asked than can be answered in time
 ├── NoRelease                no champion or no build is loaded yet
 ├── ReleaseMismatch          model and features do not fit together
@@ -20,6 +21,7 @@ ServingError
 ├── FormForged               a page's form came from elsewhere, or from a session that has ended
 ├── FormInvalid              a field of a page's form is missing or wrong; says which
 ├── DatabaseUnavailable      the service's database does not answer
+│   └── StorageFull          the disk of the database, or of the home, is full
 └── CommandError             what a command was asked for cannot be done
     ├── PortTaken            another process listens there
     ├── KeyNameTaken         a key by that name stands already
@@ -62,6 +64,14 @@ class TooManyRequests(ServingError):
     def __init__(self, retry_after: float) -> None:
         self.retry_after = retry_after
         super().__init__(f"This key is over its request rate: try again in {retry_after:.0f} s.")
+
+
+class TooManySignIns(ServingError):
+    """Too many sign-ins failed from one address; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__("Too many keys that nobody has came from where you are. Wait a minute, then try again.")
 
 
 class Overloaded(ServingError):
@@ -166,6 +176,13 @@ class FormInvalid(ServingError):
 
 class DatabaseUnavailable(ServingError):
     """The service's database does not answer."""
+
+
+class StorageFull(DatabaseUnavailable):
+    """The disk is full: nothing more can be recorded until somebody makes room."""
+
+    def __init__(self) -> None:
+        super().__init__("The disk is full: nothing can be recorded until there is room again.")
 
 
 class CommandError(ServingError):

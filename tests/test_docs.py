@@ -99,6 +99,7 @@ SEARCH = '--budget "1 trial"'
 ELSEWHERE = {
     "experiments benchmark quality": "test_a_benchmark_on_public_data",
     "experiments benchmark steadiness": "test_a_benchmark_on_public_data",
+    "experiments benchmark worlds": "tests/experiments/benchmarks/quality/test_worlds.py",
     "experiments benchmark horizons": "tests/experiments/benchmarks/quality/test_horizons.py",
     "experiments screenshots": "tests/experiments/test_screenshots.py",
 }

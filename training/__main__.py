@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from features.home import keep_private
 from training.cli import policy, promotion, run, watch
 
 app = typer.Typer(
@@ -19,4 +20,5 @@ app.command(cls=promotion.ForceAsksWhy)(promotion.promote)
 app.command()(promotion.rollback)
 
 if __name__ == "__main__":
+    keep_private()
     app()

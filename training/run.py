@@ -175,6 +175,7 @@ def run(
                     *prepared.warnings,
                     *(leak.sentence for leak in leaks[len(prepared.leaks) :]),
                     *examination.warnings,
+                    *worth.warnings,
                     *_gate_warnings(gates, time_split=prepared.split.is_time),
                 ),
                 examination=examination,

@@ -32,7 +32,7 @@ def decisions(
     with exit_on_error(BenchmarkError, FeaturesError, TrainingError, SimulationError, ValueError), quiet():
         result = None
         if trial:
-            result = table.trial(Path(trial), peers=peers, told=saying(errors))
+            result = table.trial(Path(trial), peers=peers, say=saying(errors))
             table.show_trial(result, console)
 
         def show_earned(one: Earned) -> None:

@@ -1,14 +1,16 @@
-"""The commands `python -m experiments benchmark quality` and `steadiness`: how good predictions are, and how steady health is."""
+"""The commands `python -m experiments benchmark quality`, `steadiness` and `worlds`: how good predictions are, how steady
+health is, and how often the gates are right."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from experiments.cli.console import exit_on_error, names_in, quiet, saying
+from experiments.cli.console import ProgressBars, exit_on_error, names_in, quiet, saying
 from experiments.simulation.errors import SimulationError
 
 # What the benchmarks that train share.
@@ -74,6 +76,35 @@ def steadiness(
             found = [measured(name, folder, allowed, samples, say) for name in names]
     show(Console(), found)
     write(json, found)
+
+
+def worlds(
+    count: Annotated[
+        int, typer.Option("--worlds", min=1, help="So many of each kind, with a signal and without.")
+    ] = 200,
+    kinds: Annotated[str, typer.Option(help="What is judged, with commas between; default both.")] = "model,policy",
+    budget: Annotated[str, typer.Option(help="Of each search of a model.")] = "3 trials",
+    seed: Annotated[int, typer.Option(help="Of the first world; the others follow.")] = 1,
+    cores: Annotated[int, typer.Option(min=0, help="Processes side by side; 0 takes all cores.")] = 0,
+    json: Annotated[Path, typer.Option(help="Where every verdict goes as JSON.")] = Path("worlds.json"),
+) -> None:
+    """How often the gates are right: small worlds of chance alone, which may not pass, and worlds with a modest signal."""
+    from experiments.benchmarks.quality import worlds as benchmark
+    from features.config.search_budget import Budget
+    from features.errors import FeaturesError
+    from training.errors import TrainingError
+
+    with exit_on_error(FeaturesError, TrainingError, ValueError):
+        drawn = benchmark.worlds(names_in(kinds, benchmark.KINDS, "kind"), count, seed)
+        with quiet(), ProgressBars(Console(stderr=True)) as bars:
+            found = benchmark.judged(
+                drawn,
+                Budget.parse(budget),
+                cores or len(os.sched_getaffinity(0)),
+                lambda verdict: bars(f"Judging a {verdict.world.kind}", 1.0 / (2 * count)),
+            )
+    benchmark.show(Console(width=140), found)
+    benchmark.write(json, found)
 
 
 def _default_home() -> Path:

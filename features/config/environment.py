@@ -34,7 +34,8 @@ class Environment(BaseSettings):
     home: Path = Field(default=DEFAULT_HOME)
     """All state of one business."""
     online_store: str = Field(default=EMBEDDED)
-    """Where `features build` puts current features: embedded, or a redis:// URL. A server reads where the build wrote."""
+    """Where `features build` puts current features: embedded, or a redis:// URL. A server
+    reads where the build wrote, by its own URL: no build leaves a password behind."""
     database_url: str | None = Field(default=None)
     """The service's own database; SQLite in the home by default."""
     tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
@@ -93,7 +94,7 @@ class Environment(BaseSettings):
     @property
     def state(self) -> Home:
         """The home as a layout of paths, with its registry."""
-        return Home(self.home, self.tracking_uri)
+        return Home(self.home, self.tracking_uri, None if self.online_store == EMBEDDED else self.online_store)
 
 
 def user_cache() -> Path | None:

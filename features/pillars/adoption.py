@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from features.pillars.aggregations import age_of_pillar, counts, distinct, events, rhythm
-from features.pillars.data_profile import Evidence
+from features.pillars.data_profile import DataProfile
 from features.schema import Feature, Pillar
 
 USES = ("feature_used",)
 
 
-def pillar(evidence: Evidence) -> Pillar | None:
+def pillar(evidence: DataProfile) -> Pillar | None:
     """The features of use, or None where no use is recorded."""
     if not evidence.seen(*USES):
         return None

@@ -13,7 +13,7 @@ from typing import Any
 
 import ibis
 
-from features.pillars.data_profile import Evidence
+from features.pillars.data_profile import DataProfile
 from features.pillars.exact_sum import exact_mean, exact_sum
 from features.schema import Feature
 
@@ -163,7 +163,7 @@ def gap_ratio(chosen: Events) -> Expression:
     return lambda table: recency(chosen)(table) / gap(chosen)(table)
 
 
-def age_of_pillar(pillar: str, evidence: Evidence, repeats: str | None = None) -> Feature:
+def age_of_pillar(pillar: str, evidence: DataProfile, repeats: str | None = None) -> Feature:
     """How old what is known of a pillar is.
 
     Where the type `repeats` alone feeds the pillar, a recency feature tells models the same already.

@@ -17,12 +17,12 @@ from features.pillars.aggregations import (
     since,
     total,
 )
-from features.pillars.data_profile import PAYMENTS, PURCHASES, Evidence
+from features.pillars.data_profile import PAYMENTS, PURCHASES, DataProfile
 from features.pillars.exact_sum import exact_sum
 from features.schema import Feature, Pillar
 
 
-def pillar(evidence: Evidence) -> Pillar | None:
+def pillar(evidence: DataProfile) -> Pillar | None:
     """The features of purchases, refunds, failed payments and mrr, or None where none of them is recorded."""
     name = "commercial"
     money = f"{{value}} {evidence.currency}" if evidence.currency else "{value}"
@@ -81,7 +81,7 @@ def _unpaid(table: Any) -> Any:
     return is_open.ifelse(1.0, 0.0)
 
 
-def _purchases(name: str, evidence: Evidence, money: str) -> list[Feature]:
+def _purchases(name: str, evidence: DataProfile, money: str) -> list[Feature]:
     # A file of order lines has many rows a purchase: distinct days are the purchases that a person would count.
     features = [
         *counts(name, "purchases", "purchase", PURCHASES, (180,)),

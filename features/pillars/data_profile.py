@@ -48,7 +48,7 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class DataProfile:
     """Event types, properties and attributes that occur at least once in the accepted data, and what decisions need.
 
     `types` are the event types, `valued` those with a figure, `properties` the (type, property) pairs with a word,

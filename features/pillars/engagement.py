@@ -16,11 +16,11 @@ from features.pillars.aggregations import (
     rhythm,
     share,
 )
-from features.pillars.data_profile import Evidence
+from features.pillars.data_profile import DataProfile
 from features.schema import Feature, Pillar
 
 
-def pillar(evidence: Evidence) -> Pillar | None:
+def pillar(evidence: DataProfile) -> Pillar | None:
     """The features of sessions and touches, or None where neither is recorded."""
     name = "engagement"
     features: list[Feature] = []
@@ -64,7 +64,7 @@ def _session_values(name: str, unit: str) -> list[Feature]:
     ]
 
 
-def _touches(name: str, evidence: Evidence) -> list[Feature]:
+def _touches(name: str, evidence: DataProfile) -> list[Feature]:
     if not evidence.seen("touch"):
         return []
     features = [
@@ -107,7 +107,7 @@ def touches(days: float | None = None) -> Events:
     return Events(("touch",), days, "action", differs=NO_ACTION)
 
 
-def _caps(name: str, evidence: Evidence) -> list[Feature]:
+def _caps(name: str, evidence: DataProfile) -> list[Feature]:
     # Decisions read from these what a cap still allows, even before the first touch; a model that used them would
     # learn from our own policy.
     windows = [] if evidence.overall_days is None else [evidence.overall_days]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from features.pillars.aggregations import age_of_pillar, counts, days_active, rhythm, since
-from features.pillars.data_profile import Evidence
+from features.pillars.data_profile import DataProfile
 from features.schema import OTHER, Feature, Pillar
 
 
-def pillar(evidence: Evidence, taken: Collection[str]) -> Pillar | None:
+def pillar(evidence: DataProfile, taken: Collection[str]) -> Pillar | None:
     """Counts and recency of each unknown type, and each attribute; None where there is neither.
 
     Names that are already `taken` by another pillar's features get a prefix.

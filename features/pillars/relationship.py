@@ -8,13 +8,13 @@ from typing import Any
 import ibis
 
 from features.pillars.aggregations import age_of_pillar, count, counts, events, gap, recency
-from features.pillars.data_profile import CONSENTS, PAYMENTS, SUBSCRIPTION, Evidence
+from features.pillars.data_profile import CONSENTS, PAYMENTS, SUBSCRIPTION, DataProfile
 from features.schema import DType, Feature, Pillar
 
 YEAR_DAYS = 365.0
 
 
-def pillar(evidence: Evidence) -> Pillar:
+def pillar(evidence: DataProfile) -> Pillar:
     """Tenure always, and plan, renewals, changes and consents as far as they are recorded."""
     name = "relationship"
     features = [

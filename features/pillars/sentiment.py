@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from features.pillars.aggregations import Events, age_of_pillar, counts, latest, mean, since
-from features.pillars.data_profile import Evidence
+from features.pillars.data_profile import DataProfile
 from features.schema import Feature, Pillar
 
 # A high NPS or CSAT is good news; CES is asked both ways round (effort, ease), so its direction is left open.
 DIRECTIONS = {"nps": -1, "csat": -1, "ces": 0}
 
 
-def pillar(evidence: Evidence) -> Pillar | None:
+def pillar(evidence: DataProfile) -> Pillar | None:
     """The features of survey answers and comments, or None where neither is recorded."""
     name = "sentiment"
     features: list[Feature] = []

@@ -7,7 +7,7 @@ from typing import Any
 import ibis
 
 from features.pillars.aggregations import age_of_pillar, counts, events, trend
-from features.pillars.data_profile import TICKETS, Evidence
+from features.pillars.data_profile import TICKETS, DataProfile
 from features.pillars.exact_sum import exact_mean
 from features.schema import Feature, Pillar
 
@@ -15,7 +15,7 @@ from features.schema import Feature, Pillar
 OPENED = "ticket_opened"
 
 
-def pillar(evidence: Evidence) -> Pillar | None:
+def pillar(evidence: DataProfile) -> Pillar | None:
     """The features of tickets, or None where none is recorded."""
     if not evidence.seen(OPENED):
         return None

@@ -14,7 +14,7 @@ from features.errors import IngestError
 from features.generation import event_files, evidence_files
 from features.ingestion.cells.casts import literal
 from features.pillars import adoption, commercial, engagement, other, relationship, sentiment, support
-from features.pillars.data_profile import PROPERTIES, SUBSCRIPTION, Cap, Evidence
+from features.pillars.data_profile import PROPERTIES, SUBSCRIPTION, Cap, DataProfile
 from features.pillars.exact_sum import HUGE
 from features.schema import DType, FeatureSchema, Pillar
 
@@ -38,7 +38,7 @@ class EventLog:
     connection: Any
     events: Any
     customers: Any | None
-    evidence: Evidence
+    evidence: DataProfile
     rows: int
     people: int
     """How many customers there are, nearly."""
@@ -92,7 +92,7 @@ def declared_schema(log: EventLog) -> FeatureSchema:
     return FeatureSchema(tuple(feature for pillar in pillars if pillar for feature in pillar.features))
 
 
-def _observe(business: Business, said: Any, customers: Any | None) -> tuple[Evidence, int]:
+def _observe(business: Business, said: Any, customers: Any | None) -> tuple[DataProfile, int]:
     """What the log and the customers hold; `said` is what the event files say of themselves."""
     counts = ("rows", "valued", *(f"has_{name}" for name in PROPERTIES))
     found = said.group_by("type").aggregate(**{name: said[name].sum() for name in counts}).to_pyarrow().to_pylist()
@@ -110,7 +110,7 @@ def _observe(business: Business, said: Any, customers: Any | None) -> tuple[Evid
             name: DType.STRING if customers[name].type().is_string() else DType.FLOAT for name in own if name in filled
         }
     says = frozenset((row["type"], name) for row in found for name in PROPERTIES if row[f"has_{name}"])
-    evidence = Evidence(
+    evidence = DataProfile(
         types=frozenset(row["type"] for row in found),
         valued=frozenset(row["type"] for row in found if row["valued"]),
         properties=says,

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float32, String
 
+from features.errors import StoreUnavailable
 from features.generation import Generation, is_redis
 from features.schema import DType
 from features.store.bulk_load import CREATED_TIMESTAMP, EVENT_TIMESTAMP, JOIN_KEY, packed_snapshot, rows_at
@@ -19,7 +20,7 @@ from features.store.connect import open_rows
 from features.store.feast_store import CLASS_PATH
 from features.store.online import Moment, OnlineRows, OnlineStore
 from features.store.point_in_time import known_at
-from features.store.rows import read_catalog
+from features.store.rows import PackedRows, read_catalog
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,8 +129,10 @@ class OfflineStore:
 
         Goes from snapshots to packed rows in bulk, a pillar at a time, into projects that no reader knows of yet.
 
+        A Redis is read back afterwards: one that is full takes rows and throws others away.
+
         Raises:
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or has not kept what was written.
         """
         generation = self.generation
         rows = open_rows(*generation.online_place)
@@ -143,8 +146,27 @@ class OfflineStore:
                         rows.put(project, view.number, items)
                         if advance is not None:
                             advance(len(items))
+            if not generation.is_embedded:
+                self._read_back(rows)
         finally:
             rows.close()
+
+    def _read_back(self, rows: PackedRows) -> None:
+        for project, moment in self._moments().items():
+            views = read_catalog(rows, project)
+            for pillar in self.generation.schema.pillars:
+                view = views.get(pillar.name)
+                if view is None:
+                    raise StoreUnavailable("The online store (Redis) has not kept its catalog: give it more memory.")
+                source = self.generation.snapshot_file(pillar.name)
+                for items in packed_snapshot(source, view.layouts[0], moment):
+                    kept = rows.get(project, (view.number,), [key for key, _ in items])
+                    lost = sum(row != written for row, (_, written) in zip(kept, items, strict=True))
+                    if lost:
+                        raise StoreUnavailable(
+                            f"The online store (Redis) has not kept what was written, {lost} of {len(items)} rows: give it "
+                            "more memory, and the policy noeviction, then build again."
+                        )
 
     def rows_to_materialize(self) -> int:
         """How many rows × pillars `materialize` writes."""

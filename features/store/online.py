@@ -12,14 +12,17 @@ import numpy.typing as npt
 
 from features.errors import StoreUnavailable, UnknownCustomer
 from features.generation import Generation
-from features.schema import DType, FeatureSchema, Value
-from features.store.codec import RowLayout, key_of_id, times_of, to_microseconds, to_moment
+from features.schema import FeatureSchema, Value
+from features.store.codec import key_of_id, times_of, to_microseconds, to_moment
 from features.store.connect import open_rows
-from features.store.row_encoder import CustomerRow, PackedRow
+from features.store.matrix_plan import PackedRow, ViewsLayout
+from features.store.population import Population
+from features.store.row_encoder import CustomerRow
 from features.store.rows import PackedRows, View, read_catalog
 
 Moment = Literal["now", "before"]
-_PLANS = 8
+_PATIENCE = 1.0
+"""Seconds that a Redis may take: who asks for a score does not wait for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,77 +57,13 @@ class OnlineRows:
         return schema.to_matrix(self.columns, categories)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Where each column of one matrix comes from; it keeps what it was made of, so that it is known by it."""
-
-    schema: FeatureSchema
-    categories: Mapping[str, Sequence[str]]
-    floats: npt.NDArray[np.intp]
-    """Places among all floats, in the order of `float_columns`."""
-    float_columns: npt.NDArray[np.intp]
-    words: tuple[tuple[int, int, int, Mapping[str | None, float]], ...]
-    """(column, view, place among the view's words, code of each category)."""
-
-
-class _Block:
-    """How the rows of all views stand side by side: the views' layouts, and each feature's place in them."""
-
-    def __init__(self, schema: FeatureSchema) -> None:
-        stored_as = schema.stored_as
-        self.schema = schema
-        self.views = tuple(pillar.name for pillar in schema.pillars)
-        self.layouts = tuple(
-            RowLayout(tuple((stored_as[feature.name], feature.dtype) for feature in pillar.features))
-            for pillar in schema.pillars
-        )
-        first = np.cumsum([0, *(len(layout.floats) for layout in self.layouts)]).tolist()
-        self.places: dict[str, tuple[int, str, int, bool]] = {}
-        for feature in schema:
-            view = self.views.index(feature.pillar)
-            layout, column = self.layouts[view], stored_as[feature.name]
-            if feature.dtype is DType.STRING:
-                self.places[feature.name] = (view, column, layout.words[column], True)
-            else:
-                self.places[feature.name] = (view, column, first[view] + layout.floats[column], False)
-        self.floats: int = first[-1]
-        self.spans = tuple((layout.floats_at, layout.lengths_at, layout.no_floats) for layout in self.layouts)
-        self._plans: list[_Plan] = []
-
-    def plan(self, schema: FeatureSchema, categories: Mapping[str, Sequence[str]]) -> _Plan | None:
-        """The plan of this matrix; None if the columns must say what is wrong with it."""
-        for plan in self._plans:
-            if plan.schema is schema and plan.categories is categories:
-                return plan
-        floats, columns, words = [], [], []
-        for position, feature in enumerate(schema):
-            if feature.name not in self.places:
-                return None
-            view, _, place, is_word = self.places[feature.name]
-            if is_word is not (feature.dtype is DType.STRING):
-                return None
-            if is_word:
-                code: dict[str | None, float] = {
-                    word: float(n) for n, word in enumerate(categories.get(feature.name, ()))
-                }
-                words.append((position, view, place, code))
-            else:
-                floats.append(place)
-                columns.append(position)
-        plan = _Plan(
-            schema, categories, np.array(floats, dtype=np.intp), np.array(columns, dtype=np.intp), tuple(words)
-        )
-        self._plans = [plan, *self._plans[: _PLANS - 1]]
-        return plan
-
-
 class PackedColumns(Mapping[str, list[Value]]):
     """The columns of packed rows by feature, each unpacked when it is asked for."""
 
-    __slots__ = ("_block", "_columns", "_floats", "_n", "_rows", "_words")
+    __slots__ = ("_columns", "_floats", "_layout", "_n", "_rows", "_words")
 
-    def __init__(self, block: _Block, rows: Sequence[Sequence[bytes | None]], n: int) -> None:
-        self._block = block
+    def __init__(self, layout: ViewsLayout, rows: Sequence[Sequence[bytes | None]], n: int) -> None:
+        self._layout = layout
         self._rows = rows
         self._n = n
         self._floats: npt.NDArray[np.float32] | None = None
@@ -138,58 +77,52 @@ class PackedColumns(Mapping[str, list[Value]]):
         return column
 
     def __contains__(self, name: object) -> bool:
-        return name in self._block.places
+        return name in self._layout.places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._block.places)
+        return iter(self._layout.places)
 
     def __len__(self) -> int:
-        return len(self._block.places)
+        return len(self._layout.places)
 
     @property
     def floats(self) -> npt.NDArray[np.float32]:
         """All numbers, (n, floats): pillar by pillar, null as NaN."""
         if self._floats is None:
-            parts = [
-                missing if row is None else row[start:end]
-                for position in range(self._n)
-                for rows, (start, end, missing) in zip(self._rows, self._block.spans, strict=True)
-                for row in (rows[position],)
-            ]
-            self._floats = np.frombuffer(b"".join(parts), "<f4").reshape(self._n, self._block.floats)
+            self._floats = self._layout.floats(tuple(zip(*self._rows, strict=True)))
         return self._floats
 
     def matrix(self, schema: FeatureSchema, categories: Mapping[str, Sequence[str]]) -> npt.NDArray[np.float32]:
         """The columns of `schema`, encoded: see `OnlineRows.matrix`."""
-        plan = self._block.plan(schema, categories)
-        if plan is None:
-            return schema.to_matrix(self, categories)
+        plan = self._layout.plan(schema, categories)
         if not plan.words:
             return self.floats.take(plan.floats, axis=1)
         matrix = np.empty((self._n, len(schema)), dtype=np.float32)
         matrix[:, plan.float_columns] = self.floats.take(plan.floats, axis=1)
-        for position, view, place, code in plan.words:
-            matrix[:, position] = [
-                np.nan if words is None else code.get(words[place], np.nan) for words in self._words_of(view)
+        for word in plan.words:
+            code, number = word.code, word.place.number
+            matrix[:, word.column] = [
+                np.nan if words is None else code.get(words[number], np.nan)
+                for words in self._words_of(word.place.view)
             ]
         return matrix
 
     def _words_of(self, view: int) -> list[list[str | None] | None]:
         words = self._words.get(view)
         if words is None:
-            layout = self._block.layouts[view]
+            layout = self._layout.layouts[view]
             words = [None if row is None else layout.words_of(row) for row in self._rows[view]]
             self._words[view] = words
         return words
 
     def _unpacked(self, name: str) -> list[Value]:
-        view, column, place, is_word = self._block.places[name]
-        if is_word:
-            return [None if words is None else words[place] for words in self._words_of(view)]
-        layout, values = self._block.layouts[view], self.floats[:, place].tolist()
+        place = self._layout.places[name]
+        if place.is_word:
+            return [None if words is None else words[place.number] for words in self._words_of(place.view)]
+        layout, values = self._layout.layouts[place.view], self.floats[:, place.number].tolist()
         return [
-            None if value != value and (row is None or layout.is_null(row, column)) else value
-            for value, row in zip(values, self._rows[view], strict=True)
+            None if value != value and (row is None or layout.is_null(row, place.column)) else value
+            for value, row in zip(values, self._rows[place.view], strict=True)
         ]
 
 
@@ -198,8 +131,9 @@ class OnlineStore:
 
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
-        self._block = _Block(generation.schema)
-        self._rows: PackedRows = open_rows(*generation.online_place)
+        self._layout = ViewsLayout(generation.schema)
+        self._rows: PackedRows = open_rows(*generation.online_place, _PATIENCE)
+        self._population = Population(generation.snapshot_file(generation.schema.pillars[0].name), generation.as_of)
         self._views: dict[str, tuple[View, ...]] = {}
         self._places: tuple[tuple[str, int], ...] = ()
         self._moments: dict[int, datetime] = {}
@@ -212,17 +146,18 @@ class OnlineStore:
         A row that outlived its view's ttl is not there.
 
         Raises:
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or has lost a customer whom the build wrote.
         """
         ids = tuple(customer_ids)
-        block = self._block
         if not ids or (moment == "before" and self.generation.before is None):
-            nothing: list[list[bytes | None]] = [[None] * len(ids) for _ in block.views]
+            nothing: list[list[bytes | None]] = [[None] * len(ids) for _ in self._layout.views]
             return self._answer(ids, nothing)
         project = self.generation.project if moment == "now" else self.generation.project_before
         views = self._views.get(project) or self._declared(project)
         found = self._rows.get(project, [view.number for view in views], [key_of_id(name) for name in ids])
         n = len(ids)
+        if moment == "now":
+            self._check_kept(ids, found)
         rows = [
             self._whole(project, position, found[position * n : (position + 1) * n]) for position in range(len(views))
         ]
@@ -246,7 +181,7 @@ class OnlineStore:
         Raises:
             SchemaMismatch: the build lacks a feature of the model, or has it as another type.
         """
-        return CustomerRow(self._block.schema, self._block.layouts, schema, categories)
+        return CustomerRow(self._layout, schema, categories)
 
     def stored(self, customer_id: str) -> PackedRow:
         """One customer's rows as they are stored, those of now before those of the comparison, not looked at yet.
@@ -262,7 +197,7 @@ class OnlineStore:
         Raises:
             StoreUnavailable: a row is damaged.
         """
-        size = len(self._block.views)
+        size = len(self._layout.views)
         now = self._checked(self.generation.project, list(stored[:size]))
         return now, self._checked(self.generation.project_before, list(stored[size:]))
 
@@ -280,7 +215,7 @@ class OnlineStore:
         """The rows of one customer as `_whole` would give them, view by view."""
         if not rows:
             return rows
-        for position, (view, layout) in enumerate(zip(self._views[project], self._block.layouts, strict=True)):
+        for position, (view, layout) in enumerate(zip(self._views[project], self._layout.layouts, strict=True)):
             row = rows[position]
             if row is None:
                 continue
@@ -291,21 +226,38 @@ class OnlineStore:
         return rows
 
     def ping(self) -> None:
-        """Read a customer that can't exist.
+        """Read what must be there: some of the customers whom the build wrote.
 
         Raises:
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or has lost some of them.
         """
-        self.read(("",))
+        if self._rows.catalog(self.generation.project) is None:
+            self._declared(self.generation.project)
+        self.read(self._population.witnesses or ("",))
 
     def close(self) -> None:
         """Let go of the store's connections."""
         self._rows.close()
 
+    def _check_kept(self, ids: tuple[str, ...], found: Sequence[bytes | None]) -> None:
+        """Nobody whom the build wrote may be without rows: a store that was emptied or ran full knows nothing of it.
+
+        Raises:
+            StoreUnavailable: somebody is.
+        """
+        n = len(ids)
+        absent = [name for place, name in enumerate(ids) if all(row is None for row in found[place::n])]
+        lost = self._population.written(absent) if absent else []
+        if lost:
+            raise StoreUnavailable(
+                f"The online store ({self.generation.online_name}) has lost customers whom the build wrote, "
+                f"{len(lost)} of the {n} asked for: build the features again."
+            )
+
     def _declared(self, project: str) -> tuple[View, ...]:
         catalog = read_catalog(self._rows, project)
         try:
-            views = tuple(catalog[name] for name in self._block.views)
+            views = tuple(catalog[name] for name in self._layout.views)
         except KeyError as error:
             where = self.generation.online_name
             if self.generation.is_embedded and not self.generation.online_file.exists():
@@ -319,8 +271,8 @@ class OnlineStore:
         return views
 
     def _whole(self, project: str, position: int, rows: list[bytes | None]) -> list[bytes | None]:
-        """The rows as the block knows them: expired ones gone, and those of another layout packed anew."""
-        view, layout = self._views[project][position], self._block.layouts[position]
+        """The rows as the build lays them out: expired ones gone, and those of another layout packed anew."""
+        view, layout = self._views[project][position], self._layout.layouts[position]
         now = to_microseconds(datetime.now(UTC)) if view.ttl else 0
         for n, row in enumerate(rows):
             if row is None:
@@ -341,12 +293,12 @@ class OnlineStore:
     def _answer(self, ids: tuple[str, ...], rows: Sequence[Sequence[bytes | None]]) -> OnlineRows:
         timestamps: dict[str, list[datetime | None]] = {
             name: [None if row is None else self._moment(row) for row in of_view]
-            for name, of_view in zip(self._block.views, rows, strict=True)
+            for name, of_view in zip(self._layout.views, rows, strict=True)
         }
         unknown = tuple(
             dict.fromkeys(name for n, name in enumerate(ids) if all(of_view[n] is None for of_view in rows))
         )
-        return OnlineRows(ids, PackedColumns(self._block, rows, len(ids)), timestamps, unknown)
+        return OnlineRows(ids, PackedColumns(self._layout, rows, len(ids)), timestamps, unknown)
 
     def _moment(self, row: bytes) -> datetime:
         at = times_of(row)[0]

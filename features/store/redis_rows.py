@@ -10,12 +10,16 @@ import redis
 from hiredis import pack_command
 from redis.exceptions import RedisError, ResponseError
 
+from features.breaker import Breaker
 from features.errors import StoreUnavailable
 from features.store.rows import Item
 
 _ROWS_PER_ROUND_TRIP = 2_000
 _KEYS_PER_SCAN = 10_000
 _FIELDS = tuple(b"%d" % number for number in range(256))
+
+_SILENT = (redis.ConnectionError, redis.TimeoutError, OSError)
+"""What says that Redis does not answer, rather than that it answers no."""
 
 Command = tuple[bytes, ...]
 """A command of Redis with its arguments."""
@@ -24,11 +28,13 @@ Command = tuple[bytes, ...]
 class PackedRedis:
     """Rows in a Redis, which several projects and generations share; their keys begin with the project's name."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = 10.0) -> None:
         # A Redis that is down is to be known at once: its client would try again for seconds.
         self._pool = redis.ConnectionPool.from_url(
-            url, **{"socket_connect_timeout": 2, "socket_timeout": 10, "retry": None, **_told(url)}
+            url,
+            **{"socket_connect_timeout": min(2.0, patience), "socket_timeout": patience, "retry": None, **_told(url)},
         )
+        self._breaker = Breaker(lambda error: isinstance(error, _SILENT), _silent)
 
     def catalog(self, project: str) -> bytes | None:
         return self._one((b"GET", _catalog_key(project)))  # type: ignore[no-any-return]
@@ -89,7 +95,7 @@ class PackedRedis:
 
     def _all(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to commands, packed and sent at once: redis-py's own pipeline costs more than the answer."""
-        with _answering():
+        with _answering(), self._breaker.guard():
             connection = self._pool.get_connection()
             try:
                 # Its stub knows commands of one part.
@@ -129,6 +135,10 @@ def _told(url: str) -> dict[str, Any]:
         for name, value in redis.connection.parse_url(url).items()  # type: ignore[no-untyped-call]
         if name in ("socket_connect_timeout", "socket_timeout")
     }
+
+
+def _silent() -> Exception:
+    return StoreUnavailable("The online store (Redis) does not answer: it did not a moment ago.")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
@@ -23,7 +24,9 @@ MOST_LEVELS = 100
 _TAIL = 0.001
 # Steps of one feature that differ by less, in log-odds, are one: they only cost time to explain.
 _SAME = 0.01
-_MOST_ITERATIONS = 50
+_MOST_ITERATIONS = 100
+# Of the gradient, where the search for the most likely weights ends.
+_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,8 @@ class LinearPart:
         used = np.ones(X.shape[1], dtype=bool)
         while True:
             width = [term.shape[1] if keep else 0 for term, keep in zip(terms, used, strict=True)]
-            design = np.concatenate(
-                [t for t, keep in zip(terms, used, strict=True) if keep] or [np.empty((len(X), 0))], axis=1
-            )
-            weights, intercept = _most_likely(design, y, penalty)
+            kept = [term for term, keep in zip(terms, used, strict=True) if keep]
+            weights, intercept = _most_likely(kept, y, penalty)
             parts = np.split(weights, np.cumsum(width)[:-1])
             wrong = [
                 j
@@ -177,10 +178,10 @@ class _Numbers:
         mean, deviation = scaled.clip(low - width, high + width).mean(), scaled.clip(low - width, high + width).std()
         return cls(thresholds, (every - mean) / deviation, has_missing)
 
-    def terms(self, column: NDArray[np.float32]) -> FloatArray:
+    def terms(self, column: NDArray[np.float32]) -> sparse.csc_array:
         missing = np.isnan(column)
         value = np.where(missing, 0.0, self.centres[self._bin(column)])
-        return np.column_stack([value, missing]) if self.has_missing else value[:, None]
+        return sparse.csc_array(np.column_stack([value, missing]) if self.has_missing else value[:, None])
 
     def steps(self, feature: int, column: NDArray[np.float32], weights: FloatArray) -> Steps:
         missing = np.isnan(column)
@@ -212,9 +213,16 @@ class _Levels:
         order = np.argsort(-counts, kind="stable")[:MOST_LEVELS]
         return cls(np.sort(order[counts[order] >= RARE]), max(len(counts), 1), len(column) - len(known) >= RARE)
 
-    def terms(self, column: NDArray[np.float32]) -> FloatArray:
-        levels = column[:, None] == self.frequent[None, :]
-        return np.column_stack([levels, np.isnan(column)] if self.has_missing else [levels]).astype(np.float64)
+    def terms(self, column: NDArray[np.float32]) -> sparse.csc_array:
+        place = np.full(self.n_levels + 1, -1)
+        place[self.frequent] = np.arange(len(self.frequent))
+        missing = np.isnan(column)
+        if self.has_missing:
+            place[-1] = len(self.frequent)
+        term = place[np.where(missing, -1, column).astype(np.int64)]
+        rows = np.flatnonzero(term >= 0)
+        shape = (len(column), len(self.frequent) + self.has_missing)
+        return sparse.csc_array((np.ones(len(rows)), (rows, term[rows])), shape=shape)
 
     def steps(self, feature: int, column: NDArray[np.float32], weights: FloatArray) -> Steps:
         values = np.zeros(self.n_levels)
@@ -230,12 +238,14 @@ class _Levels:
         )
 
 
-def _most_likely(design: FloatArray, y: NDArray[np.int64], penalty: float) -> tuple[FloatArray, float]:
-    if not design.shape[1]:
+def _most_likely(terms: Sequence[sparse.csc_array], y: NDArray[np.int64], penalty: float) -> tuple[FloatArray, float]:
+    """Weights of all terms, and the intercept; sparse, since each row has one level of a word, of perhaps hundreds."""
+    if not sum(term.shape[1] for term in terms):
         return np.empty(0), float(np.log(y.mean() / (1.0 - y.mean())))
     # One thread: sums in another order would give another last digit, and with it another bundle.
     with threadpool_limits(1):
-        model = LogisticRegression(C=1.0 / penalty, solver="newton-cholesky", max_iter=_MOST_ITERATIONS).fit(design, y)
+        model = LogisticRegression(C=1.0 / penalty, solver="newton-cg", tol=_TOLERANCE, max_iter=_MOST_ITERATIONS)
+        model.fit(sparse.hstack(terms, format="csr"), y)
     return np.asarray(model.coef_[0], dtype=np.float64), float(model.intercept_[0])
 
 

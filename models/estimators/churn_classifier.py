@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from models.arrays import FloatArray
-from models.estimators.recipe import Course, Fold, LabelledRows, Recipe, held_out_course, trained
+from models.estimators.recipe import Course, Fold, LabelledRows, LinearParts, Recipe, held_out_course, trained
 from models.inference.calibration import Calibration
 
 # A labelled window with fewer rows says less about its own calibration than all windows together.
@@ -31,6 +31,7 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         linear_penalty: of the linear part from which trees are boosted (see `LinearPart`); None for none.
         blended: whether the margin is the mean of linear part and trees, instead of their sum.
+        categorical: whether the trees split words by sets of their levels, instead of by the order of their codes.
         learning_rate: shrinkage of each tree.
         max_trees: where early stopping ends at the latest; 0 for a linear part alone.
         patience: trees without a better held-out log-loss before it stops.
@@ -60,6 +61,7 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         linear_penalty: float | None = None,
         blended: bool = False,
+        categorical: bool = False,
         learning_rate: float = 0.05,
         max_trees: int = 1000,
         patience: int = 50,
@@ -74,6 +76,7 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.linear_penalty = linear_penalty
         self.blended = blended
+        self.categorical = categorical
         self.learning_rate = learning_rate
         self.max_trees = max_trees
         self.patience = patience
@@ -92,6 +95,7 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return cls(
             linear_penalty=recipe.penalty,
             blended=recipe.blended,
+            categorical=recipe.categorical,
             learning_rate=recipe.learning_rate,
             max_trees=recipe.max_trees,
             patience=recipe.patience,
@@ -145,7 +149,8 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         split = self._folds(churned, groups) if folds is None else _checked(folds, len(churned))
         sizes = (self.num_leaves,) if isinstance(self.num_leaves, int) else tuple(self.num_leaves)
         rows = LabelledRows(matrix, churned, frozenset(words), directions)
-        courses = [held_out_course(rows, split, self._recipe(size), self._threads()) for size in sizes]
+        linear = LinearParts()
+        courses = [held_out_course(rows, split, self._recipe(size), self._threads(), linear) for size in sizes]
         return self.adopt(rows, split, _least(courses), recent=recent)
 
     def adopt(
@@ -238,6 +243,7 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return Recipe(
             penalty=self.linear_penalty,
             blended=self.blended,
+            categorical=self.categorical,
             num_leaves=num_leaves,
             learning_rate=self.learning_rate,
             min_child_samples=self.min_child_samples,

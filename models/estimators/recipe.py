@@ -27,6 +27,8 @@ _SMOOTHING = 20.0
 class Recipe:
     """A linear part (`penalty` is None for none), and trees boosted from it (`max_trees` is 0 for none).
 
+    The trees split a column of words by sets of its levels if they are `categorical`, else by the order of their codes.
+
     If it is `blended`, the trees are grown as if there were no linear part, and the margin is the mean of the two: where
     the world moves, either errs in its own way.
 
@@ -36,6 +38,7 @@ class Recipe:
 
     penalty: float | None = None
     blended: bool = False
+    categorical: bool = False
     num_leaves: int = 8
     learning_rate: float = 0.05
     min_child_samples: int = 20
@@ -96,10 +99,33 @@ class Course:
     log_loss: FloatArray
 
 
-def held_out_course(rows: LabelledRows, folds: Sequence[Fold], recipe: Recipe, threads: int = 1) -> Course:
-    """Train a recipe on every fold, up to the number of trees that is best for all of them together."""
+class LinearParts:
+    """The linear parts of each fold of some rows, each fitted once, however many recipes share its penalty."""
+
+    def __init__(self) -> None:
+        self._fitted: dict[tuple[int, float], LinearPart] = {}
+
+    def of(self, fold: int, rows: LabelledRows, recipe: Recipe) -> LinearPart | None:
+        """That of a recipe on a fold's training rows, which are the same at each call."""
+        if recipe.penalty is None:
+            return None
+        found = self._fitted.get((fold, recipe.penalty))
+        if found is None:
+            found = self._fitted[fold, recipe.penalty] = _linear(rows, recipe.penalty)
+        return found
+
+
+def held_out_course(
+    rows: LabelledRows, folds: Sequence[Fold], recipe: Recipe, threads: int = 1, linear: LinearParts | None = None
+) -> Course:
+    """Train a recipe on every fold, up to the number of trees that is best for all of them together.
+
+    Args:
+        linear: of other courses on the same rows and folds.
+    """
+    known = linear or LinearParts()
     with ThreadPoolExecutor(threads) as pool:
-        runners = list(pool.map(lambda fold: _Runner(rows, fold, recipe), folds))
+        runners = list(pool.map(lambda number: _Runner(rows, folds, number, recipe, known), range(len(folds))))
         weight = np.array([len(runner.y) for runner in runners], dtype=np.float64)
         best, least = 0, _mean(weight, [runner.start for runner in runners])
         grown = 0
@@ -124,10 +150,10 @@ def held_out_course(rows: LabelledRows, folds: Sequence[Fold], recipe: Recipe, t
 def trained(rows: LabelledRows, recipe: Recipe, trees: int) -> lightgbm.Booster:
     """A booster of the linear part's trees and so many boosted ones, trained on all rows."""
     parameters = recipe.parameters(len(rows.y), rows.directions)
-    linear = _linear(rows, recipe)
+    linear = None if recipe.penalty is None else _linear(rows, recipe.penalty)
     start = None if linear is None or recipe.blended else linear.margins(rows.X)
     # A booster without a tree has no text to start from: one is grown, and left out again.
-    boosted = lightgbm.train(parameters, _dataset(rows.X, rows.y, parameters, start), max(trees, 1))
+    boosted = lightgbm.train(parameters, _dataset(rows, parameters, start, recipe), max(trees, 1))
     if linear is None:
         return boosted
     if recipe.blended:
@@ -138,13 +164,15 @@ def trained(rows: LabelledRows, recipe: Recipe, trees: int) -> lightgbm.Booster:
 class _Runner:
     """One fold's booster, grown step by step."""
 
-    def __init__(self, rows: LabelledRows, fold: Fold, recipe: Recipe) -> None:
-        seen, held_out = fold
+    def __init__(
+        self, rows: LabelledRows, folds: Sequence[Fold], number: int, recipe: Recipe, linear: LinearParts
+    ) -> None:
+        seen, held_out = folds[number]
         X = _reranked(rows, seen)
         mine = LabelledRows(X[seen], rows.y[seen], rows.words, rows.directions)
         self.y = rows.y[held_out]
         self._X = X[held_out]
-        self._linear = _linear(mine, recipe)
+        self._linear = linear.of(number, mine, recipe)
         self._blended = recipe.blended
         if self._linear is None or recipe.blended:
             rate = float(np.clip(mine.y.mean(), 1e-6, 1.0 - 1e-6))
@@ -157,7 +185,7 @@ class _Runner:
         if recipe.max_trees:
             # The least number of rows in a leaf is the whole table's, as the model to serve will have it.
             parameters = recipe.parameters(len(rows.y), rows.directions)
-            train = _dataset(mine.X, mine.y, parameters, start)
+            train = _dataset(mine, parameters, start, recipe)
             self._booster = lightgbm.Booster(parameters, train)
             valid_start = None if start is None else self._start
             # With its parameters: without them LightGBM goes back to all cores, in all threads, and one that was laying out its
@@ -185,18 +213,19 @@ class _Runner:
         return (0 if self._linear is None else self._linear.leaves) + trees * self._num_leaves
 
 
-def _linear(rows: LabelledRows, recipe: Recipe) -> LinearPart | None:
-    if recipe.penalty is None:
-        return None
-    return LinearPart.fit(rows.X, rows.y, penalty=recipe.penalty, words=rows.words, directions=rows.directions)
+def _linear(rows: LabelledRows, penalty: float) -> LinearPart:
+    return LinearPart.fit(rows.X, rows.y, penalty=penalty, words=rows.words, directions=rows.directions)
 
 
 def _dataset(
-    X: NDArray[np.float32], y: NDArray[np.int64], parameters: dict[str, Any], start: FloatArray | None
+    rows: LabelledRows, parameters: dict[str, Any], start: FloatArray | None, recipe: Recipe
 ) -> lightgbm.Dataset:
     # Plain names: LightGBM refuses some characters that columns have. The real ones live in the bundle.
-    names = [f"f{i}" for i in range(X.shape[1])]
-    return lightgbm.Dataset(X, y, feature_name=names, init_score=start, params=parameters)
+    names = [f"f{i}" for i in range(rows.X.shape[1])]
+    sets = sorted(rows.words) if recipe.categorical else []
+    return lightgbm.Dataset(
+        rows.X, rows.y, feature_name=names, categorical_feature=sets, init_score=start, params=parameters
+    )
 
 
 def _reranked(rows: LabelledRows, seen: NDArray[np.intp]) -> NDArray[np.float32]:

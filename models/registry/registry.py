@@ -24,6 +24,7 @@ from models.registry.mlflow_store import (
     without_password,
 )
 from models.registry.model_bundle import ModelBundle
+from models.registry.moved_store import follow_home
 from models.registry.policy_bundle import PolicyBundle
 from models.registry.registered_model import RegisteredModel
 from models.scorecard import Scorecard
@@ -128,6 +129,7 @@ class _Versions(Generic[Bundle]):
             RegistryError: there is no such run.
         """
         prepare_store(self.tracking_uri)
+        follow_home(self.tracking_uri)
         tags = {_ARTIFACT_PATH: artifact_path} | ({_BUNDLE_HASH: bundle_hash} if bundle_hash else {})
         with self._translated(f"Run {run_id} cannot be registered as {self.model_name}"):
             client = self._client()
@@ -223,6 +225,7 @@ class _Versions(Generic[Bundle]):
         failed = f"The bundle of version {model.version} of {self.model_name} cannot be downloaded"
         try:
             with self._translated(failed):
+                follow_home(self.tracking_uri)
                 self._client()
                 from mlflow.artifacts import download_artifacts
 

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from starlette.types import Scope
 
 from serving.auth.api_keys import ApiKeys
-from serving.auth.rate_limit import RateLimiter
+from serving.auth.rate_limit import FailedSignIns, RateLimiter
 from serving.platform.database import Database
 from serving.platform.metrics import Metrics
 from serving.platform.settings import Settings
@@ -54,6 +54,7 @@ async def _request_id(request: Request) -> str:
 SettingsDep = Annotated[Settings, Depends(part(Settings))]
 DatabaseDep = Annotated[Database, Depends(part(Database))]
 ApiKeysDep = Annotated[ApiKeys, Depends(part(ApiKeys))]
+FailedSignInsDep = Annotated[FailedSignIns, Depends(part(FailedSignIns))]
 RateLimiterDep = Annotated[RateLimiter, Depends(part(RateLimiter))]
 MetricsDep = Annotated[Metrics, Depends(part(Metrics))]
 RequestId = Annotated[str, Depends(_request_id)]

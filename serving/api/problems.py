@@ -25,7 +25,9 @@ from serving.errors import (
     OutcomeConflict,
     Overloaded,
     ReleaseMismatch,
+    StorageFull,
     TooManyRequests,
+    TooManySignIns,
     UnknownAction,
     UnknownDecision,
     UnknownExperiment,
@@ -103,7 +105,10 @@ METHOD_NOT_ALLOWED = _problem(
     "method-not-allowed", 405, "Method not allowed", "Use a method that the header Allow lists."
 )
 OUTCOME_CONFLICT = _problem(
-    "outcome-conflict", 409, "Another outcome is recorded", "Do not retry: the first outcome stands."
+    "outcome-conflict",
+    409,
+    "Another outcome is recorded",
+    "Do not retry: the first outcome stands; an admin corrects it with PUT.",
 )
 EXPERIMENT_CONFLICT = _problem(
     "experiment-conflict", 409, "Another experiment is in the way", "Take another name, or another time."
@@ -112,6 +117,15 @@ IDEMPOTENCY_CONFLICT = _problem(
     "idempotency-conflict", 409, "Idempotency-Key used before", "Use a new key for a new request."
 )
 BODY_TOO_LARGE = _problem("body-too-large", 413, "Request body too large", "Send fewer customers per request.")
+MALFORMED_REQUEST = _problem(
+    "malformed-request", 400, "This is no request", "Send HTTP/1.1, with a body that is what its headers say."
+)
+REQUEST_TIMEOUT = _problem(
+    "request-timeout", 408, "The request did not arrive in time", "Send head and body of a request without a pause."
+)
+HEAD_TOO_LARGE = _problem(
+    "head-too-large", 431, "Request head too large", "Send fewer or shorter headers, or a shorter address."
+)
 INVALID_REQUEST = _problem(
     "invalid-request", 422, "Invalid request", "Correct the fields that 'errors' lists; do not retry as is."
 )
@@ -137,6 +151,12 @@ NO_CHAMPION = _problem(
     "No model is being served yet",
     "Retry later: nobody has built features and promoted a model, or it is loading.",
 )
+STORAGE_FULL = _problem(
+    "storage-full",
+    503,
+    "The disk is full",
+    "Tell whoever runs keepwell; nothing was recorded, scores may still answer.",
+)
 STORE_UNAVAILABLE = _problem(
     "store-unavailable", 503, "The feature store does not answer", "Retry later: no score is made up in its place."
 )
@@ -159,7 +179,10 @@ PROBLEMS: tuple[Problem, ...] = (
     OUTCOME_CONFLICT,
     EXPERIMENT_CONFLICT,
     IDEMPOTENCY_CONFLICT,
+    MALFORMED_REQUEST,
+    REQUEST_TIMEOUT,
     BODY_TOO_LARGE,
+    HEAD_TOO_LARGE,
     INVALID_REQUEST,
     UNKNOWN_ACTION,
     INVALID_EXPERIMENT,
@@ -170,12 +193,14 @@ PROBLEMS: tuple[Problem, ...] = (
     NO_CHAMPION,
     STORE_UNAVAILABLE,
     DATABASE_UNAVAILABLE,
+    STORAGE_FULL,
 )
 
 PROBLEM_OF: Mapping[type[Exception], Problem] = {
     NotAuthenticated: NOT_AUTHENTICATED,
     NotPermitted: NOT_PERMITTED,
     TooManyRequests: TOO_MANY_REQUESTS,
+    TooManySignIns: TOO_MANY_REQUESTS,
     FormForged: FORM_FORGED,
     FormInvalid: INVALID_REQUEST,
     UnknownCustomer: UNKNOWN_CUSTOMER,
@@ -196,6 +221,7 @@ PROBLEM_OF: Mapping[type[Exception], Problem] = {
     SchemaMismatch: NO_CHAMPION,
     StoreUnavailable: STORE_UNAVAILABLE,
     DatabaseUnavailable: DATABASE_UNAVAILABLE,
+    StorageFull: STORAGE_FULL,
     sqlalchemy.exc.OperationalError: DATABASE_UNAVAILABLE,
     sqlalchemy.exc.InterfaceError: DATABASE_UNAVAILABLE,
     sqlalchemy.exc.TimeoutError: DATABASE_UNAVAILABLE,
@@ -207,6 +233,7 @@ _PROBLEM_OF_STATUS: Mapping[int, Problem] = {
     403: NOT_PERMITTED,
     404: NOT_FOUND,
     405: METHOD_NOT_ALLOWED,
+    408: REQUEST_TIMEOUT,
     413: BODY_TOO_LARGE,
     422: INVALID_REQUEST,
     429: TOO_MANY_REQUESTS,
@@ -226,7 +253,7 @@ def describe(error: Exception, request_id: str) -> ProblemDetail:
     for kind in type(error).__mro__:
         found = PROBLEM_OF.get(kind)
         if found is not None:
-            return ProblemDetail(found, _text(error, found), request_id, headers=_headers(error))
+            return ProblemDetail(found, _text(error, found), request_id, headers=_headers(error, found))
     return ProblemDetail(INTERNAL_ERROR, "Something failed that should not have; the log has the cause.", request_id)
 
 
@@ -241,14 +268,14 @@ def _text(error: Exception, problem: Problem) -> str:
     return str(error) or problem.title
 
 
-def _headers(error: Exception) -> tuple[tuple[str, str], ...]:
+def _headers(error: Exception, problem: Problem) -> tuple[tuple[str, str], ...]:
     if isinstance(error, NotAuthenticated):
         challenge = 'Bearer realm="keepwell"'
         return (("WWW-Authenticate", f'{challenge}, error="invalid_token"' if error.presented else challenge),)
-    if isinstance(error, Overloaded):
-        return (("Retry-After", "1"),)
-    if isinstance(error, TooManyRequests):
+    if isinstance(error, TooManyRequests | TooManySignIns):
         return (("Retry-After", str(max(1, round(error.retry_after + 0.5)))),)
+    if problem.status == 503:
+        return (("Retry-After", "1" if problem is OVERLOADED else "5"),)
     return ()
 
 

@@ -49,6 +49,10 @@ Moment = Annotated[
     BeforeValidator(_moment),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+Reward = Annotated[
+    float,
+    Field(allow_inf_nan=False, ge=-1e9, le=1e9, description="Sums and squares of many must stay figures."),
+]
 CustomerId = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=512, pattern=r"^[^\x00]+$"),
@@ -106,6 +110,7 @@ _MEANINGS = {
     403: "The key's role may not do this.",
     404: "Nobody, or nothing, by that id.",
     409: "It conflicts with what is recorded.",
+    408: "The request body did not arrive in time.",
     413: "The request body is too large.",
     422: "The request is not valid; `errors` names the fields.",
     429: "The key is over its request rate; wait for the seconds in Retry-After.",
@@ -114,13 +119,15 @@ _MEANINGS = {
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of these error statuses, for a route's `responses`."""
+    """The OpenAPI entries of these error statuses, for a route's `responses`; what reads a body may wait in vain for it."""
+    if 413 in statuses:
+        statuses = (*statuses, 408)
     return {
         status: {
             "description": _MEANINGS[status],
             "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in statuses
+        for status in sorted(statuses)
     }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+import structlog
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -20,6 +21,11 @@ from serving.platform.tables import api_keys
 
 PREFIX = "kw_"
 _CACHE_SECONDS = 3.0
+_CONFIRM_SECONDS = 1.0
+_OUTLIVE_SECONDS = 600.0
+_KEYS_PER_QUERY = 500
+
+_log = structlog.get_logger(__name__)
 _CACHE_SIZE = 10_000
 
 
@@ -57,6 +63,10 @@ class ApiKeys:
 
     A secret holds 256 random bits, so that one unsalted SHA-256 is enough to keep it by, and to find it by: there is
     nothing to guess, and nothing to compare byte by byte.
+
+    Keys are remembered for 3 seconds. Between `start` and `stop`, a thread asks the database every second which of them
+    still stand: no request waits for that, and where the database does not answer, who was let in before is let in for ten
+    minutes more, since scores need no database.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,6 +74,53 @@ class ApiKeys:
         self._clock = clock
         self._cache: dict[str, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
+        self._lasts = _CACHE_SECONDS
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="keys", daemon=True)
+
+    def start(self) -> None:
+        """Begin to confirm keys aside."""
+        self._lasts = _OUTLIVE_SECONDS
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End that, without waiting for a database that does not answer."""
+        self._lasts = _CACHE_SECONDS
+        self._stop.set()
+
+    def confirm(self) -> None:
+        """Ask which of the remembered keys still stand, and forget the others.
+
+        Raises:
+            DatabaseUnavailable: the keys can't be read; all stay remembered.
+        """
+        remembered = list(self._cache)
+        for start in range(0, len(remembered), _KEYS_PER_QUERY):
+            asked = remembered[start : start + _KEYS_PER_QUERY]
+            now = self._clock()
+            with self._database.read() as connection:
+                standing = set(
+                    connection.scalars(
+                        select(api_keys.c.digest).where(api_keys.c.digest.in_(asked), api_keys.c.revoked_at.is_(None))
+                    )
+                )
+            with self._lock:
+                for digest in asked:
+                    known = self._cache.pop(digest, None)
+                    if known is not None and digest in standing:
+                        self._cache[digest] = (now, known[1])
+
+    def _follow(self) -> None:
+        failed = False
+        while not self._stop.wait(_CONFIRM_SECONDS):
+            try:
+                self.confirm()
+                failed = False
+            except Exception as error:
+                # The thread must outlive whatever it ran into; the log has each silence once.
+                if not failed:
+                    _log.warning("keys could not be confirmed", reason=str(error))
+                failed = True
 
     def add(self, name: str, role: Role, owners: Sequence[str] = ()) -> str:
         """A new key's secret, which no one can show again; on the pages it sees the accounts of `owners`.
@@ -88,7 +145,7 @@ class ApiKeys:
         return secret
 
     def authenticate(self, secret: str) -> Principal | None:
-        """Whose key this is, or None; a revoked key is refused at most 3 seconds later.
+        """Whose key this is, or None; a revoked key is refused at most 3 seconds later, while the database answers.
 
         Raises:
             DatabaseUnavailable: the keys can't be read.
@@ -111,13 +168,13 @@ class ApiKeys:
             if len(self._cache) >= _CACHE_SIZE:
                 self._cache.clear()
             principal = Principal(row.name, Role(row.role))
-            self._cache[digest] = (now + _CACHE_SECONDS, principal)
+            self._cache[digest] = (now, principal)
         return principal
 
     def remembered(self, secret: str) -> Principal | None:
-        """Whose key this is if that was read within the last 3 seconds; it never waits, so that it may be asked anywhere."""
+        """Whose key this is if that is remembered; it never waits, so that it may be asked anywhere."""
         known = self._cache.get(digest_of(secret))
-        return known[1] if known is not None and known[0] > self._clock() else None
+        return known[1] if known is not None and self._clock() - known[0] < self._lasts else None
 
     def list(self) -> tuple[ApiKey, ...]:
         """All keys, revoked ones too, oldest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,16 @@ from features.config.business import Business, TableData
 from features.config.suggestions import near_matches
 from features.errors import SchemaMismatch, UnknownCustomer
 from features.ingestion.column_reading import load_readings
-from features.schema import FeatureSchema
+from features.schema import Column, FeatureSchema
 from features.words import word
 from serving.auth.api_keys import Principal, Role
+from serving.batch.decided_file import DecidedFile, digest_of
 from serving.batch.pool import Score, on_all_cores
 from serving.batch.reader import CHUNK, CustomerFile, Customers, FileRows, RowReader, ending
 from serving.batch.writer import DECIDED, file_schema, writing
 from serving.current_scores.record import COLUMNS, BatchRow
 from serving.current_scores.table import ScoreTable
+from serving.decisions.log import LoggedDecision
 from serving.decisions.playbook import Playbook
 from serving.decisions.service import DecisionService
 from serving.platform.database import Database
@@ -45,7 +47,7 @@ class BatchJob:
 
     def start(self) -> Score:
         """What scores rows of the file, in a process of its own."""
-        _, batch = open_batch(self.source, Release.load(self.release), Database(self.database), decide=False)
+        _, batch = open_batch(self.source, Release.load(self.release), Database(self.database))
         return batch.table
 
 
@@ -57,62 +59,100 @@ class Batch:
     release: Release
     playbook: Playbook
     database: Database
-    decide: bool
     from_file: bool
     """A table business: the features stand in the file, not in the store."""
 
     def table(self, rows: FileRows) -> pa.Table:
         """A line per row, in order, as the file of scores holds them."""
         customers = self.reader.parse(rows)
-        good = [place for place, error in enumerate(customers.errors) if error is None]
-        scored, places = self._scored(customers, good)
-        errors = list(customers.errors)
-        for place in set(good) - set(places):
-            errors[place] = str(UnknownCustomer((str(customers.ids[place]),)))
-        take = np.full(len(customers), -1)
-        take[places] = np.arange(len(places))
-        chosen = pa.array(take, mask=take < 0)
-        schema = file_schema(decided=self.decide)
-        whole = {"customer_id": pa.array(customers.ids, pa.string()), "error": pa.array(errors, pa.string())}
-        columns = [whole[name] if name in whole else scored[name].take(chosen) for name in schema.names]
-        return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
-
-    def _scored(self, customers: Customers, good: Sequence[int]) -> tuple[dict[str, pa.Array], Sequence[int]]:
-        """The columns of those of the `good` rows that can be scored, and the places of these."""
+        good = _good(customers)
+        if self.from_file:
+            ids, columns = _of(customers, good)
+            matrix = self.release.schema.to_matrix(columns, self.release.bundle.categories)
+            scored = self._suggested(ScoreTable.of(self.release, ids, columns, matrix))
+            return _assembled(customers, good, scored, good, decided=False)
         ids = [str(customers.ids[place]) for place in good]
-        if not self.from_file:
-            if self.decide:
-                results = zip(good, score_as_of_now(Scorer(self.release), ids), strict=True)
-                known = [(place, score) for place, score in results if isinstance(score, CustomerScore)]
-                return self._decided([score for _, score in known]), [place for place, _ in known]
-            table, among = ScoreTable.as_of_now(self.release, ids)
-            return self._suggested(table), [good[place] for place in among]
-        columns = customers.columns
-        if len(good) < len(customers):
-            columns = {
-                name: column[good] if isinstance(column, np.ndarray) else [column[place] for place in good]
-                for name, column in columns.items()
-            }
-        if self.decide:
-            return self._decided(Scorer(self.release).score_rows(ids, columns, Explain.TOP)), good
-        matrix = self.release.schema.to_matrix(columns, self.release.bundle.categories)
-        return self._suggested(ScoreTable.of(self.release, ids, columns, matrix)), good
+        table, among = ScoreTable.as_of_now(self.release, ids)
+        return _assembled(customers, good, self._suggested(table), [good[place] for place in among], decided=False)
+
+    def decided(self, rows: FileRows, file: DecidedFile) -> pa.Table:
+        """A line per row, in order, each with its decision: what an earlier run of the file decided, or one that is logged."""
+        kept = file.find(rows.first)
+        if kept is not None:
+            return kept
+        customers = self.reader.parse(rows)
+        good = _good(customers)
+        scores, places = self._scores(customers, good)
+        # What takes long is done: meanwhile nobody else can write.
+        with self.database.begin() as connection:
+            kept = file.claim(connection, rows.first)
+            if kept is not None:
+                return kept
+            decisions = DecisionService(self.database).decide_scored(connection, self.release, scores, COMMAND)
+            table = _assembled(customers, good, _decided(scores, decisions), places, decided=True)
+            file.keep(connection, rows.first, table)
+        return table
+
+    def _scores(self, customers: Customers, good: Sequence[int]) -> tuple[list[CustomerScore], Sequence[int]]:
+        """The scores of those of the `good` rows that can be scored, and the places of these."""
+        if self.from_file:
+            ids, columns = _of(customers, good)
+            return Scorer(self.release).score_rows(ids, columns, Explain.TOP), good
+        ids = [str(customers.ids[place]) for place in good]
+        results = zip(good, score_as_of_now(Scorer(self.release), ids), strict=True)
+        known = [(place, score) for place, score in results if isinstance(score, CustomerScore)]
+        return [score for _, score in known], [place for place, _ in known]
 
     def _suggested(self, table: ScoreTable) -> dict[str, pa.Array]:
         with self.database.read() as connection:
             return table.to_arrow(table.suggestions(self.playbook, connection))
 
-    def _decided(self, scores: Sequence[CustomerScore]) -> dict[str, pa.Array]:
-        decisions = DecisionService(self.database).decide_scored(self.release, scores, COMMAND)
-        rows = [BatchRow.of(score, decision.action) for score, decision in zip(scores, decisions, strict=True)]
-        columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
-        columns |= {name: [getattr(decision, name) for decision in decisions] for name in DECIDED}
-        schema = file_schema(decided=True)
-        return {name: pa.array(column, schema.field(name).type) for name, column in columns.items()}
+
+def _good(customers: Customers) -> list[int]:
+    return [place for place, error in enumerate(customers.errors) if error is None]
 
 
-def score_file(settings: Settings, source: Path, target: Path, *, decide: bool, chunk: int = CHUNK) -> str:
+def _of(customers: Customers, good: Sequence[int]) -> tuple[list[str], Mapping[str, Column]]:
+    """Ids and features of the `good` rows."""
+    columns = customers.columns
+    if len(good) < len(customers):
+        columns = {
+            name: column[good] if isinstance(column, np.ndarray) else [column[place] for place in good]
+            for name, column in columns.items()
+        }
+    return [str(customers.ids[place]) for place in good], columns
+
+
+def _decided(scores: Sequence[CustomerScore], decisions: Sequence[LoggedDecision]) -> dict[str, pa.Array]:
+    rows = [BatchRow.of(score, decision.action) for score, decision in zip(scores, decisions, strict=True)]
+    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    columns |= {name: [getattr(decision, name) for decision in decisions] for name in DECIDED}
+    schema = file_schema(decided=True)
+    return {name: pa.array(column, schema.field(name).type) for name, column in columns.items()}
+
+
+def _assembled(
+    customers: Customers, good: Sequence[int], scored: Mapping[str, pa.Array], places: Sequence[int], *, decided: bool
+) -> pa.Table:
+    """All rows: the columns of those that were scored stand at their `places`, and the others say why they were not."""
+    errors = list(customers.errors)
+    for place in set(good) - set(places):
+        errors[place] = str(UnknownCustomer((str(customers.ids[place]),)))
+    take = np.full(len(customers), -1)
+    take[list(places)] = np.arange(len(places))
+    chosen = pa.array(take, mask=take < 0)
+    schema = file_schema(decided=decided)
+    whole = {"customer_id": pa.array(customers.ids, pa.string()), "error": pa.array(errors, pa.string())}
+    columns = [whole[name] if name in whole else scored[name].take(chosen) for name in schema.names]
+    return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+
+
+def score_file(
+    settings: Settings, source: Path, target: Path, *, decide: bool, anew: bool = False, chunk: int = CHUNK
+) -> str:
     """Score the customers of `source` into `target` by what stands; with `decide`, decide about each and log it.
+
+    A file that a run began to decide about, or has within 24 hours, keeps those decisions, unless it is decided `anew`.
 
     Returns:
         a sentence that says how many there were.
@@ -126,28 +166,38 @@ def score_file(settings: Settings, source: Path, target: Path, *, decide: bool, 
     releases = ReleaseSource(settings)
     release = releases.load(releases.newest())
     database = Database(settings.database)
-    rows = bad = 0
+    written = bad = 0
     try:
         database.migrate()
-        file, batch = open_batch(source, release, database, decide=decide)
+        file, batch = open_batch(source, release, database)
+        book = DecidedFile(database, digest_of(source, release.generation.business, chunk)) if decide else None
+        if book is not None:
+            book.begin(anew=anew)
         with writing(target, decided=decide) as output, progress("Scoring customers", None) as bar:
             chunks = file.read(bar, chunk)
             # Decisions wait for the database, not for a processor, and are drawn here in the order of the file.
             job = BatchJob(source, settings.database, release.parts)
-            tables = map(batch.table, chunks) if decide else on_all_cores(batch.table, job.start, chunks)
+            tables = (
+                on_all_cores(batch.table, job.start, chunks)
+                if book is None
+                else (batch.decided(rows, book) for rows in chunks)
+            )
             for table in tables:
                 output.write(table)
-                rows += table.num_rows
+                written += table.num_rows
                 bad += table.num_rows - table.column("error").null_count
                 bar.advance(table.num_rows)
+        if book is not None:
+            book.complete()
     finally:
         database.close()
         release.store.close()
     failed = f", {bad:,} with an error" if bad else ""
-    return f"{rows:,} rows{failed}: {target}"
+    before = f", {book.repeated:,} as they were decided about before" if book is not None and book.repeated else ""
+    return f"{written:,} rows{failed}{before}: {target}"
 
 
-def open_batch(source: Path, release: Release, database: Database, *, decide: bool) -> tuple[CustomerFile, Batch]:
+def open_batch(source: Path, release: Release, database: Database) -> tuple[CustomerFile, Batch]:
     """The file `source`, and how a release scores its rows.
 
     Raises:
@@ -158,7 +208,7 @@ def open_batch(source: Path, release: Release, database: Database, *, decide: bo
     playbook = Playbook.of_release(release)
     file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)
     reader = _reader(file, business, release, playbook)
-    return file, Batch(reader, release, playbook, database, decide, from_file=table is not None)
+    return file, Batch(reader, release, playbook, database, from_file=table is not None)
 
 
 def _reader(file: CustomerFile, business: Business, release: Release, playbook: Playbook) -> RowReader:

@@ -12,6 +12,7 @@ from serving.api.schemas import problem_responses
 from serving.auth.permissions import AnyRole, bearer
 from serving.current_scores.dependencies import CurrentScoresDep
 from serving.current_scores.schemas import CurrentScoresPage, CurrentScoresQuery, current_score_json
+from serving.platform.thread_pools import Pool, within
 
 router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Security(bearer)])
 
@@ -22,6 +23,7 @@ router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Security(bearer)
     response_model=CurrentScoresPage,
     responses=problem_responses(401, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def current_scores(
     query: Annotated[CurrentScoresQuery, Query()], _caller: AnyRole, current: CurrentScoresDep
 ) -> Response:

@@ -8,23 +8,27 @@ from starlette.responses import Response
 from serving.api.dependencies import DatabaseDep, RequestId
 from serving.api.responses import JsonResponse
 from serving.api.schemas import problem_responses
-from serving.auth.permissions import DecidingRole, bearer
+from serving.auth.permissions import AdminRole, DecidingRole, bearer
 from serving.decisions.schemas import (
+    CorrectionRequest,
     DecisionId,
     DecisionModel,
     DecisionRequest,
     DecisionsModel,
     DecisionsRequest,
     IdempotencyKey,
+    OutcomeModel,
     OutcomeRequest,
     decision_json,
 )
 from serving.decisions.service import DecisionService
+from serving.experiments.schemas import corrections_json
+from serving.platform.thread_pools import Pool, within
 from serving.scores.dependencies import ScorerDep
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], dependencies=[Security(bearer)])
 
-# Decisions wait for a disk, and so run in the threadpool (`def`, not `async def`).
+# Decisions wait for a disk, and so run in threads.
 
 
 @router.post(
@@ -33,6 +37,7 @@ router = APIRouter(prefix="/v1/decisions", tags=["decisions"], dependencies=[Sec
     response_model=DecisionModel,
     responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def decide(
     body: DecisionRequest,
     caller: DecidingRole,
@@ -55,6 +60,7 @@ def decide(
     response_model=DecisionsModel,
     responses=problem_responses(401, 403, 409, 413, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def decide_many(
     body: DecisionsRequest,
     caller: DecidingRole,
@@ -75,9 +81,45 @@ def decide_many(
     response_class=Response,
     responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def record_outcome(
     decision_id: DecisionId, body: OutcomeRequest, _caller: DecidingRole, database: DatabaseDep
 ) -> Response:
     """Recorded once: the same again is 204 too, another value is 409."""
     DecisionService(database).record_outcome(decision_id, body.reward, body.executed)
     return Response(status_code=204)
+
+
+@router.put(
+    "/{decision_id}/outcome",
+    summary="Correct what came of a decision",
+    status_code=204,
+    response_class=Response,
+    responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
+)
+@within(Pool.DATABASE)
+def correct_outcome(
+    decision_id: DecisionId, body: CorrectionRequest, caller: AdminRole, database: DatabaseDep
+) -> Response:
+    """Whatever was recorded before, which is kept with who changed it and why."""
+    DecisionService(database).correct_outcome(decision_id, body.reward, body.executed, body.reason, caller)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{decision_id}/outcome",
+    summary="What came of a decision, and how that was corrected",
+    response_model=OutcomeModel,
+    responses=problem_responses(401, 403, 404, 422, 429, 503),
+)
+@within(Pool.DATABASE)
+def show_outcome(decision_id: DecisionId, _caller: AdminRole, database: DatabaseDep) -> Response:
+    """What is recorded, and what was before."""
+    outcome, corrections = DecisionService(database).outcome(decision_id)
+    body = {
+        "decision_id": decision_id,
+        "reward": outcome.reward,
+        "executed": outcome.executed,
+        "corrections": corrections_json(corrections),
+    }
+    return JsonResponse(body)

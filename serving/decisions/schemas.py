@@ -13,9 +13,18 @@ from features.errors import UnknownCustomer
 from models.decisions.eligibility import BLOCK_CODES
 from models.decisions.policy import LACKED_CODES, MISSING_VALUE, NO_ACTION, WHY_NOT_CODES, Ranking
 from serving.api.problems import describe
-from serving.api.schemas import EXAMPLE_CUSTOMER, MAX_CUSTOMERS, Body, CustomerError, CustomerId, customer_error_json
+from serving.api.schemas import (
+    EXAMPLE_CUSTOMER,
+    MAX_CUSTOMERS,
+    Body,
+    CustomerError,
+    CustomerId,
+    Reward,
+    customer_error_json,
+)
 from serving.decisions.log import LoggedDecision
 from serving.decisions.personalisation import PERSONAL_LACKED_CODES
+from serving.experiments.schemas import CorrectionModel, Reason
 from serving.scores.scorer import DEGRADED_CODES
 
 DECISION_DEGRADED_CODES = {
@@ -74,8 +83,27 @@ class OutcomeRequest(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reward": 1.0, "executed": True}]})
 
-    reward: float = Field(allow_inf_nan=False, description="What it brought, on one scale for all decisions.")
+    reward: Reward = Field(description="What it brought, on one scale for all decisions.")
     executed: bool = Field(description="Whether the action was carried out; if not, it does not count against its cap.")
+
+
+class CorrectionRequest(OutcomeRequest):
+    """What an outcome should have been."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"reward": 1.0, "executed": True, "reason": "a typing error"}]}
+    )
+
+    reason: Reason
+
+
+class OutcomeModel(BaseModel):
+    """What came of a decision; null before anything did."""
+
+    decision_id: str
+    reward: float | None
+    executed: bool | None
+    corrections: list[CorrectionModel] = Field(description="The first one first.")
 
 
 class BlockModel(BaseModel):

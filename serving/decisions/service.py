@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,6 +19,7 @@ from serving.decisions.log import Drawn, LoggedDecision, answer_of, row_of
 from serving.decisions.personalisation import personal_of
 from serving.decisions.playbook import Playbook
 from serving.errors import IdempotencyConflict, OutcomeConflict, UnknownAction, UnknownDecision
+from serving.experiments.corrections import Correction, Subject, history, note
 from serving.experiments.service import Exposure, assigned, bearing_on_decisions, expose
 from serving.platform.database import Database
 from serving.platform.tables import decisions, idempotency_keys
@@ -28,7 +29,15 @@ from serving.scores.scorer import CustomerScore, Scorer, score_as_of_now
 KEY_LIFETIME = timedelta(hours=24)
 
 
-__all__ = ["KEY_LIFETIME", "DecisionService", "LoggedDecision"]
+__all__ = ["KEY_LIFETIME", "DecisionService", "LoggedDecision", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a decision: nothing yet, or what it brought and whether it was carried out."""
+
+    reward: float | None
+    executed: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +102,10 @@ class DecisionService:
         return self._decide(scorer, customer_ids, (), request, refuse_unknown=False)
 
     def decide_scored(
-        self, release: Release, scores: Sequence[CustomerScore], principal: Principal
+        self, connection: Connection, release: Release, scores: Sequence[CustomerScore], principal: Principal
     ) -> list[LoggedDecision]:
-        """A decision for each of these scores, in order, committed together.
-
-        Raises:
-            DatabaseUnavailable: nothing was decided.
-        """
-        with self._database.begin() as connection:
-            return self._draw_and_log(connection, release, scores, (), principal)
+        """A decision for each of these scores, in order, which the caller's transaction commits."""
+        return self._draw_and_log(connection, release, scores, (), principal)
 
     def record_outcome(self, decision_id: str, reward: float, executed: bool) -> None:
         """Record what came of a decision, once; the same again changes nothing.
@@ -110,23 +114,45 @@ class DecisionService:
             UnknownDecision: there is none by that id.
             OutcomeConflict: another outcome is recorded.
         """
-        if not _is_decision_id(decision_id):
-            raise UnknownDecision(decision_id)
-        log = decisions.c
         with self._database.begin() as connection:
-            row = connection.execute(
-                select(log.reward, log.executed).where(log.decision_id == decision_id).with_for_update()
-            ).one_or_none()
-            if row is None:
-                raise UnknownDecision(decision_id)
-            if row.executed is None:
+            known = _outcome(connection, decision_id, for_update=True)
+            if known.executed is None:
                 connection.execute(
                     update(decisions)
-                    .where(log.decision_id == decision_id)
+                    .where(decisions.c.decision_id == decision_id)
                     .values(reward=reward, executed=executed, outcome_at=self._clock())
                 )
-            elif (row.reward, row.executed) != (reward, executed):
+            elif known != Outcome(reward, executed):
                 raise OutcomeConflict(decision_id)
+
+    def correct_outcome(
+        self, decision_id: str, reward: float, executed: bool, reason: str, principal: Principal
+    ) -> None:
+        """Record what came of a decision, whatever was recorded before, which is kept.
+
+        Raises:
+            UnknownDecision: there is none by that id.
+        """
+        now = self._clock()
+        with self._database.begin() as connection:
+            before = _outcome(connection, decision_id, for_update=True)
+            after = Outcome(reward, executed)
+            connection.execute(
+                update(decisions)
+                .where(decisions.c.decision_id == decision_id)
+                .values(reward=reward, executed=executed, outcome_at=now)
+            )
+            subject = Subject(decision_id=decision_id)
+            note(connection, subject, asdict(before), asdict(after), reason, principal, now)
+
+    def outcome(self, decision_id: str) -> tuple[Outcome, list[Correction]]:
+        """What came of a decision, and how that was corrected.
+
+        Raises:
+            UnknownDecision: there is none by that id.
+        """
+        with self._database.read() as connection:
+            return _outcome(connection, decision_id), history(connection, Subject(decision_id=decision_id))
 
     def _decide(
         self,
@@ -250,6 +276,17 @@ class DecisionService:
 def _request(principal: Principal, key: str | None, *parts: str) -> _Request:
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return _Request(principal, key, digest)
+
+
+def _outcome(connection: Connection, decision_id: str, *, for_update: bool = False) -> Outcome:
+    log = decisions.c
+    asked = select(log.reward, log.executed).where(log.decision_id == decision_id)
+    row = None
+    if _is_decision_id(decision_id):
+        row = connection.execute(asked.with_for_update() if for_update else asked).one_or_none()
+    if row is None:
+        raise UnknownDecision(decision_id)
+    return Outcome(row.reward, row.executed)
 
 
 def _is_decision_id(text: str) -> bool:

@@ -19,7 +19,10 @@ from serving.experiments.schemas import (
     PROGRAMME,
     AssignmentModel,
     AssignmentRequest,
+    ExperimentCorrection,
     ExperimentModel,
+    ExperimentOutcomeModel,
+    ExperimentOutcomeQuery,
     ExperimentOutcomeRequest,
     ExperimentPath,
     ExperimentRequest,
@@ -27,10 +30,12 @@ from serving.experiments.schemas import (
     ProgrammeModel,
     ProgrammeQuery,
     assignment_json,
+    corrections_json,
     experiment_json,
     programme_json,
 )
 from serving.experiments.service import Experiments
+from serving.platform.thread_pools import Pool, within
 from serving.releases.dependencies import ReleaseDep
 from serving.scores.dependencies import ScorerDep
 from serving.scores.scorer import score_as_of_now
@@ -45,6 +50,7 @@ router = APIRouter(prefix="/v1/experiments", tags=["experiments"], dependencies=
     response_model=ExperimentModel,
     responses=problem_responses(401, 403, 409, 413, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def create(body: ExperimentRequest, caller: AdminRole, database: DatabaseDep, release: ReleaseDep) -> Response:
     """Its arms hold from `start` to `end`; the same again is 201 too, another one of that name is 409."""
     known = [action.name for action in Business.of(release.generation).actions]
@@ -60,6 +66,7 @@ def create(body: ExperimentRequest, caller: AdminRole, database: DatabaseDep, re
     response_model=ExperimentsModel,
     responses=problem_responses(401, 403, 429, 503),
 )
+@within(Pool.DATABASE)
 def show_all(_caller: ManagingRole, database: DatabaseDep) -> Response:
     """Each with what it shows so far, the newest first."""
     now = datetime.now(UTC)
@@ -73,6 +80,7 @@ def show_all(_caller: ManagingRole, database: DatabaseDep) -> Response:
     response_model=ProgrammeModel,
     responses=problem_responses(401, 403, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def show_programme(
     query: Annotated[ProgrammeQuery, Query()], _caller: ManagingRole, database: DatabaseDep, release: ReleaseDep
 ) -> Response:
@@ -86,6 +94,7 @@ def show_programme(
     response_model=ExperimentModel,
     responses=problem_responses(401, 403, 404, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def show(name: ExperimentPath, _caller: ManagingRole, database: DatabaseDep) -> Response:
     """What it shows so far, with intervals that hold however often they are looked at."""
     experiment = Experiments(database).get(name)
@@ -98,6 +107,7 @@ def show(name: ExperimentPath, _caller: ManagingRole, database: DatabaseDep) -> 
     response_model=ExperimentModel,
     responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def stop(name: ExperimentPath, _caller: AdminRole, database: DatabaseDep) -> Response:
     """Now, if it has not ended; outcomes may still come."""
     experiment = Experiments(database).stop(name)
@@ -110,6 +120,7 @@ def stop(name: ExperimentPath, _caller: AdminRole, database: DatabaseDep) -> Res
     response_model=AssignmentModel,
     responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def assign(
     name: ExperimentPath, body: AssignmentRequest, _caller: DecidingRole, database: DatabaseDep, scorer: ScorerDep
 ) -> Response:
@@ -127,9 +138,42 @@ def assign(
     response_class=Response,
     responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
 )
+@within(Pool.DATABASE)
 def record_outcome(
     name: ExperimentPath, body: ExperimentOutcomeRequest, _caller: DecidingRole, database: DatabaseDep
 ) -> Response:
     """Of one who met it, recorded once: the same again is 204 too, another value is 409."""
     Experiments(database).record_outcome(name, body.customer_id, body.value)
     return Response(status_code=204)
+
+
+@router.put(
+    "/{name}/outcomes",
+    summary="Correct a customer's outcome",
+    status_code=204,
+    response_class=Response,
+    responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
+)
+@within(Pool.DATABASE)
+def correct_outcome(
+    name: ExperimentPath, body: ExperimentCorrection, caller: AdminRole, database: DatabaseDep
+) -> Response:
+    """Whatever was recorded before, which is kept with who changed it and why."""
+    Experiments(database).correct_outcome(name, body.customer_id, body.value, body.reason, caller)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{name}/outcomes",
+    summary="A customer's outcome, and its corrections",
+    response_model=ExperimentOutcomeModel,
+    responses=problem_responses(401, 403, 404, 422, 429, 503),
+)
+@within(Pool.DATABASE)
+def show_outcome(
+    name: ExperimentPath, query: Annotated[ExperimentOutcomeQuery, Query()], _caller: AdminRole, database: DatabaseDep
+) -> Response:
+    """What is recorded of one who met it, and what was before."""
+    value, corrections = Experiments(database).outcome(name, query.customer_id)
+    body = {"customer_id": query.customer_id, "value": value, "corrections": corrections_json(corrections)}
+    return JsonResponse(body)

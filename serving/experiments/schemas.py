@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from models.experiments.sequential_test import Comparison
-from serving.api.schemas import EXAMPLE_CUSTOMER, Body, CustomerId, Moment, Query
+from serving.api.schemas import EXAMPLE_CUSTOMER, Body, CustomerId, Moment, Query, Reward
 from serving.errors import InvalidExperiment
+from serving.experiments.corrections import Correction
 from serving.experiments.report import ExperimentReport, ProgrammeReport
 from serving.experiments.service import POLICIES, REWARD, ArmSpec, Assignment, Experiment
 
@@ -101,7 +104,46 @@ class ExperimentOutcomeRequest(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"customer_id": EXAMPLE_CUSTOMER, "value": 1.0}]})
 
     customer_id: CustomerId
-    value: float = Field(allow_inf_nan=False)
+    value: Reward
+
+
+Reason = Annotated[
+    str, StringConstraints(min_length=1, max_length=500), Field(description="Why the outcome was wrong; it is kept.")
+]
+
+
+class ExperimentCorrection(ExperimentOutcomeRequest):
+    """What the primary outcome of one customer should have been."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"customer_id": EXAMPLE_CUSTOMER, "value": 1.0, "reason": "a typing error"}]}
+    )
+
+    reason: Reason
+
+
+class CorrectionModel(BaseModel):
+    """One change of an outcome."""
+
+    before: dict[str, JsonValue]
+    after: dict[str, JsonValue]
+    reason: str
+    corrected_by: str
+    corrected_at: datetime
+
+
+class ExperimentOutcomeModel(BaseModel):
+    """The primary outcome of one customer, null before there is one."""
+
+    customer_id: str
+    value: float | None
+    corrections: list[CorrectionModel] = Field(description="The first one first.")
+
+
+class ExperimentOutcomeQuery(Query):
+    """Whose outcome."""
+
+    customer_id: CustomerId
 
 
 class ProgrammeQuery(Query):
@@ -270,3 +312,8 @@ def _comparison(comparison: Comparison, arm: str, against: str) -> dict[str, obj
 
 def _finite(figure: float) -> float | None:
     return figure if math.isfinite(figure) else None
+
+
+def corrections_json(corrections: Sequence[Correction]) -> list[dict[str, Any]]:
+    """The body of `CorrectionModel`s."""
+    return [asdict(correction) for correction in corrections]

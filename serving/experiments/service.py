@@ -21,6 +21,7 @@ from serving.errors import (
     UnknownExperiment,
     UnknownExposure,
 )
+from serving.experiments.corrections import Correction, Subject, history, note
 from serving.platform.database import Database
 from serving.platform.tables import experiments, exposures
 
@@ -233,15 +234,48 @@ class Experiments:
         """
         with self._database.begin() as connection:
             self._database.lock(connection, "customer", [customer_id])
-            self._get(connection, name)
-            mine = (exposures.c.experiment == name, exposures.c.customer_id == customer_id)
-            row = connection.execute(select(exposures.c.outcome).where(*mine)).one_or_none()
-            if row is None:
-                raise UnknownExposure(name, customer_id)
-            if row.outcome is None:
+            known = self._outcome(connection, name, customer_id)
+            if known is None:
+                mine = (exposures.c.experiment == name, exposures.c.customer_id == customer_id)
                 connection.execute(update(exposures).where(*mine).values(outcome=value, outcome_at=self._clock()))
-            elif row.outcome != value:
+            elif known != value:
                 raise ExperimentOutcomeConflict(name, customer_id)
+
+    def correct_outcome(self, name: str, customer_id: str, value: float, reason: str, principal: Principal) -> None:
+        """Record the primary outcome of an exposed customer whatever was recorded before, which is kept.
+
+        Raises:
+            UnknownExperiment: there is none by that name.
+            UnknownExposure: the customer never met it.
+        """
+        now = self._clock()
+        with self._database.begin() as connection:
+            self._database.lock(connection, "customer", [customer_id])
+            before = self._outcome(connection, name, customer_id)
+            mine = (exposures.c.experiment == name, exposures.c.customer_id == customer_id)
+            connection.execute(update(exposures).where(*mine).values(outcome=value, outcome_at=now))
+            subject = Subject(experiment=name, customer_id=customer_id)
+            note(connection, subject, {"value": before}, {"value": value}, reason, principal, now)
+
+    def outcome(self, name: str, customer_id: str) -> tuple[float | None, list[Correction]]:
+        """The primary outcome of an exposed customer, None before there is one, and its corrections.
+
+        Raises:
+            UnknownExperiment: there is none by that name.
+            UnknownExposure: the customer never met it.
+        """
+        with self._database.read() as connection:
+            value = self._outcome(connection, name, customer_id)
+            return value, history(connection, Subject(experiment=name, customer_id=customer_id))
+
+    def _outcome(self, connection: Connection, name: str, customer_id: str) -> float | None:
+        self._get(connection, name)
+        row = connection.execute(
+            select(exposures.c.outcome).where(exposures.c.experiment == name, exposures.c.customer_id == customer_id)
+        ).one_or_none()
+        if row is None:
+            raise UnknownExposure(name, customer_id)
+        return None if row.outcome is None else float(row.outcome)
 
     def _get(self, connection: Connection, name: str) -> Experiment:
         found = self._find(connection, name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -12,13 +14,16 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, event, func, make_url, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.types import Integer
 
-from serving.errors import DatabaseUnavailable
+from features.breaker import Breaker
+from serving.errors import DatabaseUnavailable, StorageFull
 
 _BUSY_SECONDS = 30.0
 _LOCK_BUCKETS = 256
+_LEAST_ROOM = 4 * 2**20
+_SILENT = "The service's database does not answer; try again later."
 
 
 class Database:
@@ -28,8 +33,12 @@ class Database:
     on PostgreSQL it calls `lock` for what it needs to itself.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float | None = None) -> None:
         """Point at the database `url` (`sqlite:///FILE`, `postgresql://…`).
+
+        Args:
+            patience: seconds that a PostgreSQL may take to connect, for each statement, and until a connection is free;
+                after a silence nobody asks again for a second. None waits, for work that may take long.
 
         Raises:
             DatabaseUnavailable: the URL is no database that this service can use.
@@ -41,11 +50,20 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             try:
-                self.engine = create_engine(self.url, pool_size=10, max_overflow=50, pool_pre_ping=True)
+                self.engine = create_engine(
+                    self.url, pool_size=10, max_overflow=50, pool_pre_ping=True, pool_timeout=patience or _BUSY_SECONDS
+                )
+                if patience is not None:
+                    from serving.platform.patient_connection import limit
+
+                    limit(self.engine, patience)
             except ModuleNotFoundError as error:
                 raise DatabaseUnavailable(
                     f"KEEPWELL_DATABASE_URL needs the package '{error.name}': install keepwell[postgresql]."
                 ) from None
+        self._breaker: Breaker | None = None
+        if patience is not None and self.url.get_backend_name() != "sqlite":
+            self._breaker = Breaker(_is_silence, lambda: DatabaseUnavailable(_SILENT))
         self._writer: Engine = self.engine.execution_options(sqlite_begin="IMMEDIATE")
 
     @contextlib.contextmanager
@@ -157,15 +175,48 @@ class Database:
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
-        try:
+        with contextlib.nullcontext() if self._breaker is None else self._breaker.guard(), _translated():
             yield
-        except (OperationalError, InterfaceError) as error:
-            raise DatabaseUnavailable("The service's database does not answer; try again later.") from error
-        except DatabaseError as error:
-            # Of a file that is none of its own SQLite says "file is not a database", as a plain DatabaseError.
-            if type(error) is not DatabaseError:
-                raise
-            raise DatabaseUnavailable("The service's database can't be read.") from error
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, TimeoutError) as error:
+        if _is_full(error):
+            raise StorageFull from error
+        raise DatabaseUnavailable(_SILENT) from error
+    except DatabaseError as error:
+        # Of a file that is none of its own SQLite says "file is not a database", as a plain DatabaseError.
+        if type(error) is not DatabaseError:
+            raise
+        raise DatabaseUnavailable("The service's database can't be read.") from error
+
+
+def _is_silence(error: Exception) -> bool:
+    return isinstance(error, DatabaseUnavailable) and not isinstance(error, StorageFull)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether SQLite or PostgreSQL found no room on its disk."""
+    cause = getattr(error, "orig", None)
+    return "disk is full" in str(cause) or getattr(cause, "sqlstate", None) == "53100" or is_full(cause)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether the operating system found no room on a disk."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def check_room(folder: Path) -> None:
+    """See whether something can still be recorded where a home lies.
+
+    Raises:
+        StorageFull: its disk is full, or as good as that.
+    """
+    if shutil.disk_usage(folder).free < _LEAST_ROOM:
+        raise StorageFull
 
 
 def _parse(url: str) -> URL:

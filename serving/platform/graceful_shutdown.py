@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
+
+from serving.platform.bounded_connection import BoundedProtocol
 
 _ANNOUNCED_AFTER = 0.3
 """Seconds in which all workers stop listening: who is sent away sooner might knock at one that is just closing."""
@@ -11,7 +12,7 @@ _CLOSED_AFTER = 1.0
 _CLOSE = (b"connection", b"close")
 
 
-class DrainingProtocol(HttpToolsProtocol):
+class DrainingProtocol(BoundedProtocol):
     """uvicorn's connection, which it would close at once where no request has arrived, one that is on its way included.
 
     When the server stops, a connection stays open for a while: a request that comes is answered, soon with

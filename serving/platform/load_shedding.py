@@ -18,6 +18,9 @@ class Shedder:
     `max_wait` are refused, which costs a fraction of an answer, until a turn is short again. Of those that wait for a
     thread, no more than `max_waiting` are let in. Source: Nichols and Jacobson (2012), Controlling queue delay.
 
+    Who is refused is who asks for more than their equal share: one caller's flood leaves the others their places, and
+    their turns. So up to twice as many may be let in.
+
     Args:
         max_wait: seconds; 0 never refuses for it.
         max_waiting: requests that are being answered at a time.
@@ -29,24 +32,33 @@ class Shedder:
         self._clock = clock
         self._turn: float | None = None
         self._late_since: float | None = None
-        self._waiting = 0
+        self._waiting = _Shares()
+        self._this_turn = _Shares()
 
-    def enter(self) -> bool:
-        """Whether a request is admitted; `leave` ends it then."""
+    def enter(self, caller: str = "") -> bool:
+        """Whether a request of `caller` is admitted; `leave` ends it then."""
         now = self._clock()
         if self._turn is None:
             self._turn = now
             # Runs after all requests that are ready by now.
             asyncio.get_running_loop().call_soon(self._next_turn)
+        waited = now - self._turn
         is_late = self._late_since is not None and now - self._late_since > PATIENCE_SECONDS
-        if (is_late and now - self._turn > self._max_wait) or self._waiting >= self._max_waiting:
+        if (is_late and waited > self._max_wait) and (
+            waited > 2 * self._max_wait or self._this_turn.is_spent(caller, self._this_turn.total)
+        ):
             return False
-        self._waiting += 1
+        if self._waiting.total >= self._max_waiting and (
+            self._waiting.total >= 2 * self._max_waiting or self._waiting.is_spent(caller, self._max_waiting)
+        ):
+            return False
+        self._waiting.add(caller)
+        self._this_turn.add(caller)
         return True
 
-    def leave(self) -> None:
-        """An admitted request was answered."""
-        self._waiting -= 1
+    def leave(self, caller: str = "") -> None:
+        """An admitted request of `caller` was answered."""
+        self._waiting.remove(caller)
 
     def _next_turn(self) -> None:
         assert self._turn is not None
@@ -55,3 +67,29 @@ class Shedder:
         elif self._late_since is None:
             self._late_since = self._turn
         self._turn = None
+        self._this_turn = _Shares()
+
+
+class _Shares:
+    """How many places each caller has."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._counts: dict[str, int] = {}
+
+    def add(self, caller: str) -> None:
+        self.total += 1
+        self._counts[caller] = self._counts.get(caller, 0) + 1
+
+    def remove(self, caller: str) -> None:
+        self.total -= 1
+        left = self._counts[caller] - 1
+        if left:
+            self._counts[caller] = left
+        else:
+            del self._counts[caller]
+
+    def is_spent(self, caller: str, among: int) -> bool:
+        """Whether `caller` has an equal share of `among` places, or more."""
+        mine = self._counts.get(caller, 0)
+        return mine * (len(self._counts) + (not mine)) >= among

@@ -25,15 +25,19 @@ class Settings(Environment):
     stale_after_days: float = Field(default=7.0, gt=0)
     """The age from which features make an answer `degraded` with `stale_features`."""
     rate_limit: float = Field(default=10000.0, ge=0)
-    """Requests per second that one key may make on one worker, in bursts of up to a minute's worth; 0 is no limit."""
+    """Requests per second that one key may make on one worker, in bursts of up to five seconds' worth; 0 is no limit."""
     max_wait_ms: float = Field(default=50.0, ge=0)
     """Under a load that stays, how long a request may wait for its turn on one worker before a 503; 0 lets all wait."""
     max_waiting: int = Field(default=200, ge=1)
     """Requests that one worker answers at a time, those that wait for a thread among them; more are refused with a 503."""
     shadow_share: float = Field(default=0.0, ge=0, le=1)
     """The share of answered customers that the challenger scores too, behind the answers; 0 is none."""
+    statement_seconds: float = Field(default=5.0, gt=0)
+    """How long a request waits for PostgreSQL: to connect, and for each statement."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""
+    read_seconds: float = Field(default=10.0, gt=0)
+    """The time within which a request's head, and then its body, must have arrived."""
     remembered_mb: int = Field(default=64, ge=0)
     """Memory of one worker for answers that are given again while a customer's features stay the same; 0 keeps none."""
     score_history_days: int = Field(default=400, ge=0)

@@ -278,10 +278,45 @@ exposures = Table(
     Column("outcome_at", UtcTime),
 )
 
+# A file that `serving batch --decide` is deciding about, or has, and what it decided, in the order of the file.
+batch_files = Table(
+    "batch_files",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("begun_at", UtcTime, nullable=False),
+    Column("completed_at", UtcTime),
+)
+
+batch_chunks = Table(
+    "batch_chunks",
+    metadata,
+    Column("digest", String(64), ForeignKey("batch_files.digest", name="fk_batch_chunks_digest"), primary_key=True),
+    Column("first_row", BigInteger, primary_key=True, autoincrement=False),
+    Column("rows", LargeBinary, nullable=False),
+)
+
+# What an outcome said before it was corrected: of a decision, or of a customer in an experiment.
+outcome_corrections = Table(
+    "outcome_corrections",
+    metadata,
+    Column("correction_id", String(32), primary_key=True),
+    Column("decision_id", String(40), index=True),
+    Column("experiment", String(60)),
+    Column("customer_id", Text),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("corrected_by", String(200), nullable=False),
+    Column("corrected_at", UtcTime, nullable=False),
+    Index(None, "experiment", "customer_id"),
+)
+
 __all__ = [
     "UtcTime",
     "accounts",
     "api_keys",
+    "batch_chunks",
+    "batch_files",
     "database_secrets",
     "decisions",
     "editions",
@@ -290,6 +325,7 @@ __all__ = [
     "idempotency_keys",
     "metadata",
     "notes",
+    "outcome_corrections",
     "plays",
     "score_release",
     "score_rewrites",

@@ -43,12 +43,15 @@ def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
     """Answer on `listener` until the process is told to stop; to be called before Feast is imported."""
     import uvicorn
 
+    from serving.platform.bounded_connection import backlog
     from serving.platform.graceful_shutdown import DrainingProtocol, DrainingSupervisor
 
     config = uvicorn.Config(
         "serving.app:from_environment",
         factory=True,
         http=DrainingProtocol,
+        ws="none",
+        backlog=backlog(),
         workers=workers,
         access_log=False,
         log_config=None,

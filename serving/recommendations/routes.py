@@ -10,6 +10,7 @@ from starlette.responses import Response
 from serving.api.responses import JsonResponse
 from serving.api.schemas import CustomerPath, problem_responses
 from serving.auth.permissions import AnyRole, bearer
+from serving.platform.thread_pools import Pool, within
 from serving.recommendations.schemas import RecommendationsModel, RecommendationsQuery, recommendation_json
 from serving.recommendations.service import recommend
 from serving.releases.dependencies import ReleaseDep
@@ -23,6 +24,7 @@ router = APIRouter(prefix="/v1/customers", tags=["customers"], dependencies=[Sec
     response_model=RecommendationsModel,
     responses=problem_responses(401, 404, 422, 429, 503),
 )
+@within(Pool.SCORES)
 def recommendations(
     customer_id: CustomerPath,
     query: Annotated[RecommendationsQuery, Query()],

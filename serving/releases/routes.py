@@ -5,10 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Security
 from starlette.responses import Response
 
-from serving.api.dependencies import DatabaseDep
+from serving.api.dependencies import DatabaseDep, SettingsDep
 from serving.api.responses import JsonResponse
 from serving.api.schemas import problem_responses
 from serving.auth.permissions import AnyRole, bearer
+from serving.platform.database import check_room
+from serving.platform.thread_pools import Pool, within
 from serving.releases.dependencies import FollowerDep, ReleaseDep
 from serving.releases.schemas import Champion, Ready, champion_json
 
@@ -29,10 +31,12 @@ async def champion(_caller: AnyRole, release: ReleaseDep) -> Response:
 
 
 @readiness.get("/readyz", summary="It can answer scores", response_model=Ready, responses=problem_responses(503))
-def readyz(follower: FollowerDep, release: ReleaseDep, database: DatabaseDep) -> Response:
-    """200 when a model is loaded and feature store and database answer; else 503, whose detail says which does not."""
+@within(Pool.READINESS)
+def readyz(follower: FollowerDep, release: ReleaseDep, database: DatabaseDep, settings: SettingsDep) -> Response:
+    """200 when a model is loaded, feature store and database answer, and there is room; else 503, which says what is not."""
     release.store.ping()
     database.ping()
+    check_room(settings.home)
     return JsonResponse(
         {
             "status": "ready",

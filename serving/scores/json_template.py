@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from features.errors import UnknownCustomer
 from features.schema import Value
 from features.store.codec import times_of, to_moment
-from features.store.row_encoder import CustomerRow, PackedRow
+from features.store.matrix_plan import PackedRow
+from features.store.row_encoder import CustomerRow
 from models.scorecard import Band
 from models.value.segmentation import CustomerSegment
 from serving.api.responses import dump

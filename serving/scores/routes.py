@@ -13,12 +13,13 @@ from serving.api.problems import describe
 from serving.api.responses import JsonResponse
 from serving.api.schemas import CustomerPath, customer_error_json, problem_responses
 from serving.auth.permissions import AnyRole, bearer
+from serving.platform.thread_pools import Pool, within
 from serving.scores.dependencies import ScoreObserversDep, ScorerDep
 from serving.scores.schemas import Score, ScoreQuery, Scores, ScoresRequest, score_json
 
 router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Security(bearer)])
 
-# Scoring runs in the threadpool (`def`, not `async def`): one explained score holds a processor for about a
+# Scoring runs in threads of its own: one explained score holds a processor for about a
 # millisecond and a thousand for a second, in which /livez must still answer.
 
 
@@ -28,6 +29,7 @@ router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Security(bearer)
     response_model=Score,
     responses=problem_responses(401, 404, 422, 429, 503),
 )
+@within(Pool.SCORES)
 def score_one(
     customer_id: CustomerPath,
     query: Annotated[ScoreQuery, Query()],
@@ -54,6 +56,7 @@ ONE = next(route for route in router.routes if getattr(route, "endpoint", None) 
     response_model=Scores,
     responses=problem_responses(401, 413, 422, 429, 503),
 )
+@within(Pool.SCORES)
 def score_many(
     body: ScoresRequest, _caller: AnyRole, observers: ScoreObserversDep, scorer: ScorerDep, request_id: RequestId
 ) -> Response:

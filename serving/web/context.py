@@ -18,7 +18,7 @@ from serving.web.signin.sessions import Viewer, ViewerDep
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PageContext:
     """One viewer's look at one edition, within one transaction that sees one moment."""
 
     request: Request
@@ -32,30 +32,30 @@ class Look:
         currency = self.edition.figures["currency"]
         return None if currency is None else str(currency)
 
-    def page(self, template: str, **context: Any) -> HTMLResponse:
+    def render(self, template: str, **context: Any) -> HTMLResponse:
         """A template as an answer, with what all of them show."""
         return rendering.page(
             template,
             viewer=self.viewer,
             edition=self.edition,
             currency=self.currency,
-            path=self.request.url.path,
+            path=self.request.scope["path"],
             **context,
         )
 
 
-def _look(
+def _page_context(
     request: Request,
     viewer: ViewerDep,
     database: DatabaseDep,
     editions: Annotated[Editions, Depends(part(Editions))],
-) -> Iterator[Look]:
+) -> Iterator[PageContext]:
     with database.read() as connection:
         edition = editions.newest(connection)
         if edition is None:
             raise NoRelease("There is nothing to show yet: nobody has been scored.")
-        yield Look(request, viewer, edition, connection)
+        yield PageContext(request, viewer, edition, connection)
 
 
-LookDep = Annotated[Look, Depends(_look)]
+PageContextDep = Annotated[PageContext, Depends(_page_context)]
 """The signed-in viewer's look at what stands; 503 while nothing does."""

@@ -114,7 +114,7 @@ def error_page(request: Request, error: Exception, detail: ProblemDetail) -> Res
         return None
     status = detail.problem.status
     if isinstance(error, NotAuthenticated):
-        target = f"/login?next={request.url.path}" if request.method == "GET" else "/login"
+        target = f"/login?next={quote(request.scope['path'])}" if request.method == "GET" else "/login"
         if "hx-request" in request.headers:
             return Response(status_code=401, headers={**HEADERS, "HX-Redirect": "/login"})
         return see_other(target)

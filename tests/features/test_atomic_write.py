@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -31,10 +32,30 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None
 def test_a_secret_is_never_readable_by_others(tmp_path: Path) -> None:
     path = tmp_path / "key"
     with replacing(path, mode=0o600) as file:
-        (aside,) = tmp_path.iterdir()
-        assert aside.stat().st_mode & 0o777 == 0o600
+        assert os.fstat(file.fileno()).st_mode & 0o777 == 0o600
         file.write(b"secret")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has no files without a name")
+def test_what_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    with replacing(tmp_path / "file") as file:
+        file.write(b"half")
+        assert not list(tmp_path.iterdir())
+
+
+def test_where_files_need_a_name_they_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def without(path: Path, flags: int, mode: int = 0o777) -> int:
+        if hasattr(os, "O_TMPFILE") and flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", without)
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_stream_makes_no_folder_of_its_own(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from models.inference.survival import Hazard
 from models.inference.venn_abers import ProbabilityInterval
 from models.registry.mlflow_store import prepare_store
 from models.registry.model_bundle import GateResult, ModelBundle
+from models.registry.moved_store import follow_home
 from models.registry.registered_model import RegisteredModel
 from models.registry.registry import Registry
 from models.scorecard import Scorecard
@@ -37,6 +38,7 @@ from models.value.customer_value import Method, ValueModel
 from models.value.segmentation import Figure, Segment, Segments
 from serving.app import create_app
 from serving.auth.api_keys import ApiKeys, Role
+from serving.platform.bounded_connection import BoundedProtocol
 from serving.platform.database import Database
 from serving.platform.settings import Settings
 from training.churn.onnx_export import margin_graph
@@ -157,7 +159,14 @@ def make_columns(ids: Sequence[str], seed: int) -> dict[str, list[float | str | 
     return columns
 
 
-def build(home: Home, *, as_of: datetime | None = None, seed: int = 1, ids: Sequence[str] | None = None) -> Generation:
+def build(
+    home: Home,
+    *,
+    as_of: datetime | None = None,
+    seed: int = 1,
+    ids: Sequence[str] | None = None,
+    online_store: str = "sqlite",
+) -> Generation:
     """A new live generation, as a build leaves it: snapshots now and 30 days ago, in Feast, materialized."""
     now = datetime.now(UTC)
     moment = as_of or midnight()
@@ -175,7 +184,7 @@ def build(home: Home, *, as_of: datetime | None = None, seed: int = 1, ids: Sequ
         horizon_days=60,
         schema=SCHEMA,
         project=project_name(BUSINESS, generation_id),
-        online_store="sqlite",
+        online_store=online_store,
         sources=SourceSummary(0, 0, 0, {}, None, None, len(people)),
         fingerprint=f"{seed:064x}",
         configuration="0" * 64,
@@ -346,13 +355,16 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 def copy_of(untouched: Shop, path: Path) -> Shop:
-    """A copy of a shop, whose models stay those of the first one.
+    """A copy of a shop, with models of its own.
 
     Only of one that is not open: a process that closes any file of a database gives up its locks on it, and others then take
     the log of the database, which is in use, for left behind, and delete it.
     """
     shutil.copytree(untouched.home.path, path)
-    return replace(untouched, settings=settings_of(Home(path)))
+    settings = settings_of(Home(path))
+    # For tests that ask MLflow itself; keepwell's own commands see to it.
+    follow_home(settings.registry)
+    return replace(untouched, settings=settings)
 
 
 @pytest.fixture(scope="session")
@@ -376,7 +388,7 @@ class Running:
         self._listener.listen(128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.app = create_app(settings)
-        self._server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, access_log=False))
+        self._server = uvicorn.Server(uvicorn.Config(self.app, http=BoundedProtocol, log_config=None, access_log=False))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True)
 
     def start(self) -> None:

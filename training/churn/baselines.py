@@ -43,7 +43,7 @@ class LogisticBaseline:
             numeric = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
             transformers.append(("numbers", numeric, list(present)))
         if strings:
-            onehot = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=RARE, sparse_output=False)
+            onehot = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=RARE)
             transformers.append(("strings", onehot, list(strings)))
         pipeline = Pipeline(
             [("columns", ColumnTransformer(transformers)), ("model", LogisticRegression(max_iter=1000, solver="lbfgs"))]

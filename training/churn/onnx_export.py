@@ -57,42 +57,82 @@ class _Nodes:
 
     def add_tree(self, tree: int, root: dict[str, Any]) -> None:
         """Append one tree of `Booster.dump_model`, its nodes numbered in depth-first order from 0."""
-        pending: list[tuple[dict[str, Any], int, bool]] = [(root, -1, True)]
-        number = 0
+        pending: list[tuple[dict[str, Any], list[tuple[int, bool]]]] = [(root, [])]
         first = len(self.tree)
         while pending:
-            content, parent, is_true = pending.pop()
-            if parent >= 0:
-                (self.true if is_true else self.false)[first + parent] = number
-            self.tree.append(tree)
-            self.node.append(number)
-            self.true.append(0)
-            self.false.append(0)
+            content, parents = pending.pop()
+            for parent, is_true in parents:
+                (self.true if is_true else self.false)[first + parent] = len(self.tree) - first
             if "split_feature" in content:
-                self.feature.append(int(content["split_feature"]))
-                self.mode.append("BRANCH_LEQ")
-                self.missing_true.append(_missing_goes_left(content))
-                self.threshold.append(float(content["threshold"]))
-                pending.append((content["right_child"], number, False))
-                pending.append((content["left_child"], number, True))
+                left, right = self._add_split(tree, first, content)
+                pending.append((content["right_child"], right))
+                pending.append((content["left_child"], left))
             else:
-                self.feature.append(0)
-                self.mode.append("LEAF")
-                self.threshold.append(0.0)
-                self.missing_true.append(0)
+                self._add_node(tree, first, 0, "LEAF", 0.0, 0)
                 self.leaf_tree.append(tree)
-                self.leaf_node.append(number)
+                self.leaf_node.append(self.node[-1])
                 self.leaf_index.append(int(content.get("leaf_index", 0)))
                 self.leaf_value.append(float(content["leaf_value"]))
-            number += 1
+
+    def _add_split(
+        self, tree: int, first: int, split: dict[str, Any]
+    ) -> tuple[list[tuple[int, bool]], list[tuple[int, bool]]]:
+        """Append a split's nodes; the branches (node, whether it is the true one) that lead to its left and right child.
+
+        A set of categories becomes a chain of nodes, one for each end of a run of neighbouring codes, whose true branches
+        share the two children.
+        """
+        feature = int(split["split_feature"])
+        if split["decision_type"] != "==":
+            number = self._add_node(
+                tree, first, feature, "BRANCH_LEQ", float(split["threshold"]), _missing_goes_left(split)
+            )
+            return [(number, True)], [(number, False)]
+        left: list[tuple[int, bool]] = []
+        right: list[tuple[int, bool]] = []
+        for end, is_left in _runs(split["threshold"]):
+            number = self._add_node(tree, first, feature, "BRANCH_LEQ", end, 0)
+            self.false[-1] = number + 1
+            (left if is_left else right).append((number, True))
+        # NaN, and every code above the last run, fall through the chain.
+        right.append((number, False))
+        return left, right
+
+    def _add_node(self, tree: int, first: int, feature: int, mode: str, threshold: float, missing_true: int) -> int:
+        number = len(self.tree) - first
+        self.tree.append(tree)
+        self.node.append(number)
+        self.feature.append(feature)
+        self.mode.append(mode)
+        self.threshold.append(threshold)
+        self.missing_true.append(missing_true)
+        self.true.append(0)
+        self.false.append(0)
+        return number
+
+
+def _runs(categories: str) -> Iterator[tuple[float, bool]]:
+    """The runs of codes that a set like `0||1||4` divides the numbers into: where each ends, and whether it is in the set.
+
+    LightGBM cuts a number to its whole part before it looks for it in the set, and what is below 0 then is not in it: so
+    -0.5 is code 0, and 4.9 is code 4. Above the last end, nothing is in the set.
+    """
+    codes = sorted(int(code) for code in categories.split("||"))
+    yield _below(codes[0]) if codes[0] else -1.0, False
+    for place, code in enumerate(codes):
+        following = codes[place + 1] if place + 1 < len(codes) else None
+        if following != code + 1:
+            yield _below(code + 1), True
+            if following is not None:
+                yield _below(following), False
+
+
+def _below(code: int) -> float:
+    return float(np.nextafter(np.float32(code), np.float32(-np.inf)))
 
 
 def _missing_goes_left(split: dict[str, Any]) -> int:
     """Where NaN goes, as LightGBM decides it: by default_left if it learned from NaNs, else as 0.0 would."""
-    if split["decision_type"] != "<=":
-        raise ExportError(
-            f"A split by '{split['decision_type']}' cannot be exported: encode categories as ordered numbers."
-        )
     if split["missing_type"] == "NaN":
         return int(bool(split["default_left"]))
     if split["missing_type"] == "None":
@@ -162,7 +202,7 @@ def margin_graph(booster: lightgbm.Booster) -> bytes:
     onnxmltools writes, rounded to nearest, does not.
 
     Raises:
-        ExportError: the booster has categorical splits, zero_as_missing, or no trees.
+        ExportError: the booster has zero_as_missing, or no trees.
     """
     nodes, _, n_features = _nodes(booster)
     return _graph(nodes, n_features, 1, [0] * len(nodes.leaf_tree), nodes.leaf_value, "margin")

@@ -67,6 +67,8 @@ def exit_on_error() -> Iterator[None]:
         _exit(str(error), REFUSED)
     except (FeaturesError, ModelsError, TrainingError) as error:
         _exit(str(error), MISTAKE)
+    except OSError as error:
+        _exit(f"{error.filename or 'The training'}: {error.strerror or error}.", MISTAKE)
 
 
 def _exit(message: str, code: int) -> NoReturn:

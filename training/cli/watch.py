@@ -13,7 +13,7 @@ from features.config.environment import Environment
 from training.cli.console import ProgressBars, exit_on_error
 
 if TYPE_CHECKING:
-    from training.monitoring.watch import Watched
+    from training.monitoring.watch import WatchReport
 
 MOST_SHOWN = 12
 RETRAIN = 3
@@ -47,7 +47,7 @@ def watch(
         raise typer.Exit(RETRAIN)
 
 
-def _show_watched(watched: Watched, console: Console) -> None:
+def _show_watched(watched: WatchReport, console: Console) -> None:
     table = Table(
         title=f"{watched.model}, version {watched.version}: {watched.customers:,} customers", title_justify="left"
     )

@@ -33,7 +33,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
-class SameRows:
+class AlignedPredictions:
     """Outcomes of some rows, and what each contestant, in order, gave for them; all shapes (n,)."""
 
     y: npt.NDArray[np.int64]
@@ -46,7 +46,7 @@ class SameRows:
     """The share of them that a team can call, as that run was told."""
 
 
-def same_rows(tracker: Tracker, contestants: Sequence[Contestant]) -> SameRows:
+def align_predictions(tracker: Tracker, contestants: Sequence[Contestant]) -> AlignedPredictions:
     """All contestants on the test rows of the one that was trained last.
 
     Rows that another run predicted too, without having been fitted on them, are taken as they were predicted. Else,
@@ -70,7 +70,7 @@ def same_rows(tracker: Tracker, contestants: Sequence[Contestant]) -> SameRows:
             found.append(p)
         if kept.sum() < max(FEWEST_COMMON, LEAST_COMMON_SHARE * len(kept)):
             raise NotComparable(newest.name, "too few rows were tested by all of them")
-        return SameRows(
+        return AlignedPredictions(
             y=rows.frame["y"].to_numpy(dtype=np.int64)[kept],
             customers=np.unique(rows.frame["customer_id"].to_numpy(dtype=str)[kept], return_inverse=True)[1].astype(
                 np.int64

@@ -13,7 +13,7 @@ from models.inference.interval import Interval
 from models.registry.model_bundle import GateResult
 from models.registry.registered_model import RegisteredModel
 from models.registry.registry import Registry
-from training.comparison.aligned_predictions import Contestant, SameRows, same_rows
+from training.comparison.aligned_predictions import AlignedPredictions, Contestant, align_predictions
 from training.errors import NotComparable
 from training.evaluation.bootstrap import (
     AT_K,
@@ -80,7 +80,7 @@ class SideBySide:
         }
 
 
-def side_by_side(rows: SameRows, contestants: Sequence[Contestant], share: float | None = None) -> SideBySide:
+def side_by_side(rows: AlignedPredictions, contestants: Sequence[Contestant], share: float | None = None) -> SideBySide:
     """Measure all on the same rows, and the differences in the same resampled customers (paired bootstrap).
 
     Args:
@@ -127,7 +127,7 @@ def compare(home: Home, registry: Registry, challenger: RegisteredModel, champio
         Contestant(f"version {champion.version}", champion.run_id),
     )
     try:
-        rows = same_rows(Tracker(home, registry.model_name), both)
+        rows = align_predictions(Tracker(home, registry.model_name), both)
     except NotComparable as error:
         return Comparison(
             None, f"Not compared with the champion, version {champion.version}: {error.name}: {error.why}."

@@ -85,7 +85,7 @@ class Matured:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchReport:
     """What was seen; `reasons` are why the model should be trained again, none where it is fine."""
 
     model: str
@@ -154,7 +154,7 @@ class Watched:
         )
 
 
-def watch(home: Home, business: Business | None = None) -> Watched:
+def watch(home: Home, business: Business | None = None) -> WatchReport:
     """Hold the champion against the current features, and against the outcomes that became known since.
 
     Nothing is rebuilt: what is now is what the newest `features build` saw.
@@ -202,7 +202,7 @@ def watch(home: Home, business: Business | None = None) -> Watched:
         for name in schema.names
     ]
     matured = _matured(home, generation, business, champion.version, bundle, schema, report, tested, notes)
-    return Watched(
+    return WatchReport(
         model=registry.model_name,
         version=champion.version,
         at=datetime.now(UTC),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import importlib.metadata
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from features.home import Home
 from models.registry.mlflow_store import prepare_store, quiet_mlflow
 from models.registry.model_bundle import ModelBundle
+from models.registry.moved_store import follow_home
 from models.registry.policy_bundle import PolicyBundle
 from models.registry.registry import PolicyRegistry, Registry
 from training.errors import TrainingError
@@ -166,6 +168,7 @@ class Tracker:
 
     def _client(self) -> Any:
         quiet_mlflow(self._uri)
+        follow_home(self._uri)
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
@@ -201,9 +204,10 @@ class TrackedRun:
         """Log parameters, each cut to what MLflow takes."""
         from mlflow.entities import Param
 
-        self._client.log_batch(
-            self.run_id, params=[Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in params.items()]
-        )
+        with _translated(self._uri):
+            self._client.log_batch(
+                self.run_id, params=[Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in params.items()]
+            )
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
         """Log figures; those that are not defined are left out."""
@@ -288,11 +292,13 @@ class TrackedRun:
 
     def finish(self) -> None:
         """End the run as done."""
-        self._client.set_terminated(self.run_id, "FINISHED")
+        with _translated(self._uri):
+            self._client.set_terminated(self.run_id, "FINISHED")
 
     def fail(self) -> None:
-        """End the run as failed."""
-        self._client.set_terminated(self.run_id, "FAILED")
+        """End the run as failed, if that can be recorded: what it failed of is what its caller should hear."""
+        with contextlib.suppress(Exception):
+            self._client.set_terminated(self.run_id, "FAILED")
 
     def register(self, registry: Registry | PolicyRegistry, bundle: ModelBundle | PolicyBundle) -> str:
         """Make the logged bundle the business's newest version, alias `challenger`; return its number."""

@@ -51,6 +51,7 @@ class LearnedWorth:
     value: LearnedValue | None
     segments: FoundSegments | None
     summaries: Sequence[SegmentSummary]
+    warnings: Sequence[str] = ()
 
     @property
     def value_model(self) -> ValueModel | None:
@@ -94,13 +95,13 @@ def learned_worth(
             so that the newest rows may show who is alike.
         former: the champion's segments.
     """
-    value = learned_value(generation, business, prepared, model)
+    value, warnings = learned_value(generation, business, prepared, model)
     segments = find_segments(prepared.everything, _newest(prepared, tested.rows), former)
     summaries: list[SegmentSummary] = []
     if segments is not None:
         worth = None if value is None else _value_of(value.model, generation, business, prepared, model, tested)
         summaries = _summaries(segments.segments, prepared, tested, scorecard, worth)
-    return LearnedWorth(value, segments, summaries)
+    return LearnedWorth(value, segments, summaries, warnings)
 
 
 def champions_segments(registry: Registry, home: Home) -> Segments | None:

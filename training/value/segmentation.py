@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
 
 from features.schema import DType, Feature, FeatureSchema
 from models.arrays import FloatArray, Rows
@@ -75,7 +76,9 @@ def find_segments(data: TrainingSet, rows: Rows, previous: Segments | None = Non
     if previous is not None and _fits(previous, data, rows):
         return FoundSegments(previous, None)
     scaled = scaled_rows(Segments(figures, (), (), None), data, rows)
-    centroids, stability = _centroids(scaled)
+    # Its threads wait for each other by spinning, and sums would depend on their number.
+    with threadpool_limits(1):
+        centroids, stability = _centroids(scaled)
     told = _described(figures, centroids, scaled, data.schema)
     order = _by_outcome(centroids, scaled, data.y[rows])
     found = Segments(

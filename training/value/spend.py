@@ -30,6 +30,10 @@ MOST_WINDOWS = 6
 FEWEST_BUYERS = 200
 TOLERATED_TOTAL = 0.1
 """A candidate whose total is further off than this, and than the process's, cannot win: it would misstate the whole business."""
+WARNED_TOTAL = 0.25
+"""A served total that is further off is warned of."""
+WORST_TOTAL = 1.0
+"""A total that is further off, twice what was spent or more, says nothing: it is not served."""
 
 _TREES: Mapping[str, Any] = {
     "objective": "tweedie",
@@ -95,26 +99,38 @@ class LearnedValue:
 
 def learned_value(
     generation: Generation, business: Business, prepared: Prepared, model: FittedModel
-) -> LearnedValue | None:
-    """How this business's customers are valued; None where nothing says what one brings.
+) -> tuple[LearnedValue | None, tuple[str, ...]]:
+    """How this business's customers are valued, None where nothing says what one brings; and what to warn of.
 
     A price decides where a contract is cancelled, and purchases where customers just stay away; each helps out where
-    the other is not known, and the TOML's [value] where neither is.
+    the other is not known or too far off, and the TOML's [value] where both are.
     """
     assert business.churn is not None
     by_price = LearnedValue(ValueModel(Method.PRICE), ValueReport(Method.PRICE))
     has_price = generation.kind == "events" and PRICE in generation.schema
     if has_price and business.churn.definition == "event":
-        return by_price
+        return by_price, ()
+    warnings: tuple[str, ...] = ()
     if all(name in generation.schema for name in PURCHASE_FIGURES) and prepared.cutoffs.test:
         found = _of_purchases(generation, prepared, model)
         if found is not None:
-            return found
+            off = total_error(found)
+            if abs(off) <= WORST_TOTAL:
+                return found, (
+                    (f"{_said(off)}: use values to rank, not as amounts.",) if abs(off) > WARNED_TOTAL else ()
+                )
+            warnings = (f"{_said(off)}: customers are not valued by it.",)
     if has_price:
-        return by_price
+        return by_price, warnings
     if business.value is not None:
-        return LearnedValue(ValueModel(Method.STATED), ValueReport(Method.STATED))
-    return None
+        return LearnedValue(ValueModel(Method.STATED), ValueReport(Method.STATED)), warnings
+    return None, warnings
+
+
+def total_error(value: LearnedValue) -> float:
+    """The share by which what serves was off, all customers of the test window together; 0 where nothing was foretold."""
+    candidates = value.report.candidates or {}
+    return candidates[value.report.method.value].total_error if candidates else 0.0
 
 
 def _of_purchases(generation: Generation, prepared: Prepared, model: FittedModel) -> LearnedValue | None:
@@ -159,6 +175,13 @@ def _of_purchases(generation: Generation, prepared: Prepared, model: FittedModel
         {method.value: figures for method, figures in found.items()},
     )
     return LearnedValue(ValueModel(best, candidates[best]), report, ValueTrial(asked, spent, foretold))
+
+
+def _said(off: float) -> str:
+    return (
+        f"What customers spend in the test window was foretold {abs(off):.0%} too {'high' if off > 0.0 else 'low'}, all "
+        "together; a few great purchases, or returns, may have decided that"
+    )
 
 
 def histories_of(store: OfflineStore, entities: pd.DataFrame) -> PurchaseHistories:

@@ -151,16 +151,16 @@ def earned(company: Simulated, decisions: int | None = None) -> Earned:
 
 
 def measure(
-    seeds: int, spreads: tuple[float, ...], customers: int, few: int, told: Callable[[Earned], None]
+    seeds: int, spreads: tuple[float, ...], customers: int, few: int, say: Callable[[Earned], None]
 ) -> list[Earned]:
-    """Every seed at every spread with all decisions, and with `few` of them; `told` hears of each as it is done."""
+    """Every seed at every spread with all decisions, and with `few` of them; `say` hears of each as it is done."""
     found = []
     for seed in range(1, seeds + 1):
         for spread in spreads:
             company = simulate(seed, spread, customers)
             for decisions in (None, few):
                 found.append(earned(company, decisions))
-                told(found[-1])
+                say(found[-1])
     return found
 
 

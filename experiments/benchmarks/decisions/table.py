@@ -34,7 +34,7 @@ class TrialResult:
     policies: dict[str, PolicyValue]
 
 
-def trial(path: Path, *, peers: bool, told: Callable[[str], None]) -> TrialResult:
+def trial(path: Path, *, peers: bool, say: Callable[[str], None]) -> TrialResult:
     """Learn from a trial's TOML, and compare.
 
     Raises:
@@ -44,14 +44,14 @@ def trial(path: Path, *, peers: bool, told: Callable[[str], None]) -> TrialResul
     business = Business.load(path)
     if business.decisions is None:
         raise BenchmarkError(f"{path}: a benchmark of decisions needs the table [decisions].")
-    told("keepwell")
+    say("keepwell")
     learned: Learned = learn(read_trial(business), {})
     report = value(business.name, learned)
     extra = ablations(learned.found)
     return TrialResult(
         report,
         tuple(name for name, is_learned in zip(learned.log.actions, learned.learned, strict=True) if is_learned),
-        contend(learned.found, peers=peers, told=told),
+        contend(learned.found, peers=peers, say=say),
         {**report.policies, "propensity only": extra["propensity"]},
     )
 

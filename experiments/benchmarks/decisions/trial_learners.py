@@ -31,7 +31,7 @@ class Contender:
     curves: Mapping[int, UpliftCurve]
 
 
-def contend(found: CrossFitted, *, peers: bool, told: Callable[[str], None]) -> list[Contender]:
+def contend(found: CrossFitted, *, peers: bool, say: Callable[[str], None]) -> list[Contender]:
     """Every learner on the folds of `found`; those of econml and causalml if `peers`, and if they are installed."""
     trials = found.trials
     contenders = [Contender("keepwell", _curves(trials, found.effects))]
@@ -46,7 +46,7 @@ def contend(found: CrossFitted, *, peers: bool, told: Callable[[str], None]) -> 
     if peers and importlib.util.find_spec("causalml"):
         learners |= {"causalml: T, LightGBM": _causalml("T"), "causalml: X, LightGBM": _causalml("X")}
     for name, learner in learners.items():
-        told(name)
+        say(name)
         effects = np.empty((len(trials), trials.k))
         for number in range(N_FOLDS):
             train, held_out = np.flatnonzero(found.fold != number), np.flatnonzero(found.fold == number)

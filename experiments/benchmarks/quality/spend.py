@@ -65,7 +65,7 @@ def measure(config: Path) -> Measured:
         build(business, home, datetime.now(UTC), lambda *_: None)
         generation = Generation.current(home)
         prepared = prepare(generation, business)
-        learned = learned_value(generation, business, prepared, fit(prepared.data, prepared.train, prepared.windows))
+        learned, _ = learned_value(generation, business, prepared, fit(prepared.data, prepared.train, prepared.windows))
     if learned is None or learned.trial is None:
         raise BenchmarkError(f"{config}: its customers are not valued by purchases, or too few of them bought.")
     trial, days = learned.trial, generation.horizon_days

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.quality.table import PROTOCOLS, Told, prepared_for
+from experiments.benchmarks.quality.table import PROTOCOLS, Say, prepared_for
 from features.atomic_write import write_atomically
 from features.config.search_budget import Budget
 from models.inference.calibration import logit
@@ -38,7 +38,7 @@ class Steadiness:
     moved: float
 
 
-def measured(name: str, home: Path, budget: Budget | None, samples: int, told: Told) -> Steadiness:
+def measured(name: str, home: Path, budget: Budget | None, samples: int, say: Say) -> Steadiness:
     """Train on a data set and again on bootstrap samples of its customers, each search by itself; score the same rows.
 
     Scored are the rows of the test window, or of a table all rows.
@@ -46,11 +46,11 @@ def measured(name: str, home: Path, budget: Budget | None, samples: int, told: T
     Raises:
         BenchmarkError: the data is not there.
     """
-    _, _, prepared = prepared_for(name, PROTOCOLS[name], home, told)
+    _, _, prepared = prepared_for(name, PROTOCOLS[name], home, say)
     data, train, windows = prepared.data, prepared.train, prepared.windows
     scored = prepared.split.folds[0].test if prepared.split.is_time else np.arange(len(data), dtype=np.int64)
     tuner = Tuner(budget or DEFAULT, home / "tuning.journal")
-    told(f"{name}: the model that is served")
+    say(f"{name}: the model that is served")
     p = predict(fit(data, train, windows, tuner), data, scored)
     card = propose(logit(p), float(data.y[train].mean()), version="1")
     served, rng = card.score(p), np.random.default_rng(SEED)
@@ -60,7 +60,7 @@ def measured(name: str, home: Path, budget: Budget | None, samples: int, told: T
     groups, first, size = np.unique(group[by_group], return_index=True, return_counts=True)
     hops, moved = np.empty((samples, len(scored))), np.empty(samples)
     for sample in range(samples):
-        told(f"{name}: sample {sample + 1} of {samples}")
+        say(f"{name}: sample {sample + 1} of {samples}")
         # Whole customers are drawn: a customer's rows of several cutoffs come together.
         drawn = np.sort(rng.integers(0, len(groups), len(groups)))
         places = np.concatenate([by_group[first[one] : first[one] + size[one]] for one in drawn])

@@ -35,11 +35,12 @@ from training.churn.tuning import DEFAULT, Tuner
 from training.dataset.labels import entity_frame
 from training.dataset.prepare import Prepared, prepare
 from training.dataset.split import Fold, identical_rows, in_folds
+from training.dataset.time_windows import Windows
 from training.dataset.training_set import TrainingSet
 from training.evaluation.metrics import measure, row_losses
 from training.value.spend import histories_of
 
-Told = Callable[[str], None]
+Say = Callable[[str], None]
 
 KEEPWELL = "keepwell"
 DRAWS = 500
@@ -49,11 +50,15 @@ SIMULATED_END = datetime(2026, 11, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A data set and how it is divided: in its order of time, or in five stratified folds, with or without its copies."""
+    """A data set and how it is divided: in its order of time, or in five stratified folds, with or without its copies.
+
+    In time, the newest windows test; if it is `rolling`, each window does whose past had ended when it began.
+    """
 
     config: str
     in_time: bool
     distinct: bool = False
+    rolling: bool = False
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -64,7 +69,12 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "online_retail": Protocol("online_retail.toml", in_time=True),
     "cdnow": Protocol("cdnow.toml", in_time=True),
     "simulated": Protocol("", in_time=True),
+    "online_retail_rolling": Protocol("online_retail.toml", in_time=True, rolling=True),
+    "cdnow_rolling": Protocol("cdnow.toml", in_time=True, rolling=True),
+    "complete_journey_rolling": Protocol("complete_journey.toml", in_time=True, rolling=True),
+    "simulated_rolling": Protocol("", in_time=True, rolling=True),
 }
+SIMULATED = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,7 @@ class Standing:
     seconds: float
 
 
-def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str], told: Told) -> list[Standing]:
+def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str], say: Say) -> list[Standing]:
     """Train keepwell and its peers on each fold of a data set, and judge them on the rows held out.
 
     Args:
@@ -94,17 +104,16 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
         BenchmarkError: the data, or a peer's library, is not there.
     """
     protocol = PROTOCOLS[name]
-    generation, business, prepared = prepared_for(name, protocol, home, told)
-    data, folds = _divided(prepared, protocol)
+    generation, business, prepared = prepared_for(name, protocol, home, say)
+    data, parts = _divided(prepared, protocol)
     tuner = Tuner(budget or DEFAULT, home / "tuning.journal")
-    windows = prepared.windows if protocol.in_time else None
     histories = _bought(generation, business, prepared)
     models = [KEEPWELL, *(peer for peer in peers if classifiers.applies(peer, histories))]
     p = {model: np.full(len(data), np.nan) for model in models}
     seconds = dict.fromkeys(models, 0.0)
-    for number, fold in enumerate(folds, 1):
+    for number, (fold, windows) in enumerate(parts, 1):
         for model in models:
-            told(f"{name}, fold {number} of {len(folds)}: {model}")
+            say(f"{name}, part {number} of {len(parts)}: {model}")
             started = time.perf_counter()
             if model == KEEPWELL:
                 fitted = fit(data, fold.train, windows, tuner)
@@ -136,18 +145,18 @@ def write(path: Path, standings: Sequence[Standing]) -> None:
     write_atomically(path, json.dumps([asdict(one) for one in standings], indent=1) + "\n")
 
 
-def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple[Generation, Business, Prepared]:
+def prepared_for(name: str, protocol: Protocol, home: Path, say: Say) -> tuple[Generation, Business, Prepared]:
     """A data set's rows, built under `home` if they are not there as its TOML says; with the build and the business they are of.
 
     Raises:
         BenchmarkError: the public data is not there.
     """
-    folder = home / (protocol.config.removesuffix(".toml") or name)
+    folder = home / (protocol.config.removesuffix(".toml") or SIMULATED)
     config = Path(__file__).parents[2] / protocol.config
     if not protocol.config:
         config = folder / "simulation" / "business.toml"
         if not config.exists():
-            told(f"{name}: simulating")
+            say(f"{name}: simulating")
             simulate(Scenario(5_000, 7, SIMULATED_END), folder / "simulation", lambda *_: None)
     business = Business.load(config)
     if isinstance(business.data, TableData) and not business.data.path.exists():
@@ -159,12 +168,12 @@ def prepared_for(name: str, protocol: Protocol, home: Path, told: Told) -> tuple
     except NoGeneration:
         known = False
     if not known:
-        told(f"{name}: building features")
+        say(f"{name}: building features")
         build(business, place, datetime.now(UTC), lambda *_: None)
         generation = Generation.current(place)
     if not protocol.in_time and isinstance(business.data, TableData):
         business = replace(business, data=business.data.model_copy(update={"order": None}))
-    told(f"{name}: reading")
+    say(f"{name}: reading")
     return generation, business, prepare(generation, business)
 
 
@@ -176,11 +185,13 @@ def _bought(generation: Generation, business: Business, prepared: Prepared) -> P
     return histories_of(OfflineStore(generation), entity_frame(prepared.data.labels))
 
 
-def _divided(prepared: Prepared, protocol: Protocol) -> tuple[TrainingSet, tuple[Fold, ...]]:
-    """The protocol's rows and folds: five stratified ones of a table, seed 42, or the split in time."""
+def _divided(prepared: Prepared, protocol: Protocol) -> tuple[TrainingSet, Sequence[tuple[Fold, Windows | None]]]:
+    """The protocol's rows and folds, with the windows of what trains: five stratified ones, seed 42, or parted by time."""
     data = prepared.data
+    if protocol.rolling:
+        return data, rolling(prepared)
     if protocol.in_time:
-        return data, prepared.split.folds
+        return data, [(fold, prepared.windows) for fold in prepared.split.folds]
     if protocol.distinct:
         everything = np.arange(len(data), dtype=np.int64)
         same = identical_rows(np.column_stack([data.X(everything, data.categories(everything)), data.y]))
@@ -198,7 +209,23 @@ def _divided(prepared: Prepared, protocol: Protocol) -> tuple[TrainingSet, tuple
         )
     alone = np.arange(len(data.labels.y), dtype=np.int64)
     data = replace(data, labels=replace(data.labels, group=alone))
-    return data, in_folds(data.y, alone).folds
+    return data, [(fold, None) for fold in in_folds(data.y, alone).folds]
+
+
+def rolling(prepared: Prepared) -> list[tuple[Fold, Windows | None]]:
+    """Each window of an event log held out from those whose outcomes were known when it began, oldest first.
+
+    Windows that leave one outcome only on either side are passed over.
+    """
+    number = prepared.data.labels.rank
+    assert number is not None
+    every = Windows.of_cutoffs(number, (*prepared.cutoffs.train, *prepared.cutoffs.test), prepared.horizon_days)
+    parts: list[tuple[Fold, Windows | None]] = []
+    for window, ended in enumerate(every.ended):
+        train, test = np.flatnonzero(np.isin(number, ended)), np.flatnonzero(number == window)
+        if len(np.unique(prepared.data.y[train])) == len(np.unique(prepared.data.y[test])) == 2:
+            parts.append((Fold(train, test), Windows(number[train], every.ended[: max(ended) + 1])))
+    return parts
 
 
 def _standings(

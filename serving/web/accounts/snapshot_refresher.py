@@ -20,24 +20,23 @@ _PATIENCE = 5.0
 def keep(database: Database, release: Release) -> bool:
     """Write the edition of `release` unless it stands; whether it was written.
 
-    One process of a home does it at a time; the others wait, and find it done. An older build than the edition's is left
-    alone: writing it would turn time back.
+    One process of a home does it at a time; the others wait, and find it done. A build that is no longer the home's live one
+    is left alone: which one is live the pointer says, not the clock that its id is made from.
 
     Raises:
         StoreUnavailable, DatabaseUnavailable: the edition that stood still stands.
     """
     editions = Editions(database)
-    with Home(release.generation.path.parent.parent).lock("pages", wait=True):
-        with database.read() as connection:
-            newest = editions.newest(connection)
-        if newest is not None and (editions.is_current(release.key) or newest.generation > release.generation.id):
+    home = Home(release.generation.path.parent.parent)
+    with home.lock("pages", wait=True):
+        if editions.is_current(release.key) or home.live != release.generation.id:
             return False
         written = editions.write(release)
     _log.info("pages written", release=release.key, accounts=written)
     return True
 
 
-class Keeper:
+class SnapshotRefresher:
     """Follows the follower in a thread of its own."""
 
     def __init__(self, database: Database, follower: Follower, poll_seconds: float) -> None:
@@ -45,7 +44,7 @@ class Keeper:
         self._follower = follower
         self._poll_seconds = poll_seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="refresher", daemon=True)
 
     def start(self) -> None:
         """Begin."""

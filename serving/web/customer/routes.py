@@ -20,7 +20,7 @@ from serving.scores.scorer import DEGRADED_CODES, CustomerScore, Scorer
 from serving.web import rendering
 from serving.web.accounts.feature_history import histories
 from serving.web.charts import Bar, waterfall
-from serving.web.context import Look, LookDep
+from serving.web.context import PageContext, PageContextDep
 from serving.web.customer.counterfactuals import path_to_green
 from serving.web.customer.timeline import timeline
 from serving.web.formatting import day, words
@@ -53,7 +53,7 @@ _DONE = {
 class OneAccount:
     """A customer that the viewer may see: the account's row, and the way to its page."""
 
-    look: Look
+    page: PageContext
     row: Row[Any]
 
     @property
@@ -65,12 +65,12 @@ class OneAccount:
         return rendering.see_other(f"{rendering.customer_address(self.customer_id)}?did={did}#next")
 
 
-def _account(look: LookDep, portfolio: PortfolioDep, request: Request) -> OneAccount:
+def _account(page: PageContextDep, portfolio: PortfolioDep, request: Request) -> OneAccount:
     customer_id = str(request.path_params["customer_id"])
-    row = portfolio.account(look.connection, look.edition, look.viewer, customer_id)
+    row = portfolio.account(page.connection, page.edition, page.viewer, customer_id)
     if row is None:
         raise UnknownCustomer((customer_id,))
-    return OneAccount(look, row)
+    return OneAccount(page, row)
 
 
 AccountDep = Annotated[OneAccount, Depends(_account)]
@@ -87,7 +87,7 @@ def history(account: AccountDep, scorer: ScorerDep) -> HTMLResponse:
     names = [reason.feature for reason in score.reasons or ()]
     generation = scorer.release.generation
     found = histories(generation, account.customer_id, scorer.release.schema.select(names))
-    return account.look.page(
+    return account.page.render(
         "_history.html",
         series=[
             {
@@ -107,8 +107,8 @@ def path(account: AccountDep, scorer: ScorerDep) -> HTMLResponse:
     score = _scored(scorer, account.customer_id)
     release = scorer.release
     (row,) = release.store.read([account.customer_id]).matrix(release.schema, release.bundle.categories)
-    found = path_to_green(release, score, row, account.look.edition.figures["quantiles"])
-    return account.look.page("_path.html", score=score, found=found, green=release.scorecard.green)
+    found = path_to_green(release, score, row, account.page.edition.figures["quantiles"])
+    return account.page.render("_path.html", score=score, found=found, green=release.scorecard.green)
 
 
 @router.get("/{customer_id:path}/-/timeline")
@@ -116,8 +116,8 @@ def older(account: AccountDep, scorer: ScorerDep, request: Request) -> HTMLRespo
     """Older entries of the timeline."""
     given = request.query_params.get("start", "0")
     start = int(given) if given.isascii() and given.isdecimal() and len(given) < 7 else 0
-    found = timeline(scorer.release.generation, account.customer_id, account.look.currency, start)
-    return account.look.page("_timeline.html", account=account.row, timeline=found)
+    found = timeline(scorer.release.generation, account.customer_id, account.page.currency, start)
+    return account.page.render("_timeline.html", account=account.row, timeline=found)
 
 
 @router.post("/{customer_id:path}/-/accept")
@@ -129,7 +129,7 @@ def accept(account: AccountDep, form: FormDep, scorer: ScorerDep, database: Data
             account.customer_id,
             account.row.owner,
             form.get("action", ""),
-            account.look.viewer.principal,
+            account.page.viewer.principal,
             form.get("form_id", "")[:64],
         )
     except IdempotencyConflict:
@@ -142,7 +142,7 @@ def not_now(account: AccountDep, form: FormDep, database: DatabaseDep) -> Respon
     """Not now."""
     days = one_of([int(choice) for choice in PUT_OFF], form.get("days", ""))
     Plays(database).put_off(
-        account.customer_id, account.row.owner, form.get("action", "")[:200], days, account.look.viewer.principal
+        account.customer_id, account.row.owner, form.get("action", "")[:200], days, account.page.viewer.principal
     )
     return account.back("not_now")
 
@@ -155,7 +155,7 @@ def wrong(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response
         account.row.owner,
         form.get("action", "")[:200],
         form.get("reason", ""),
-        account.look.viewer.principal,
+        account.page.viewer.principal,
     )
     return account.back("wrong")
 
@@ -166,14 +166,14 @@ def outcome(account: AccountDep, form: FormDep, database: DatabaseDep) -> Respon
     given = form.get("outcome", "")
     if given not in [one.value for one in Outcome]:
         raise FormInvalid("Choose what came of it.")
-    Plays(database).close(form.get("play_id", ""), account.customer_id, Outcome(given), account.look.viewer.principal)
+    Plays(database).close(form.get("play_id", ""), account.customer_id, Outcome(given), account.page.viewer.principal)
     return account.back("closed")
 
 
 @router.post("/{customer_id:path}/-/note")
 def note(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response:
     """A note beside the score."""
-    Notes(database).add(account.customer_id, form.get("text", ""), account.look.viewer.principal)
+    Notes(database).add(account.customer_id, form.get("text", ""), account.page.viewer.principal)
     return account.back("noted")
 
 
@@ -185,7 +185,7 @@ def override(account: AccountDep, form: FormDep, database: DatabaseDep) -> Respo
         form.get("band", ""),
         form.get("reason", ""),
         one_of([int(choice) for choice in OVERRIDE], form.get("days", "")),
-        account.look.viewer.principal,
+        account.page.viewer.principal,
     )
     return account.back("overridden")
 
@@ -193,21 +193,21 @@ def override(account: AccountDep, form: FormDep, database: DatabaseDep) -> Respo
 @router.post("/{customer_id:path}/-/withdraw")
 def withdraw(account: AccountDep, form: FormDep, database: DatabaseDep) -> Response:
     """A note or an override taken back."""
-    Notes(database).withdraw(form.get("note_id", ""), account.customer_id, account.look.viewer.principal)
+    Notes(database).withdraw(form.get("note_id", ""), account.customer_id, account.page.viewer.principal)
     return account.back("withdrawn")
 
 
 @router.get("/{customer_id:path}")
 def customer(account: AccountDep, scorer: ScorerDep, database: DatabaseDep, request: Request) -> HTMLResponse:
     """All that a manager needs to know of one customer."""
-    look, release = account.look, scorer.release
+    page, release = account.page, scorer.release
     score = _scored(scorer, account.customer_id)
     playbook = Playbook.of_release(release)
     plays = Plays(database)
-    suggestion = plays.suggest(look.connection, score, playbook)
-    done = plays.history(look.connection, account.customer_id)
-    noted = Notes(database).of(look.connection, account.customer_id)
-    return look.page(
+    suggestion = plays.suggest(page.connection, score, playbook)
+    done = plays.history(page.connection, account.customer_id)
+    noted = Notes(database).of(page.connection, account.customer_id)
+    return page.render(
         "customer.html",
         account=account.row,
         score=score,
@@ -219,14 +219,14 @@ def customer(account: AccountDep, scorer: ScorerDep, database: DatabaseDep, requ
         past_plays=[play for play in done if play.status != Status.ACCEPTED.value or play.closed_at is not None],
         notes=[one for one in noted if one.kind == "note"],
         overrides=[one for one in noted if one.kind == "override"],
-        timeline=timeline(release.generation, account.customer_id, look.currency),
+        timeline=timeline(release.generation, account.customer_id, page.currency),
         limit_days=None if release.bundle.horizons is None else release.bundle.horizons.limit_days,
         degraded=[DEGRADED_CODES.get(code, code) for code in score.degraded],
         choices={"put_off": PUT_OFF, "override": OVERRIDE, "outcomes": OUTCOMES},
         outcomes={outcome.value: label for outcome, label in OUTCOMES.items()},
         typical={reason.feature: release.schema[reason.feature].show(reason.typical) for reason in score.reasons or ()},
         figure={reason.feature: release.schema[reason.feature].show(reason.value) for reason in score.reasons or ()},
-        subjects=look.edition.figures["subjects"],
+        subjects=page.edition.figures["subjects"],
         did=_DONE.get(request.query_params.get("did", "")),
         form_id=uuid.uuid4().hex,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -44,7 +45,10 @@ def timeline(generation: Generation, customer_id: str, currency: str | None, sta
     files = generation.event_parts
     if not files:
         return Timeline((), None)
-    table = pq.read_table([str(file) for file in files], columns=_COLUMNS, filters=[("customer_id", "==", customer_id)])
+    parts = [part for file in files for part in _events_of(file, customer_id)]
+    if not parts:
+        return Timeline((), None)
+    table = pa.concat_tables(parts)
     table = table.filter(pc.less(table.column("occurred_at"), pa.scalar(generation.as_of, pa.timestamp("us", "UTC"))))
     rows = table.sort_by([("occurred_at", "descending")]).to_pylist()
     entries: list[Happening] = []
@@ -62,6 +66,23 @@ def timeline(generation: Generation, customer_id: str, currency: str | None, sta
     shown = tuple(entries[start : start + PAGE_EVENTS])
     older = start + PAGE_EVENTS if len(entries) > start + PAGE_EVENTS else None
     return Timeline(shown, older)
+
+
+def _events_of(file: Path, customer_id: str) -> Iterator[pa.Table]:
+    """The customer's rows of a file, a row group at a time.
+
+    Files are sorted by type and customer, so that few groups have them; of the others no more is read than whose they are.
+    """
+    with pq.ParquetFile(file) as log:
+        column = log.schema_arrow.get_field_index("customer_id")
+        for group in range(log.metadata.num_row_groups):
+            known = log.metadata.row_group(group).column(column).statistics
+            if known is not None and known.has_min_max and not known.min <= customer_id <= known.max:
+                continue
+            ids = log.read_row_group(group, ["customer_id"], use_threads=False).column("customer_id")
+            mine = pc.indices_nonzero(pc.equal(ids, customer_id))
+            if len(mine):
+                yield log.read_row_group(group, _COLUMNS, use_threads=False).take(mine)
 
 
 def _again(entry: Happening) -> Happening:

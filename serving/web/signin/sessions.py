@@ -8,7 +8,6 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from sqlalchemy import ColumnElement, delete, insert, select
@@ -105,7 +104,7 @@ def set_cookie(response: Response, token: str, request: Request, settings: Setti
         path="/",
         httponly=True,
         samesite="lax",
-        secure=request.url.scheme == "https" or settings.environment == "production",
+        secure=request.scope["scheme"] == "https" or settings.environment == "production",
     )
 
 
@@ -118,7 +117,7 @@ def check_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise FormForged
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise FormForged
 
 

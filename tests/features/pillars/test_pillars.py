@@ -15,7 +15,7 @@ import pytest
 
 from features.config.business import Business
 from features.pillars import other
-from features.pillars.data_profile import FED_BY, Evidence
+from features.pillars.data_profile import FED_BY, DataProfile
 from features.schema import PILLARS, DType, FeatureSchema
 from features.snapshots.builder import pillar_features, population
 from features.snapshots.event_table import EventLog, declared_schema
@@ -488,7 +488,7 @@ def test_what_decisions_need_is_declared_even_if_it_never_happened(write_log: An
 
 
 def test_names_of_unknown_types_are_safe_and_never_collide() -> None:
-    evidence = Evidence(types=frozenset({"Visit", "visit!", "sessions", "名前"}), attributes={"plan": DType.STRING})
+    evidence = DataProfile(types=frozenset({"Visit", "visit!", "sessions", "名前"}), attributes={"plan": DType.STRING})
     found = other.pillar(evidence, taken=("sessions_7d", "plan"))
     assert found is not None
     names = [feature.name for feature in found.features]
@@ -531,10 +531,10 @@ def test_what_a_session_counts_is_said(write_log: Any, make_business: Any) -> No
 
 def test_what_events_lack_to_become_features_is_said() -> None:
     survey = frozenset({"survey_answered"})
-    assert "property survey" in " ".join(Evidence(survey, valued=survey).unread)
-    assert "property survey" in " ".join(Evidence(survey, valued=survey, surveys=frozenset({"mood"})).unread)
-    assert "need a value" in " ".join(Evidence(survey, surveys=frozenset({"csat"})).unread)
-    assert Evidence(survey, valued=survey, surveys=frozenset({"csat"})).unread == ()
+    assert "property survey" in " ".join(DataProfile(survey, valued=survey).unread)
+    assert "property survey" in " ".join(DataProfile(survey, valued=survey, surveys=frozenset({"mood"})).unread)
+    assert "need a value" in " ".join(DataProfile(survey, surveys=frozenset({"csat"})).unread)
+    assert DataProfile(survey, valued=survey, surveys=frozenset({"csat"})).unread == ()
     consent = frozenset({"consent_given"})
-    assert "property scope" in " ".join(Evidence(consent).unread)
-    assert Evidence(consent, properties=frozenset({("consent_given", "scope")})).unread == ()
+    assert "property scope" in " ".join(DataProfile(consent).unread)
+    assert DataProfile(consent, properties=frozenset({("consent_given", "scope")})).unread == ()

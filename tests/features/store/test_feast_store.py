@@ -30,8 +30,8 @@ from features.store.bulk_load import packed_snapshot, rows_at
 from features.store.codec import RowLayout, key_of_id, times_of, to_microseconds
 from features.store.connect import open_rows
 from features.store.lmdb_rows import PackedFile
+from features.store.matrix_plan import PackedRow
 from features.store.offline import OfflineStore, OnlineStore, feast_environment, forget
-from features.store.row_encoder import PackedRow
 from features.store.rows import declare_views, read_catalog
 
 pytestmark = [pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")]
@@ -173,7 +173,7 @@ def test_a_matrix_of_what_is_not_there_says_so(make_generation: Any) -> None:
     rows = OnlineStore(make_generation({"x": [1.0], "w": ["a"]}, ["c"], words=["w"])).read(["c"])
     with pytest.raises(SchemaMismatch, match="'nobody'"):
         rows.matrix(FeatureSchema((Feature("nobody", "other"),)), {})
-    with pytest.raises(SchemaMismatch, match="no number"):
+    with pytest.raises(SchemaMismatch, match="'w'"):
         rows.matrix(FeatureSchema((Feature("w", "other"),)), {})
 
 

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import redis
 
 from features.errors import SchemaMismatch, StoreUnavailable, UnknownCustomer
 from features.generation import Generation
+from features.home import Home
+from features.store.codec import key_of_id
 from features.store.offline import OfflineStore, OnlineStore, forget
 
 pytestmark = [
@@ -294,3 +297,48 @@ def test_redis_holds_generations_apart_and_forgets_one(make_generation: Any, red
         with pytest.raises(StoreUnavailable):
             OnlineStore(replace(old)).read(["a"], moment)
     assert OnlineStore(new).read(["a"], "before").unknown == ()
+
+
+@pytest.mark.redis
+def test_a_redis_that_lost_its_data_is_no_store_of_unknown_customers(make_generation: Any, redis_url: str) -> None:
+    names = [f"c{number}" for number in range(100)]
+    generation = make_generation({"x": [1.0] * 100}, names, online_store=redis_url)
+    store = OnlineStore(generation)
+    store.ping()
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(*(f"{generation.project}:".encode() + key_of_id(name) for name in names[:40]))
+        with pytest.raises(StoreUnavailable, match="has lost customers"):
+            store.read(["c3", "c50"])
+        assert store.read(["c50", "nobody"]).unknown == ("nobody",)
+        with pytest.raises(StoreUnavailable, match="has lost customers"):
+            store.ping()
+        client.flushdb()
+    for act in (store.ping, lambda: store.read(["c50"])):
+        with pytest.raises(StoreUnavailable):
+            act()
+
+
+@pytest.mark.redis
+def test_a_build_into_a_redis_that_throws_rows_away_fails(
+    make_generation: Any, start_redis: Callable[..., int]
+) -> None:
+    url = f"redis://127.0.0.1:{start_redis('--maxmemory-policy', 'allkeys-lru')}/0"
+    with redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + 500_000)
+    columns = {f"x{number}": [1.0] * 3000 for number in range(60)}
+    generation = make_generation(columns, [f"customer{n}" for n in range(3000)], online_store=url, materialize=False)
+    offline = OfflineStore(generation)
+    offline.apply()
+    with pytest.raises(StoreUnavailable, match="has not kept"):
+        offline.materialize()
+
+
+def test_a_generation_keeps_no_password_and_is_read_with_the_reader_s_own(make_generation: Any) -> None:
+    url = "redis://user:secret@127.0.0.1:6380/3"
+    generation = make_generation({"x": [1.0]}, ["a"], online_store=url, materialize=False)
+    generation.write()
+    folder = generation.path.parent.parent
+    assert "secret" not in (generation.path / "generation.json").read_text()
+    assert Generation.load(Home(folder), generation.id).online_store == "redis://127.0.0.1:6380/3"
+    rotated = "redis://user:other@127.0.0.1:6380/3"
+    assert Generation.load(Home(folder, online_store=rotated), generation.id).online_store == rotated

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from features.errors import SchemaMismatch
 from features.schema import DType, Feature, FeatureSchema, Value
-from features.store.codec import RowLayout
+from features.store.matrix_plan import ViewsLayout
 from features.store.row_encoder import CustomerRow
 
 BUILT = FeatureSchema(
@@ -25,31 +25,28 @@ BUILT = FeatureSchema(
 )
 READ = FeatureSchema(tuple(BUILT[name] for name in ("region__x", "tenure", "visits", "plan")))
 CATEGORIES = {"plan": ("basic", "", "größe"), "region__x": ("north", "south")}
-LAYOUTS = tuple(
-    RowLayout(tuple((BUILT.stored_as[feature.name], feature.dtype) for feature in pillar.features))
-    for pillar in BUILT.pillars
-)
+LAYOUT = ViewsLayout(BUILT)
 
 floats = st.one_of(st.none(), st.floats(width=32, allow_nan=True))
 words = st.one_of(st.none(), st.sampled_from(["basic", "", "größe", "north", "other"]))
 rows = st.fixed_dictionaries({feature.name: words if feature.dtype is DType.STRING else floats for feature in BUILT})
 
 
-@given(values=rows, absent=st.sets(st.integers(0, len(LAYOUTS) - 1)))
+@given(values=rows, absent=st.sets(st.integers(0, len(LAYOUT.layouts) - 1)))
 def test_fills_what_to_matrix_makes(values: dict[str, Value], absent: set[int]) -> None:
     stored = BUILT.stored_as
     packed = [
         None
         if place in absent
         else layout.pack({stored[feature.name]: values[feature.name] for feature in pillar.features}, 1, None)
-        for place, (layout, pillar) in enumerate(zip(LAYOUTS, BUILT.pillars, strict=True))
+        for place, (layout, pillar) in enumerate(zip(LAYOUT.layouts, BUILT.pillars, strict=True))
     ]
     known = {
         feature.name: None if place in absent else values[feature.name]
         for place, pillar in enumerate(BUILT.pillars)
         for feature in pillar.features
     }
-    row = CustomerRow(BUILT, LAYOUTS, READ, CATEGORIES)
+    row = CustomerRow(LAYOUT, READ, CATEGORIES)
     filled = np.empty(len(READ), dtype=np.float32)
     row.fill(packed, filled)
     expected = READ.to_matrix({name: [value] for name, value in known.items()}, CATEGORIES)
@@ -63,7 +60,7 @@ def test_fills_what_to_matrix_makes(values: dict[str, Value], absent: set[int]) 
 def test_refuses_a_build_without_the_models_features() -> None:
     missing = FeatureSchema((*READ.features, Feature("tickets", "support")))
     with pytest.raises(SchemaMismatch, match="tickets"):
-        CustomerRow(BUILT, LAYOUTS, missing, CATEGORIES)
+        CustomerRow(LAYOUT, missing, CATEGORIES)
     other = FeatureSchema((Feature("plan", "relationship"),))
     with pytest.raises(SchemaMismatch, match="plan"):
-        CustomerRow(BUILT, LAYOUTS, other, CATEGORIES)
+        CustomerRow(LAYOUT, other, CATEGORIES)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import lightgbm
 import numpy as np
 import pytest
 
-from models.estimators.recipe import LabelledRows, Recipe, held_out_course
+from models.estimators.binned_logistic import LinearPart
+from models.estimators.recipe import Fold, LabelledRows, LinearParts, Recipe, held_out_course, trained
+from models.explanation.tree_shap import TreeShap
 
 
 def test_no_data_set_asks_for_more_than_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +32,47 @@ def test_no_data_set_asks_for_more_than_one_core(monkeypatch: pytest.MonkeyPatch
     held_out_course(LabelledRows(X, y), folds, Recipe(max_trees=5), threads=2)
     assert len(asked) == 6
     assert set(asked) == {1}
+
+
+def _drawn(seed: int = 3, n: int = 1200, levels: int = 30) -> tuple[LabelledRows, list[Fold]]:
+    """A word whose levels work one way for small values of a number, and another way for great ones."""
+    rng = np.random.default_rng(seed)
+    X = np.column_stack([rng.integers(0, levels, n), rng.normal(size=n)]).astype(np.float32)
+    effect = rng.normal(0.0, 2.0, (2, levels))[(X[:, 1] > 0).astype(int), X[:, 0].astype(int)]
+    y = (rng.random(n) < 1.0 / (1.0 + np.exp(-effect))).astype(np.int64)
+    held_out = rng.permutation(n).reshape(3, -1)
+    folds = [(np.setdiff1d(np.arange(n), part), np.sort(part)) for part in held_out]
+    return LabelledRows(X, y, words=frozenset({0})), folds
+
+
+def test_words_are_split_by_sets_of_their_levels_where_the_recipe_says_so() -> None:
+    rows, folds = _drawn()
+    for penalty, blended in ((None, False), (10.0, False), (10.0, True)):
+        by_sets = Recipe(penalty, blended, categorical=True, min_child_samples=5, max_trees=100)
+        booster = trained(rows, by_sets, held_out_course(rows, folds, by_sets).trees)
+        assert 'decision_type": "=="' in json.dumps(booster.dump_model())
+        points = TreeShap(booster.model_to_string()).contributions(rows.X.astype(np.float64))
+        assert points.sum(axis=1) == pytest.approx(booster.predict(rows.X, raw_score=True), abs=1e-9)
+        by_order = trained(rows, replace(by_sets, categorical=False), 10)
+        assert 'decision_type": "=="' not in json.dumps(by_order.dump_model())
+
+
+def test_a_linear_part_that_recipes_share_is_fitted_once_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, folds = _drawn()
+    recipes = [Recipe(10.0, num_leaves=size, max_trees=20) for size in (2, 8)]
+    alone = [held_out_course(rows, folds, recipe) for recipe in recipes]
+    fitted: list[float] = []
+    fit = LinearPart.fit
+
+    def counted(X: Any, y: Any, *, penalty: float, **more: Any) -> LinearPart:
+        fitted.append(penalty)
+        return fit(X, y, penalty=penalty, **more)
+
+    monkeypatch.setattr(LinearPart, "fit", counted)
+    known = LinearParts()
+    together = [held_out_course(rows, folds, recipe, linear=known) for recipe in recipes]
+    assert fitted == [10.0] * len(folds)
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(np.concatenate(one.margins), np.concatenate(other.margins))
+    held_out_course(rows, folds, Recipe(1.0, max_trees=0), linear=known)
+    assert fitted == [10.0] * len(folds) + [1.0] * len(folds)

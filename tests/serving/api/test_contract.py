@@ -79,6 +79,8 @@ def with_real_ids(case: Any, ids: list[str], decisions: list[str], draw: float, 
         parameters["decision_id"] = decision
     if isinstance(parameters.get("name"), str):
         parameters["name"] = EXPERIMENT
+    if isinstance((case.query or {}).get("customer_id"), str):
+        case.query["customer_id"] = customer
     if isinstance(case.body, dict):
         if isinstance(case.body.get("arms"), list):
             case.body |= {"name": f"fuzzed-{pick}", "arms": ARMS, "start": "2020-01-01T00:00:00Z"}

@@ -42,7 +42,7 @@ def test_every_error_that_a_request_can_meet_has_its_problem() -> None:
 def test_every_problem_is_listed_once_with_a_status_of_the_contract() -> None:
     assert len({problem.slug for problem in PROBLEMS}) == len(PROBLEMS)
     assert set(PROBLEM_OF.values()) <= set(PROBLEMS)
-    assert {problem.status for problem in PROBLEMS} == {401, 403, 404, 405, 409, 413, 422, 429, 500, 503}
+    assert {problem.status for problem in PROBLEMS} == {400, 401, 403, 404, 405, 408, 409, 413, 422, 429, 431, 500, 503}
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
@@ -128,9 +128,9 @@ def test_over_http_too(client: httpx.Client) -> None:
     assert (missing.status_code, missing.json()["type"]) == (404, "/docs/problems#not-found")
     wrong = client.delete("/v1/scores")
     assert (wrong.status_code, wrong.json()["type"]) == (405, "/docs/problems#method-not-allowed")
-    assert wrong.headers["allow"] == "GET, POST"
-    assert client.put("/v1/decisions/d/outcome").headers["allow"] == "POST"
-    assert client.post("/livez").headers["allow"] == "GET"
+    assert wrong.headers["allow"] == "GET, HEAD, POST"
+    assert client.put("/v1/decisions/batch").headers["allow"] == "POST"
+    assert client.post("/livez").headers["allow"] == "GET, HEAD"
     for content in (b"{", b"\xff\xfe", b"", b"[1, 2]", b"null", b'"text"', b"{" * 100_000):
         response = client.post("/v1/scores", content=content, headers={"Content-Type": "application/json"})
         assert response.status_code == 422, content[:10]

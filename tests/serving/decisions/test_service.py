@@ -473,3 +473,32 @@ def test_managers_do_not_decide(running: Any, template: Any) -> None:
         f"{running.url}/v1/decisions", json={"customer_id": "C00001"}, headers=template.headers(Role.MANAGER)
     )
     assert answer.status_code == 403
+
+
+def test_an_outcome_is_corrected_by_an_admin_and_what_it_said_is_kept(running: Any, template: Any) -> None:
+    asked = {"customer_id": "C00009"}
+    with (
+        httpx.Client(base_url=running.url, headers=template.headers(Role.ADMIN)) as admin,
+        httpx.Client(base_url=running.url, headers=template.headers()) as scorer,
+    ):
+        path = f"/v1/decisions/{scorer.post('/v1/decisions', json=asked).json()['decision_id']}/outcome"
+        assert admin.get(path).json()["reward"] is None
+        for reward in (1.7e308, -1.7e308, 1e9 + 1):
+            assert scorer.post(path, json={"reward": reward, "executed": True}).status_code == 422
+        assert scorer.post(path, json={"reward": 1000.0, "executed": True}).status_code == 204
+        right = {"reward": 10.0, "executed": True}
+        assert scorer.post(path, json=right).status_code == 409
+        assert scorer.put(path, json={**right, "reason": "a typing error"}).status_code == 403
+        assert admin.put(path, json=right).status_code == 422, "it says why"
+        for _ in range(2):
+            assert admin.put(path, json={**right, "reason": "a typing error"}).status_code == 204
+        assert scorer.post(path, json=right).status_code == 204
+        found = admin.get(path).json()
+        assert (found["reward"], found["executed"]) == (10.0, True)
+        (correction,) = found["corrections"]
+        assert correction["before"] == {"reward": 1000.0, "executed": True}
+        assert correction["after"] == right
+        assert (correction["reason"], correction["corrected_by"]) == ("a typing error", "test-admin")
+        assert datetime.fromisoformat(correction["corrected_at"]).tzinfo is not None
+        assert admin.put("/v1/decisions/none/outcome", json={**right, "reason": "x"}).status_code == 404
+        assert admin.get("/v1/decisions/none/outcome").status_code == 404

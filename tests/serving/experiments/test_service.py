@@ -246,6 +246,11 @@ def test_over_http(running: Any, template: Any) -> None:
         outcome = {"customer_id": "C00001", "value": 2.0}
         assert client.post(f"{PATH}/http/outcomes", json=outcome, headers=scorer).status_code == 204
         assert client.post(f"{PATH}/http/outcomes", json={**outcome, "value": 1.0}, headers=scorer).status_code == 409
+        correction = {**outcome, "value": 1.0, "reason": "a typing error"}
+        assert client.put(f"{PATH}/http/outcomes", json=correction, headers=scorer).status_code == 403
+        assert client.put(f"{PATH}/http/outcomes", json=correction, headers=admin).status_code == 204
+        found = client.get(f"{PATH}/http/outcomes", params={"customer_id": "C00001"}, headers=admin).json()
+        assert (found["value"], [one["before"] for one in found["corrections"]]) == (1.0, [{"value": 2.0}])
         assert (
             client.post(f"{PATH}/http/outcomes", json={**outcome, "customer_id": "C2"}, headers=scorer).status_code
             == 404

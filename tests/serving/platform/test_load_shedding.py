@@ -66,6 +66,48 @@ def test_only_so_many_are_answered_at_a_time() -> None:
     assert in_a_loop(run()) == [True, True, False, True]
 
 
+def test_one_caller_s_flood_leaves_the_others_their_places() -> None:
+    async def run() -> None:
+        shedder = Shedder(max_wait=0, max_waiting=10)
+        assert [shedder.enter("flood") for _ in range(12)] == [True] * 10 + [False] * 2
+        # Two share ten places, and then three.
+        assert [shedder.enter("quiet") for _ in range(7)] == [True] * 5 + [False] * 2
+        assert [shedder.enter("third") for _ in range(5)] == [True] * 4 + [False]
+        assert not shedder.enter("flood")
+        for caller, places in (("flood", 10), ("quiet", 5), ("third", 4)):
+            for _ in range(places):
+                shedder.leave(caller)
+        assert [shedder.enter("third") for _ in range(12)] == [True] * 10 + [False] * 2
+
+    in_a_loop(run())
+
+
+def test_one_caller_s_flood_leaves_the_others_their_turns() -> None:
+    now = 0.0
+
+    async def run() -> list[tuple[str, bool]]:
+        nonlocal now
+        shedder = Shedder(max_wait=0.1, max_waiting=1000, clock=lambda: now)
+
+        async def request(caller: str) -> tuple[str, bool]:
+            nonlocal now
+            admitted = shedder.enter(caller)
+            now += 0.02 if admitted else 0.0001
+            if admitted:
+                shedder.leave(caller)
+            return caller, admitted
+
+        for _ in range(4):
+            await asyncio.gather(*(request("flood") for _ in range(40)))
+            await asyncio.sleep(0)
+        found = await asyncio.gather(*(request("quiet" if n % 20 == 19 else "flood") for n in range(60)))
+        return list(found)
+
+    found = in_a_loop(run())
+    assert [admitted for caller, admitted in found if caller == "quiet"] == [True] * 3
+    assert sum(admitted for caller, admitted in found if caller == "flood") < 8
+
+
 def test_a_flood_is_shed_and_passes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as may wait do, all at once; who comes then is refused, and when they have gone, nobody is."""
     path, waiting = "/v1/customers/C00001/score", 4

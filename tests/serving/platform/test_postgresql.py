@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +37,7 @@ from serving.web.tasks import Notes, Plays, Status
 from serving.web.team import figures as team
 
 from ..conftest import Shop, customer_ids
+from .conftest import PostgreSQL
 
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
@@ -52,56 +48,10 @@ pytestmark = [
 CRM = Principal("crm", Role.SCORER)
 
 
-def _programs() -> Path:
-    pytest.importorskip("psycopg", reason="the extra 'postgresql' is not installed")
-    on_path = shutil.which("initdb")
-    found = [Path(on_path).resolve().parent] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("PostgreSQL's server is not installed")
-    return found[-1]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The URL of a server of one's own, on a socket in a folder of its own."""
-    programs = _programs()
-    # The server refuses to run as root.
-    user = None if os.getuid() else next((name for name in ("postgres", "nobody") if _exists(name)), None)
-    if os.getuid() == 0 and user is None:
-        pytest.skip("PostgreSQL does not run as root, and there is no other user to run it as")
-    folder = Path(tempfile.mkdtemp(prefix="kw"))
-    if user is not None:
-        shutil.chown(folder, user)
-    try:
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-        cluster = folder / "data"
-        commands: tuple[list[str | Path], ...] = (
-            [programs / "initdb", "-D", cluster, "-U", "keeper", "-A", "trust", "-E", "UTF8", "--no-sync"],
-            [programs / "pg_ctl", "-D", cluster, "-l", folder / "log", "-o", options, "-w", "start"],
-        )
-        for command in commands:
-            subprocess.run(command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, timeout=120)
-        try:
-            yield f"postgresql://keeper@/postgres?host={folder}"
-        finally:
-            stop: list[str | Path] = [programs / "pg_ctl", "-D", cluster, "-m", "immediate", "stop"]
-            subprocess.run(stop, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, timeout=60)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _exists(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
-
-
 @pytest.fixture
-def database(server: str) -> Iterator[Database]:
+def database(postgresql: PostgreSQL) -> Iterator[Database]:
     """An empty schema, migrated."""
-    database = Database(server)
+    database = Database(postgresql.url)
     with database.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
@@ -162,13 +112,13 @@ def test_migration_makes_the_tables_that_the_code_declares(database: Database) -
         assert [step for step in compare_metadata(context, metadata) if "alembic_version" not in str(step)] == []
 
 
-def test_servers_that_start_at_once_migrate_once(database: Database, server: str) -> None:
+def test_servers_that_start_at_once_migrate_once(database: Database, postgresql: PostgreSQL) -> None:
     with database.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
 
     def migrate(_number: int) -> None:
-        other = Database(server)
+        other = Database(postgresql.url)
         other.migrate()
         other.close()
 
@@ -305,8 +255,8 @@ def _callable(database: Database, scorer: Scorer) -> list[int]:
     return found[:4]
 
 
-def test_a_server_that_went_away_is_unavailable(server: str) -> None:
-    database = Database(server.replace("host=", "host=/nowhere"))
+def test_a_server_that_went_away_is_unavailable(postgresql: PostgreSQL) -> None:
+    database = Database(postgresql.url.replace("host=", "host=/nowhere"))
     with pytest.raises(DatabaseUnavailable):
         database.ping()
     with pytest.raises(DatabaseUnavailable, match="does not answer"):

@@ -108,7 +108,7 @@ def test_a_pushed_row_is_seen_at_once(shop: Shop) -> None:
     rows, (project, number) = open_rows(*generation.online_place), release.store._places[0]
     (row,) = rows.get(project, [number], [key_of_id("C00003")])
     assert row is not None
-    layout = release.store._block.layouts[0]
+    layout = release.store._layout.layouts[0]
     values = layout.unpack(row)
     pushed = {name: (value or 0.0) + 9.0 for name, value in values.items() if not isinstance(value, str)}
     try:

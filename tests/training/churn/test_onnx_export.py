@@ -95,16 +95,43 @@ def test_a_booster_that_found_nothing_still_answers() -> None:
     assert _run(margin_graph(booster), X)[:, 0] == pytest.approx(booster.predict(X, raw_score=True), abs=1e-6)
 
 
-@pytest.mark.parametrize("mistake", ["zero_as_missing", "categorical_feature"])
-def test_what_the_graph_cannot_say_is_refused(mistake: str) -> None:
-    X, _ = _data(3)
-    y = ((X[:, 2] == 1) | (X[:, 2] == 3)).astype(np.int64)
-    categorical = [2] if mistake == "categorical_feature" else "auto"
-    parameters = PARAMETERS | {
-        "cat_smooth": 0,
-        "min_data_per_group": 1,
-        "zero_as_missing": mistake == "zero_as_missing",
-    }
-    booster = lightgbm.train(parameters, lightgbm.Dataset(X, y, categorical_feature=categorical), 5)
+def test_what_the_graph_cannot_say_is_refused() -> None:
+    X, y = _data(3)
+    booster = lightgbm.train(PARAMETERS | {"zero_as_missing": True}, lightgbm.Dataset(X, y), 5)
     with pytest.raises(ExportError, match="cannot be exported"):
         margin_graph(booster)
+
+
+@pytest.fixture(scope="module")
+def with_sets() -> tuple[lightgbm.Booster, Matrix]:
+    """A booster that splits 40 codes by sets, among numbers."""
+    X, _ = _data(4, rows=2000)
+    rng = np.random.default_rng(4)
+    X[:, 2] = np.where(rng.random(len(X)) < 0.1, np.nan, rng.integers(0, 40, len(X)))
+    effect = rng.normal(size=40)[np.nan_to_num(X[:, 2]).astype(int)]
+    y = (effect * (1 + X[:, 5]) + np.nan_to_num(X[:, 0]) + rng.normal(size=len(X)) > 0).astype(np.int64)
+    parameters = PARAMETERS | {"num_leaves": 12, "min_data_per_group": 5, "cat_smooth": 1, "max_cat_threshold": 64}
+    return lightgbm.train(parameters, lightgbm.Dataset(X, y, categorical_feature=[2]), 40), X
+
+
+def test_sets_of_categories_take_the_same_leaf(with_sets: tuple[lightgbm.Booster, Matrix]) -> None:
+    booster, X = with_sets
+    text = booster.model_to_string()
+    assert "num_cat=0" not in text.split("Tree=1")[0]
+    rows = np.vstack([X, edge_rows(booster, X)])
+    assert np.array_equal(_run(leaf_graph(booster), rows), booster.predict(rows, pred_leaf=True))
+    margins = booster.predict(rows, raw_score=True)
+    assert np.abs(_run(margin_graph(booster), rows)[:, 0] - margins).max() < 5e-6
+
+
+@given(st.floats(-3, 50, width=32) | st.just(float("nan")) | st.integers(-2, 45).map(float), st.integers(0, 1999))
+def test_any_code_takes_the_same_leaf(with_sets: tuple[lightgbm.Booster, Matrix], code: float, row: int) -> None:
+    booster, X = with_sets
+    one = X[row : row + 1].copy()
+    one[0, 2] = code
+    if not _SETS:
+        _SETS.append(leaf_graph(booster))
+    assert np.array_equal(_run(_SETS[0], one), booster.predict(one, pred_leaf=True))
+
+
+_SETS: list[bytes] = []

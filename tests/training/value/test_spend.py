@@ -14,10 +14,12 @@ import pytest
 from features.build import build
 from features.config.business import Business
 from features.home import Home
+from models.arrays import FloatArray
 from models.value.customer_value import Method
 from training.churn.fit import fit
 from training.dataset.prepare import current_generation, prepare
-from training.value.spend import LearnedValue, learned_value
+from training.value import spend
+from training.value.spend import Foretold, LearnedValue, learned_value
 
 pytestmark = [
     # Libraries' notes to programmers.
@@ -33,17 +35,23 @@ def valued(business: Business, home: Home) -> LearnedValue | None:
     prepared = prepare(generation, business)
     # The trees of value read the rows as the churn model does; how good that model is does not matter here.
     model = fit(prepared.data, prepared.train[:: max(1, len(prepared.train) // 2_000)])
-    return learned_value(generation, business, prepared, model)
+    return learned_value(generation, business, prepared, model)[0]
 
 
 @pytest.fixture(scope="module")
-def bought(
+def bought_home(
     tmp_path_factory: pytest.TempPathFactory, build_events: Callable[..., Any], purchases: Callable[..., Any]
-) -> LearnedValue:
+) -> tuple[Business, Home]:
     """Four hundred customers who buy until they stop."""
     churn = 'definition = "inactivity"\nactivity = ["purchase"]'
     place = build_events(tmp_path_factory.mktemp("bought") / "business", purchases(400, 3), churn)
-    found = valued(place.business, place.home)
+    return place.business, place.home
+
+
+@pytest.fixture(scope="module")
+def bought(bought_home: tuple[Business, Home]) -> LearnedValue:
+    """What their purchases teach."""
+    found = valued(*bought_home)
     assert found is not None
     return found
 
@@ -96,3 +104,25 @@ def test_cdnow_from_1997_alone(tmp_path: Path) -> None:
     assert np.isfinite(served.rmse)
     assert served.rmse <= 55.7
     assert abs(served.total_error) <= 0.02
+
+
+@pytest.mark.parametrize(
+    ("off", "method", "said"), [(0.2, True, ""), (-0.4, True, "40% too low"), (2.65, False, "265% too high")]
+)
+def test_a_total_that_is_far_off_is_warned_of_and_one_that_says_nothing_is_not_served(
+    bought_home: tuple[Business, Home], monkeypatch: pytest.MonkeyPatch, off: float, method: bool, said: str
+) -> None:
+    business, home = bought_home
+    foretell = spend._foretold
+
+    def shifted(values: FloatArray, spent: FloatArray) -> Foretold:
+        return foretell(values * ((1.0 + off) * spent.sum() / values.sum()), spent)
+
+    monkeypatch.setattr(spend, "_foretold", shifted)
+    generation = current_generation(business, home)
+    prepared = prepare(generation, business)
+    model = fit(prepared.data, prepared.train[:: max(1, len(prepared.train) // 500)])
+    found, warnings = learned_value(generation, business, prepared, model)
+    assert (found is not None) is method
+    assert bool(warnings) is bool(said)
+    assert said in "".join(warnings)

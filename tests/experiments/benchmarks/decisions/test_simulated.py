@@ -46,7 +46,7 @@ def toml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_trial_is_shown_beside_other_learners(toml: Path, tmp_path: Path) -> None:
     heard: list[str] = []
-    result = decisions.trial(toml, peers=False, told=heard.append)
+    result = decisions.trial(toml, peers=False, say=heard.append)
     assert heard == ["keepwell", "S, LightGBM", "T, LightGBM", "X, LightGBM"]
     qini = {contender.name: contender.curves[1].qini for contender in result.contenders}
     assert qini["keepwell"].low > 0.05

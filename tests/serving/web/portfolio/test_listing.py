@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from features.home import Home
 from serving.auth.api_keys import Principal, Role
 from serving.current_scores.database_table import current_scores
 from serving.platform.database import Database
@@ -171,7 +172,9 @@ def test_the_export_holds_all_that_is_filtered_and_no_formula(sign_in: SignIn, w
     assert float(one["Health"]) == pytest.approx(mine[one["Customer"]].score, abs=1e-4)
 
 
-def test_a_new_edition_replaces_the_old_and_what_a_kill_left(office: Office, shop: Shop) -> None:
+def test_a_new_edition_replaces_the_old_and_what_a_kill_left(
+    office: Office, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = ReleaseSource(office.shop.settings)
     release = source.load(source.newest())
     database = Database(shop.settings.database)
@@ -197,9 +200,14 @@ def test_a_new_edition_replaces_the_old_and_what_a_kill_left(office: Office, sho
     assert newest is not None
     assert newest.release == f"{release.key} {FORMAT}"
     assert not keep(database, release), "it stands"
+    ahead = update(editions).values(release=f"29990101T000000000000Z/1/1 {FORMAT}")
     with database.begin() as connection:
-        connection.execute(update(editions).values(release=f"29990101T000000000000Z/1/1 {FORMAT}"))
-    assert not keep(Database(shop.settings.database), release), "an older build never replaces a newer one"
+        connection.execute(ahead)
+    assert keep(Database(shop.settings.database), release), "what is live is shown, whatever clocks said"
+    with database.begin() as connection:
+        connection.execute(ahead)
+    monkeypatch.setattr(Home, "live", "29990101T000000000000Z")
+    assert not keep(Database(shop.settings.database), release), "a build that is live no more replaces nothing"
     database.close()
 
 

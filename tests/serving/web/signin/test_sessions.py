@@ -14,7 +14,7 @@ from serving.platform.database import Database
 from serving.platform.tables import notes, plays, web_sessions
 from serving.web.signin.routes import _local
 
-from ...conftest import Running
+from ...conftest import Running, serving
 from ..conftest import Office, SignIn, form_token, now
 
 BROWSER = {"Accept": "text/html"}
@@ -183,3 +183,15 @@ def test_all_that_a_page_loads_is_served_here_for_a_year(sign_in: SignIn) -> Non
 )
 def test_after_signing_in_one_stays_on_the_pages(target: str, goes: str) -> None:
     assert _local(target) == goes
+
+
+def test_who_guesses_keys_is_made_to_wait_and_nobody_else(office: Office) -> None:
+    with serving(office.shop.settings) as server:
+        guesses = [httpx.post(f"{server.url}/login", data={"key": f"kw_{n}"}) for n in range(12)]
+        assert [guess.status_code for guess in guesses] == [401] * 10 + [429] * 2
+        assert int(guesses[-1].headers["retry-after"]) >= 1
+        assert "Wait" in guesses[-1].text
+        good = httpx.post(f"{server.url}/login", data={"key": office.keys["north"]})
+        assert good.status_code == 429
+        key = {"Authorization": f"Bearer {office.shop.keys[Role.SCORER]}"}
+        assert httpx.get(f"{server.url}/v1/customers/C00001/score", headers=key).status_code == 200
