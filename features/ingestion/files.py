@@ -276,7 +276,7 @@ def _staged_parquet(
     connection: duckdb.DuckDBPyConnection, path: Path, files: tuple[Path, ...], work: Path, progress: Progress
 ) -> Relation:
     """Parquet whose text is not all UTF-8: DuckDB refuses the file, so the bad rows are taken out of it first."""
-    plain = _parquet_in_place(connection, path, files)
+    total = sum(_metadata(file).num_rows for file in files)
     names = list(dict.fromkeys(name for file in files for name in _metadata(file).schema.to_arrow_schema().names))
     bad = _BadLines(work)
     staged: list[str] = []
@@ -309,11 +309,11 @@ def _staged_parquet(
                         [column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
                     )
                     before += len(batch)
-                    progress("Reading", before / plain.rows)
+                    progress("Reading", before / total)
 
             staged.append(_stage(work, schema, batches()))
     sql = f"({' UNION ALL BY NAME '.join(f'SELECT * FROM {part}' for part in staged)})"
-    return _relation(connection, path, files, sql, names, plain.rows, bad.close())
+    return _relation(connection, path, files, sql, names, total, bad.close())
 
 
 def _is_text(type: Any) -> bool:

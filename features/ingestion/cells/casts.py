@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from features.ingestion.cells.clocks import Clock, clock_of
-from features.ingestion.cells.missing import MARKERS, is_marker
+from features.ingestion.cells.missing import MARKERS, NO_ID, is_marker
 from features.ingestion.cells.truths import truth_sql
 from features.words import word_sql
 
@@ -94,7 +94,7 @@ class Cell:
         """The cell as an id: trimmed, whole numbers without decimals, NULL where it is blank or says that it is missing."""
         trimmed = f"trim({self.written})"
         return (
-            f"CASE WHEN {self.absent} THEN NULL "
+            f"CASE WHEN {is_marker(self.written, NO_ID if self.missing is None else self.missing)} THEN NULL "
             f"WHEN {trimmed} LIKE '%.0%' AND regexp_full_match({trimmed}, '-?[0-9]+[.]0+') "
             f"THEN split_part({trimmed}, '.', 1) ELSE {trimmed} END"
         )

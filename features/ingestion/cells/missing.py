@@ -12,9 +12,11 @@ MARKERS: Final = (
     *("\\n", "#n/a", "#n/a n/a", "#na", "#null!", "#value!", "#ref!", "#div/0!", "#num!", "#name?"),
     *("?", "??", "???", "-", "--", "---", "–", "—", "−", ".", "..", "...", "…", "*"),
 )
-"""Taken for missing where the rest of a column is ids, numbers or times; case does not matter."""
+"""Taken for missing where the rest of a column is numbers or times; case does not matter."""
 ANYWHERE: Final = ("na", "n/a", "nan", "null", "<na>", "\\n", "#n/a")
 """Of these, what no business calls an outcome."""
+NO_ID: Final = (*ANYWHERE, "none")
+"""Of these, what is nobody's id; `..` or `-` may be one."""
 
 
 def is_marker(text: str, markers: Sequence[str] = MARKERS) -> str:
