@@ -66,6 +66,8 @@ def build(
         notes: list[str] = []
 
         def forgotten(generation_id: str, generation: Generation | None) -> None:
+            if generation is not None and not generation.is_made_in(home):
+                return  # its rows may be what the home that this one was copied from serves
             project = Generation.project_name(business.name, generation_id)
             try:
                 forget(generation.online_store if generation else online_store, project)

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,8 @@ class Generation:
     fingerprint: str
     configuration: str
     format: int = FORMAT
+    made_in: str | None = field(default=None, compare=False)
+    """The home that built it: rows in a Redis are that home's, and not a copy's. None before homes were written down."""
 
     @property
     def customers_file(self) -> Path:
@@ -211,6 +213,10 @@ class Generation:
         found = sorted(path.parent.name for path in home.generations.glob(f"*/{MANIFEST}"))
         return tuple(cls.load(home, generation_id) for generation_id in found)
 
+    def is_made_in(self, home: Home) -> bool:
+        """Whether `home` built it, rather than a home that it was copied or moved from."""
+        return self.made_in in (None, str(home.path))
+
     def write(self) -> None:
         """Write the manifest, which makes this generation complete, after all its files are on disk."""
         _sync_tree(self.path)
@@ -242,6 +248,7 @@ class Generation:
     def _to_json(self) -> dict[str, Any]:
         return {
             "format": self.format,
+            "made_in": self.made_in or str(self.path.parent.parent),
             "id": self.id,
             "business": self.business,
             "kind": self.kind,
@@ -287,6 +294,7 @@ class Generation:
             fingerprint=data["fingerprint"],
             configuration=data["configuration"],
             format=data.get("format", 1),
+            made_in=data.get("made_in"),
         )
 
 

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from features.atomic_write import write_atomically
@@ -28,7 +28,7 @@ class Home:
 
     registry: str | None = None
     """The URI of MLflow's tracking and registry; None is SQLite in this home."""
-    online_store: str | None = None
+    online_store: str | None = field(default=None, repr=False)
     """The URL of the Redis with its password, as this process was given it: what builds leave in the home has none."""
 
     def __post_init__(self) -> None:

@@ -19,10 +19,8 @@ class _Words:
     """The words of one view that a model reads."""
 
     view: int
-    bounds: struct.Struct
-    lengths_at: int
-    words_at: int
     layout: RowLayout
+    lengths: struct.Struct
     wanted: tuple[tuple[int, Place, Mapping[bytes, float]], ...]
     """(column of the matrix, its place, code of each category)."""
 
@@ -49,16 +47,8 @@ class CustomerRow:
             code = {known.encode(): number for known, number in word.code.items() if known is not None}
             by_view.setdefault(word.place.view, []).append((word.column, word.place, code))
         self._words = tuple(
-            _Words(
-                view,
-                struct.Struct(f"<{len(layout.words)}I"),
-                layout.lengths_at,
-                layout.words_at,
-                layout,
-                tuple(wanted),
-            )
+            _Words(view, built.layouts[view], struct.Struct(f"<{len(built.layouts[view].words)}I"), tuple(wanted))
             for view, wanted in by_view.items()
-            for layout in (built.layouts[view],)
         )
 
     def fill(self, rows: PackedRow, out: npt.NDArray[np.float32]) -> None:
@@ -70,9 +60,9 @@ class CustomerRow:
                 for column, _, _ in view.wanted:
                     out[column] = np.nan
                 continue
-            lengths = view.bounds.unpack_from(row, view.lengths_at)
+            lengths = view.lengths.unpack_from(row, view.layout.lengths_at)
             for column, place, code in view.wanted:
-                start = view.words_at + sum(lengths[: place.number])
+                start = view.layout.words_at + sum(lengths[: place.number])
                 word = row[start : start + lengths[place.number]]
                 # An empty word may be a category, null is none.
                 known = bool(word) or not view.layout.is_null(row, place.column)

@@ -65,7 +65,7 @@ class CustomerFile:
 
     @classmethod
     def open(cls, path: Path, wanted: Collection[str], delimiter: str | None = None) -> CustomerFile:
-        """PageContext at the file's head; `delimiter` is tried where the one that it seems to have gives no column that is wanted.
+        """Look at the file's head; `delimiter` is tried where the one that it seems to have gives no column that is wanted.
 
         Raises:
             CommandError: there is no such file, or its ending is none that is known.

@@ -44,7 +44,7 @@ def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
     import uvicorn
 
     from serving.platform.bounded_connection import backlog
-    from serving.platform.graceful_shutdown import DrainingProtocol, DrainingSupervisor
+    from serving.platform.graceful_shutdown import DrainingProtocol, DrainingServer, DrainingSupervisor
 
     config = uvicorn.Config(
         "serving.app:from_environment",
@@ -66,7 +66,7 @@ def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
     if workers == 1:
         import prometheus_client  # noqa: F401 - now, while it still chooses to count in memory
 
-        uvicorn.Server(config).run(sockets=[listener])
+        DrainingServer(config).run(sockets=[listener])
         return
     with tempfile.TemporaryDirectory(prefix="keepwell-metrics-") as folder:
         os.environ.update(dict.fromkeys((*_CLIENTS, SHARED_FIGURES), folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -56,6 +57,17 @@ def test_a_manifest_carries_a_generation_there_and_back(tmp_path: Path) -> None:
     for number, before in enumerate((None, NOW - timedelta(days=30))):
         made = generation(home, number, before=before)
         assert Generation.load(home, made.id) == made
+
+
+def test_a_copy_of_a_home_knows_what_the_original_built(tmp_path: Path) -> None:
+    original, copy = Home(tmp_path / "original"), Home(tmp_path / "copy")
+    made = generation(original)
+    made.write()
+    shutil.copytree(original.path, copy.path)
+    copied = Generation.load(copy, made.id)
+    assert Generation.load(original, made.id).is_made_in(original)
+    assert not copied.is_made_in(copy)
+    assert replace(copied, made_in=None).is_made_in(copy), "of before homes were written down"
 
 
 def test_ids_sort_by_time_and_projects_differ() -> None:

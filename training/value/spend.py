@@ -114,7 +114,8 @@ def learned_value(
     if all(name in generation.schema for name in PURCHASE_FIGURES) and prepared.cutoffs.test:
         found = _of_purchases(generation, prepared, model)
         if found is not None:
-            off = total_error(found)
+            assert found.report.candidates is not None
+            off = found.report.candidates[found.report.method.value].total_error
             if abs(off) <= WORST_TOTAL:
                 return found, (
                     (f"{_said(off)}: use values to rank, not as amounts.",) if abs(off) > WARNED_TOTAL else ()
@@ -125,12 +126,6 @@ def learned_value(
     if business.value is not None:
         return LearnedValue(ValueModel(Method.STATED), ValueReport(Method.STATED)), warnings
     return None, warnings
-
-
-def total_error(value: LearnedValue) -> float:
-    """The share by which what serves was off, all customers of the test window together; 0 where nothing was foretold."""
-    candidates = value.report.candidates or {}
-    return candidates[value.report.method.value].total_error if candidates else 0.0
 
 
 def _of_purchases(generation: Generation, prepared: Prepared, model: FittedModel) -> LearnedValue | None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy.special import expit
@@ -148,14 +147,6 @@ def trial(world: World) -> dict[str, Sequence[Any]]:
     }
 
 
-def passed(verdicts: Sequence[Verdict]) -> Mapping[tuple[Kind, bool], NDArray[np.bool_]]:
-    """Whether each world passed, by kind and whether there was a signal."""
-    keys = dict.fromkeys((verdict.world.kind, verdict.world.signal) for verdict in verdicts)
-    return {
-        key: np.array([one.passed for one in verdicts if (one.world.kind, one.world.signal) == key]) for key in keys
-    }
-
-
 def show(console: Console, verdicts: Sequence[Verdict]) -> None:
     """Print the table."""
     shown = Table(title=f"Worlds of {LEAST_ROWS:,} to {MOST_ROWS:,} rows", title_justify="left")
@@ -165,17 +156,19 @@ def show(console: Console, verdicts: Sequence[Verdict]) -> None:
         "model": f"log-odds of standard deviation {SIGNAL}",
         "policy": f"one action adds {EFFECT} to the rate of reward",
     }
-    for (kind, signal), each in passed(verdicts).items():
-        count = int(each.sum())
+    grouped: dict[tuple[Kind, bool], list[Verdict]] = {}
+    for one in verdicts:
+        grouped.setdefault((one.world.kind, one.world.signal), []).append(one)
+    for (kind, signal), each in grouped.items():
+        count = sum(one.passed for one in each)
         low, high = wilson(count / len(each), len(each))
-        seconds = [one.seconds for one in verdicts if (one.world.kind, one.world.signal) == (kind, signal)]
         shown.add_row(
             kind,
             there[kind] if signal else "chance alone",
             str(len(each)),
             str(count),
             f"{count / len(each):.1%} ({low:.1%} to {high:.1%})",
-            f"{np.median(seconds):.1f}",
+            f"{np.median([one.seconds for one in each]):.1f}",
         )
     console.print(shown)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,9 @@ def test_a_home_that_is_given_goes_before_the_one_that_is_set(monkeypatch: pytes
     monkeypatch.setenv("KEEPWELL_ONLINE_STORE", "redis://there/1")
     for home in (Home(tmp_path), Home(tmp_path, "http://models:5000")):
         found = Environment.from_environment(home)
-        assert found.state == home
+        assert found.state == replace(home, online_store="redis://there/1")
         assert found.online_store == "redis://there/1"
+        assert "redis" not in repr(found.state), "its password would stand in a log"
 
 
 def test_a_process_that_is_started_inherits_all_but_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

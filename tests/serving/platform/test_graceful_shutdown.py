@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import Response
+
+from serving.platform.graceful_shutdown import DrainingProtocol, DrainingServer, refuse_newcomers
 
 from ..conftest import Shop, wait_for
 
@@ -68,3 +74,45 @@ def test_stopping_under_load_drops_nothing(shop: Shop, workers: int) -> None:
         server.communicate()
     assert set(answered) <= {200, 503}
     assert dropped == []
+
+
+def test_whoever_has_connected_when_it_stops_is_answered() -> None:
+    async def stopped(listener: socket.socket) -> list[socket.socket]:
+        config = uvicorn.Config(
+            Response(status_code=204), http=DrainingProtocol, ws="none", lifespan="off", log_config=None
+        )
+        server = DrainingServer(config)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup([listener])
+        # None of these can be taken in before the loop has its turn.
+        callers = [socket.create_connection(listener.getsockname(), timeout=30) for _ in range(20)]
+        for caller in callers:
+            caller.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await server.shutdown([listener])
+        return callers
+
+    callers = asyncio.run(stopped(socket.create_server(("127.0.0.1", 0), backlog=64)))
+    answers = [caller.recv(12) for caller in callers]
+    for caller in callers:
+        caller.close()
+    assert answers == [b"HTTP/1.1 204"] * 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux refuses newcomers on a socket that still listens")
+def test_newcomers_are_refused_and_who_came_before_is_kept() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname(), timeout=30) as early,
+        socket.socket() as late,
+    ):
+        refuse_newcomers(listener)
+        late.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            late.connect(listener.getsockname())
+        taken, peer = listener.accept()
+        taken.close()
+        assert peer == early.getsockname()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from features.generation import Generation
+from features.home import Home
 from features.schema import FeatureSchema
+from models.registry.moved_store import follow_home
 from models.registry.registry import Registry
 from models.scorecard import Scorecard
 
-from ..conftest import Running, Shop, build, customer_ids, midnight, promote, serving, train, wait_for
+from ..conftest import Running, Shop, build, customer_ids, midnight, promote, serving, settings_of, train, wait_for
 
 
 class Caller(threading.Thread):
@@ -153,3 +158,43 @@ def test_a_build_that_the_model_does_not_fit_is_not_taken_up(shop: Shop, monkeyp
         assert "'tickets_open'" in reason
         assert "train and promote" in reason
         assert httpx.get(f"{running.url}/v1/customers/C00001/score", headers=shop.headers()).status_code == 200
+
+
+def files_of(home: Home) -> dict[str, bytes]:
+    """All that a home holds; locks and logs of databases come and go."""
+    return {
+        str(path.relative_to(home.path)): path.read_bytes()
+        for path in home.path.rglob("*")
+        if path.is_file() and not path.name.endswith((".lock", "-wal", "-shm"))
+    }
+
+
+def test_a_home_that_was_moved_is_served_and_a_copy_leaves_its_original_alone(shop: Shop, tmp_path: Path) -> None:
+    moved = Home(tmp_path / "elsewhere")
+    shop.home.path.rename(moved.path)
+    shutil.rmtree(moved.path / "bundles", ignore_errors=True)
+    settings = settings_of(moved)
+    with serving(settings) as server:
+        key = shop.headers()
+        assert httpx.get(f"{server.url}/v1/customers/C00001/score", headers=key).status_code == 200
+    before = files_of(moved)
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(moved.path, copy.path)
+    shutil.rmtree(copy.path / "bundles", ignore_errors=True)
+    follow_home(copy.tracking_uri)
+    build(copy)
+    promote(copy, train(copy, seed=2))
+    with serving(settings_of(copy)) as server:
+        assert httpx.get(f"{server.url}/v1/customers/C00001/score", headers=key).json()["model_version"] == "2"
+    assert files_of(moved) == before
+    shutil.rmtree(moved.path)
+    shutil.rmtree(copy.path / "bundles")
+    with serving(settings_of(copy)) as server:
+        assert httpx.get(f"{server.url}/v1/customers/C00001/score", headers=key).status_code == 200
+
+
+def test_a_disk_that_is_full_is_said_to_be(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    answer = httpx.get(f"{running.url}/readyz")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/docs/problems#storage-full")
+    assert "disk is full" in answer.json()["detail"]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 
 from models.registry.registry import Registry
+from training.errors import TrainingError
 from training.run import run
 from training.tracking.runs import TrackedTrial, Tracker
 
@@ -119,3 +122,16 @@ def test_a_model_that_an_earlier_version_registered_loads_and_predicts(place: An
     model = mlflow.pyfunc.load_model(str(copy))
     assert model.loader_module == "training.served_model"
     pd.testing.assert_frame_equal(model.predict(rows), expected)
+
+
+def test_a_failure_that_cannot_be_recorded_hides_nothing(place: Any) -> None:
+    tracked = Tracker(place.home, "keepwell-full").start({"a": 1}, {})
+
+    def full(*_: object, **__: object) -> None:
+        raise MlflowException("(sqlite3.OperationalError) database or disk is full")
+
+    tracked._client = SimpleNamespace(set_terminated=full, log_batch=full)
+    tracked.fail()
+    for record in (tracked.finish, lambda: tracked.log_params({"b": 2}), lambda: tracked.log_metrics({"c": 3.0})):
+        with pytest.raises(TrainingError, match="disk is full"):
+            record()
