@@ -31,3 +31,9 @@ def word_sql(text: str) -> str:
         f"CASE WHEN strlen({text}) = length({text}) THEN trim({text}, {blanks}) "
         f"ELSE trim(nfc_normalize({spaced}), {blanks}) END"
     )
+
+
+def is_untidy_sql(text: str) -> str:
+    """SQL: whether a VARCHAR is not as `word_sql` has it; told fast of ASCII without blanks around it."""
+    tidy = f"strlen({text}) = length({text}) AND {text} >= '!' AND right({text}, 1) >= '!'"
+    return f"CASE WHEN {tidy} THEN FALSE ELSE {word_sql(text)} <> {text} END"

@@ -122,35 +122,38 @@ def evidence(execute: Execute, relation: Relation, cells: Sequence[Cell], writte
     found: dict[str, Evidence] = {}
     for chunk in _chunks(texts):
         counts = ", ".join(
-            f"count_if({cell.present}), count_if({cell.number} IS NOT NULL OR {cell.infinite}), "
-            f"count_if({cell.filled} AND {cell.absent}), approx_count_distinct({cell.number})"
+            f"count_if({cell.number} IS NOT NULL OR {cell.infinite}), approx_count_distinct({cell.number}), "
+            f"count_if({cell.number} IS NULL AND NOT {cell.infinite} AND {cell.filled})"
             for cell in chunk
         )
         row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
-        found |= {cell.name: Evidence(*row[4 * at : 4 * at + 4]) for at, cell in enumerate(chunk)}
-    odd = [cell for cell in texts if found[cell.name].plain < found[cell.name].present or written.decimal_sign]
-    point, comma = (NumberStyle(sign, written.thousands) for sign in DECIMALS)
-    for chunk in _chunks(odd):
-        inner = ", ".join(
-            f"{cell.present} AS x{at}, x{at} AND ({cell.number} IS NOT NULL OR {cell.infinite}) AS n{at}, "
-            f"{cell.written} AS w{at}, CASE WHEN n{at} THEN TRUE WHEN x{at} THEN {point.matches(f'w{at}')} END AS p{at}, "
-            f"CASE WHEN n{at} AND NOT contains(w{at}, '.') THEN TRUE WHEN x{at} THEN {comma.matches(f'w{at}')} END AS c{at}, "
-            f"CASE WHEN x{at} THEN {cell.truth} IS NOT NULL END AS t{at}"
-            for at, cell in enumerate(chunk)
-        )
-        counts = ", ".join(
-            f"count_if(p{at}), count_if(c{at}), count_if(p{at} AND NOT c{at}), count_if(c{at} AND NOT p{at}), "
-            f"count_if(t{at}), approx_count_distinct(CASE WHEN p{at} OR c{at} THEN w{at} END)"
-            for at in range(len(chunk))
-        )
-        row = execute("Looking at columns", f"SELECT {counts} FROM (SELECT {inner} FROM {relation.sql})").fetchall()[0]
         for at, cell in enumerate(chunk):
-            points, commas, only_point, only_comma, truths, distinct = row[6 * at : 6 * at + 6]
-            found[cell.name] = replace(
-                found[cell.name], point=points, comma=commas, only_point=only_point, only_comma=only_comma,
-                truths=truths, distinct=max(distinct, found[cell.name].distinct),
-            )  # fmt: skip
+            plain, distinct, others = row[3 * at : 3 * at + 3]
+            found[cell.name] = Evidence(plain, plain, 0, distinct)
+            if others:
+                found[cell.name] = _looked_at(execute, relation, cell, written)
     return found
+
+
+def _looked_at(execute: Execute, relation: Relation, cell: Cell, written: Written) -> Evidence:
+    """What a column holds that is not all plain numbers; each value is matched once, however often it comes."""
+    value = replace(cell, sql="value", type="VARCHAR", raw="")
+    point, comma = (NumberStyle(sign, written.thousands) for sign in DECIMALS)
+    values = f"SELECT {cell.written} AS value, count(*) AS times FROM {relation.sql} GROUP BY 1"
+    seen = (
+        f"SELECT value, times, {value.present} AS x, {value.number} AS number, "
+        f"x AND (number IS NOT NULL OR {value.infinite}) AS n, "
+        f"CASE WHEN n THEN TRUE WHEN x THEN {point.matches('value')} END AS p, "
+        f"CASE WHEN n AND NOT contains(value, '.') THEN TRUE WHEN x THEN {comma.matches('value')} END AS c, "
+        f"{value.filled} AND {value.absent} AS marked, CASE WHEN x THEN {value.truth} IS NOT NULL END AS t "
+        f"FROM ({values})"
+    )
+    counted = ("x", "n", "marked", "p", "c", "p AND NOT c", "c AND NOT p", "t")
+    counts = ", ".join(f"CAST(coalesce(sum(times) FILTER ({one}), 0) AS BIGINT)" for one in counted)
+    distinct = "approx_count_distinct(number), approx_count_distinct(CASE WHEN p OR c THEN value END)"
+    row = execute("Looking at columns", f"SELECT {counts}, {distinct} FROM ({seen})").fetchall()[0]
+    present, plain, marked, points, commas, only_point, only_comma, truths, *numbers = row
+    return Evidence(present, plain, marked, max(numbers), points, commas, only_point, only_comma, truths)
 
 
 def number_readings(

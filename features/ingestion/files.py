@@ -21,7 +21,7 @@ from features.ingestion import csv_reader
 from features.ingestion.cells.casts import Cell, cleaned, literal, quoted
 from features.ingestion.quarantine import BadLine, Reason, raw_row
 from features.ingestion.source_files import Progress, find
-from features.words import word, word_sql
+from features.words import is_untidy_sql, word
 
 # Columns that every relation has beside its own: the file's position, the line in it, the row in all files; all but the
 # position are counted from 1.
@@ -207,7 +207,7 @@ def _untidy(connection: duckdb.DuckDBPyConnection, sql: str, cells: Sequence[Cel
     found: set[str] = set()
     for start in range(0, len(texts), _AT_ONCE):
         some = texts[start : start + _AT_ONCE]
-        tests = ", ".join(f"bool_or({word_sql(cell.sql)} <> {cell.sql})" for cell in some)
+        tests = ", ".join(f"bool_or({is_untidy_sql(cell.sql)})" for cell in some)
         row = connection.execute(f"SELECT {tests} FROM {sql}").fetchall()[0]
         found |= {cell.name for cell, is_untidy in zip(some, row, strict=True) if is_untidy}
     return found
