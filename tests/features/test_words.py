@@ -6,7 +6,7 @@ import duckdb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.words import BLANKS, INVISIBLE, NO_BREAK, word, word_sql
+from features.words import BLANKS, INVISIBLE, NO_BREAK, is_untidy_sql, word, word_sql
 
 _TEXT = st.text(st.sampled_from("aé\u0301eZ ñ" + BLANKS + NO_BREAK + INVISIBLE), max_size=12)
 
@@ -22,3 +22,9 @@ def test_sql_and_python_agree_and_cleaning_twice_changes_nothing(text: str) -> N
         (word(text),)
     ]
     assert word(word(text)) == word(text)
+
+
+@given(_TEXT)
+def test_what_is_untidy_is_what_cleaning_changes(text: str) -> None:
+    found = duckdb.execute(f"SELECT {is_untidy_sql('x')} FROM (SELECT $1::VARCHAR AS x)", [text]).fetchall()
+    assert found == [(word(text) != text,)]
