@@ -9,8 +9,7 @@ import pytest
 
 from features.config.business import Business
 from features.ingestion.run import ingest
-
-from .ingested import NOW, SHARED, Result
+from tests.features.ingestion.ingested import NOW, SHARED, Result
 
 pytestmark = pytest.mark.data
 FINDINGS = SHARED.parent / "findings" / "files"
