@@ -111,7 +111,9 @@ def test_doubt_about_the_level_widens_by_as_much_where_nothing_else_is_in_doubt(
         assert (np.array(wide.low) <= np.array(narrow.low)).all()
         assert (np.array(wide.high) >= np.array(narrow.high)).all()
         inner = (np.array(narrow.low) > 0.0) & (np.array(narrow.high) < 1.0)
-        assert ((np.array(wide.high) - np.array(wide.low)) > (np.array(narrow.high) - np.array(narrow.low)))[inner].all()
+        assert ((np.array(wide.high) - np.array(wide.low)) > (np.array(narrow.high) - np.array(narrow.low)))[
+            inner
+        ].all()
     np.testing.assert_allclose(interval.widened(0.0).low, interval.low, atol=1e-14)
 
 
