@@ -37,6 +37,7 @@ def benchmarks() -> None:
 benchmark.command()(speed.speed)
 benchmark.command()(decisions.decisions)
 benchmark.command()(foretold.horizons)
+benchmark.command()(foretold.reasons)
 benchmark.command()(decisions.recommendations)
 benchmark.command()(foretold.value)
 benchmark.command()(quality.quality)

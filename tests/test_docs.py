@@ -101,6 +101,7 @@ ELSEWHERE = {
     "experiments benchmark steadiness": "test_a_benchmark_on_public_data",
     "experiments benchmark worlds": "tests/experiments/benchmarks/quality/test_worlds.py",
     "experiments benchmark horizons": "tests/experiments/benchmarks/quality/test_horizons.py",
+    "experiments benchmark reasons": "tests/experiments/benchmarks/quality/test_first_reasons.py",
     "experiments screenshots": "tests/experiments/test_screenshots.py",
 }
 

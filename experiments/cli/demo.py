@@ -46,10 +46,16 @@ def prepare(home: Home) -> None:
         FeaturesError: the home holds another business, or its features cannot be built.
         ModelsError: the registry cannot be read.
     """
+    from experiments.simulation.records.company import is_of_an_earlier_edition
     from models.registry.registry import Registry
 
     home.claim("simulated")
     config = home.path / "simulation" / "business.toml"
+    if is_of_an_earlier_edition(config.parent):
+        typer.echo(
+            f"\n{os.path.relpath(config.parent)} was simulated by an earlier keepwell and stands: for today's business, run "
+            "'make demo' in an empty home."
+        )
     if not config.exists():
         from experiments.cli.simulate import simulate
 

@@ -1,4 +1,4 @@
-"""The commands `python -m experiments benchmark horizons` and `value`: when customers leave, and what they will spend."""
+"""The commands `python -m experiments benchmark horizons`, `reasons` and `value`: when customers leave and why, and what they will spend."""
 
 from __future__ import annotations
 
@@ -27,6 +27,29 @@ def horizons(
             found.append(measure(seed, customers))
     show(Console(), found)
     write(json, found)
+
+
+def reasons(
+    seeds: Annotated[int, typer.Option(min=1, help="How many simulated businesses.")] = 3,
+    first: Annotated[int, typer.Option(min=0, help="The seed of the first; the others follow.")] = 1,
+    customers: Annotated[int, typer.Option(min=500, help="Of a simulated business.")] = 3_000,
+    budget: Annotated[str, typer.Option(help='Of each search, such as "10 trials".')] = "3 trials",
+    json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("reasons.json"),
+) -> None:
+    """What customers in red are told first in simulated businesses, beside the causes that truly threaten them."""
+    from experiments.benchmarks.quality.first_reasons import measure, show, write
+    from features.config.search_budget import Budget
+
+    say = saying(Console(stderr=True))
+    with exit_on_error(ValueError):
+        allowed = Budget.parse(budget)
+    found = []
+    for seed in range(first, first + seeds):
+        say(f"seed {seed}")
+        with quiet():
+            found.append(measure(seed, customers, allowed))
+        show(Console(width=140), found[-1])
+        write(json, found)
 
 
 def value(

@@ -31,6 +31,7 @@ from features.config.data import (
     TableData,
     TrainingPlan,
     Value,
+    Written,
     sentence,
 )
 from features.config.evaluation import Evaluation, Watch
@@ -63,6 +64,7 @@ __all__ = [
     "TrainingPlan",
     "Value",
     "Watch",
+    "Written",
 ]
 
 _TABLES: Final = (

@@ -12,10 +12,20 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from features.config.search_budget import Budget
 from features.config.suggestions import near_matches
+from features.words import word
 
 NO_ACTION: Final = "no_action"
 MINIMUM_COVERAGE: Final = 0.5
@@ -50,11 +60,11 @@ def _column_or(constant: type | UnionType, what: str) -> BeforeValidator:
         if isinstance(value, dict):
             column = value.get("column")
             if set(value) == {"column"} and isinstance(column, str) and column:
-                return Column(column)
+                return Column(word(column))
             raise ValueError(f'it must be {what} or {{ column = "…" }}')
         if isinstance(value, bool) or not isinstance(value, constant) or value == "":
             raise ValueError(f'it must be {what} or {{ column = "…" }}')
-        return value
+        return word(value) if isinstance(value, str) else value
 
     return BeforeValidator(check)
 
@@ -64,9 +74,9 @@ def _column_or_constant(value: object) -> object:
         constant = value["constant"]
         number = isinstance(constant, int | float) and not isinstance(constant, bool) and math.isfinite(constant)
         if number or (isinstance(constant, str) and constant):
-            return Constant(constant)
+            return Constant(word(constant) if isinstance(constant, str) else constant)
     elif isinstance(value, str) and value:
-        return value
+        return word(value)
     raise ValueError('it must be the name of a column or { constant = "…" }')
 
 
@@ -127,7 +137,7 @@ def _budget(value: object) -> object:
     return Budget.parse(value)
 
 
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(word)]
 Source = Annotated[Path, BeforeValidator(_resolved)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -139,7 +149,30 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
-class TableData(Section):
+class Written(Section):
+    """How a source writes its cells, where that is not to be found out from them.
+
+    `thousands` parts them ("" where nothing does); `missing` lists what means missing, in every column, instead of what
+    tools are known to write.
+    """
+
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[",", ".", " ", "'", ""] | None = None
+    missing: Names | None = None
+
+    @model_validator(mode="after")
+    def _differ(self) -> Written:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}")
+        return self
+
+    @property
+    def decimal_sign(self) -> str | None:
+        """The decimal sign that the keys say or imply."""
+        return self.decimal or {",": ".", ".": ","}.get(self.thousands or "")
+
+
+class TableData(Written):
     """One row per customer, outcome known; `order` is "file" or a column, `pillars` maps columns to pillars.
 
     `directions` maps columns to 1 where more of a number never means less risk, and to −1 where it never means more.
@@ -160,7 +193,7 @@ class TableData(Section):
     directions: dict[Text, Literal[-1, 1]] = {}
 
 
-class EventSource(Section):
+class EventSource(Written):
     """One source of events; what is None takes the canonical column of that name where the file has it."""
 
     path: Source
@@ -179,7 +212,7 @@ class EventSource(Section):
     properties: dict[Text, Annotated[str | Constant, BeforeValidator(_column_or_constant)]] = {}
 
 
-class CustomersSource(Section):
+class CustomersSource(Written):
     """The customers of an event business; columns that no key names become attributes, those of `drop` aside."""
 
     path: Source
@@ -253,7 +286,7 @@ class Cap(Section):
     days: Annotated[int, Field(gt=0, le=3650)]
 
 
-class Decisions(Section):
+class Decisions(Written):
     """A trial or a log of decisions, for `training policy`."""
 
     path: Source

@@ -23,6 +23,7 @@ import pyarrow.csv
 
 from features.errors import IngestError
 from features.ingestion.quarantine import BadLine, Reason, raw_row
+from features.words import word
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -90,7 +91,7 @@ def layout(path: Path, delimiter: str | None) -> Layout:
     if feed.exhausted:
         raise IngestError(f"{path}: the header opens a quote that it never closes.")
     # An unnamed first column is a data frame's index, and pandas' own name for it is the one that people know.
-    names = tuple(name or f"Unnamed: {position}" for position, name in enumerate(header))
+    names = tuple(word(name) or f"Unnamed: {position}" for position, name in enumerate(header))
     bom = len(_BOM) if sample.startswith(_BOM) else 0
     offset = bom + sum(len(line) + 1 for line in lines[: feed.position])
     return Layout(path, names, delimiter, feed.position + 1, offset, carriage_returns)

@@ -7,13 +7,17 @@ from typing import Final
 from features.config.business import CustomersSource, TableData
 from features.errors import IngestError
 from features.generation import event_files
-from features.ingestion.casts import Cell, literal, quoted
+from features.ingestion.cells.casts import Cell, literal, quoted
+from features.ingestion.cells.missing import ANYWHERE, MARKERS, is_marker
+from features.ingestion.cells.truths import truth
+from features.ingestion.column_reading import PLAIN, write_readings
 from features.ingestion.events import check_format
 from features.ingestion.files import ROW, Relation
 from features.ingestion.losses import Acquaintance, acquaintance
 from features.ingestion.profiling import number_reasons, profiled, refuse_reserved
 from features.ingestion.quarantine import Reason
 from features.ingestion.staging import Staging
+from features.words import word
 
 OUTCOME: Final = "__outcome"
 ORDER: Final = "__order"
@@ -27,7 +31,6 @@ _CUSTOMER: Final = {
     "mrr": "DOUBLE",
 }
 _RESERVED_OF_EVENTS: Final = ("customer_id", *_CUSTOMER, "event_timestamp", "created_timestamp")
-_NO_OUTCOME: Final = "('', 'na', 'n/a', 'nan', 'null')"
 
 
 def read_table(staging: Staging, data: TableData) -> None:
@@ -52,14 +55,18 @@ def read_table(staging: Staging, data: TableData) -> None:
     if not cells:
         raise IngestError(f"{relation.path}: no column is left to be a feature.")
     refuse_reserved(relation, cells, _RESERVED, "[data] drop")
-    profiles = profiled(staging.execute, relation, cells)
+    read = profiled(staging.execute, relation, [cell.name for cell in cells], data, "[data]", [outcome.name])
+    staging.notes += read.notes
+    profiles, relation = read.profiles, staging.reread(number, read.relation)
+    write_readings(staging.result, read.readings)
+    outcome = relation.cell(outcome.name, "[data] outcome")
+    id, order, group = (None if cell is None else relation.cell(cell.name, "[data]") for cell in (id, order, group))
     id_sql = f"CAST({ROW} AS VARCHAR)" if id is None else id.id
     order_sql = str(ROW) if order is None else _order(staging, relation, order, data)
     reasons = [
         f"WHEN {id_sql} IS NULL THEN {literal(Reason.NO_CUSTOMER)}",
-        f"WHEN coalesce(lower(trim({outcome.written})), '') IN {_NO_OUTCOME} THEN {literal(Reason.NO_OUTCOME)}",
+        f"WHEN NOT {_has_outcome(staging, relation, outcome, data)} THEN {literal(Reason.NO_OUTCOME)}",
         f"WHEN {order_sql} IS NULL THEN {literal(Reason.NO_ORDER)}",
-        *number_reasons([profile.cell for profile in profiles if profile.is_number]),
     ]
     columns = [
         f"{id_sql} AS id",
@@ -83,18 +90,32 @@ def read_table(staging: Staging, data: TableData) -> None:
 
 def _churned(outcome: Cell, churned: str | bool | int | float) -> str:
     """SQL: whether the outcome is the value that means churned, however the file's format writes it."""
-    written = f"trim({outcome.written})"
     if isinstance(churned, bool):
-        return f"lower({written}) = {literal(str(churned).lower())}"
-    if isinstance(churned, str):
-        if outcome.type == "BOOLEAN":
-            return f"{written} = {literal(churned.strip().lower())}"
-        same = f"{written} = {literal(churned.strip())}"
-        try:
-            return f"({same} OR coalesce({outcome.number} = {float(churned)!r}, FALSE))"
-        except ValueError:
-            return same
-    return f"{outcome.number} = {float(churned)!r}"
+        return f"{outcome.truth} = {churned}"
+    if not isinstance(churned, str):
+        return f"{outcome.number} = {float(churned)!r}"
+    same = f"{outcome.written} = {literal(word(churned))}"
+    meant = truth(word(churned))
+    if meant is not None and (outcome.type == "BOOLEAN" or outcome.parsed is not None):
+        return f"({same} OR coalesce({outcome.truth} = {meant}, FALSE))"
+    try:
+        return f"({same} OR coalesce({outcome.number} = {float(churned)!r}, FALSE))"
+    except ValueError:
+        return same
+
+
+def _has_outcome(staging: Staging, relation: Relation, outcome: Cell, data: TableData) -> str:
+    """SQL: whether the outcome is known. Where it is a number or yes and no, all that tools write for missing is not."""
+    if outcome.missing is not None or outcome.type != "VARCHAR":
+        return outcome.present
+    said = [marker for marker in MARKERS if marker != word(str(data.churned)).lower()]
+    known = f"NOT {is_marker(outcome.written, said)}"
+    words = (
+        f"SELECT count(*) FROM {relation.sql} WHERE {known} AND {outcome.number} IS NULL AND {outcome.truth} IS NULL"
+    )
+    if staging.scalar(words):
+        known = f"NOT {is_marker(outcome.written, [marker for marker in ANYWHERE if marker in said])}"
+    return f"coalesce({known}, FALSE)"
 
 
 def _order(staging: Staging, relation: Relation, order: Cell, data: TableData) -> str:
@@ -103,8 +124,11 @@ def _order(staging: Staging, relation: Relation, order: Cell, data: TableData) -
         check_format(staging.connection, data.order_format, f"{staging.business.path}: [data] order_format")
     if order.is_time or data.order_format is not None:
         return order.time(data.order_format)
-    (profile,) = profiled(staging.execute, relation, [order])
-    return order.number if profile.is_number else order.time()
+    read = profiled(staging.execute, relation, [order.name], data, "[data]")
+    staging.notes += read.notes
+    if read.profiles[0].is_number:
+        return read.readings.get(order.name, PLAIN).applied(order).number
+    return order.time()
 
 
 def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: TableData) -> None:
@@ -112,10 +136,9 @@ def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: T
     churned, rows = staging.connection.execute(
         "SELECT sum(outcome), count(*) FROM staged_table WHERE reason IS NULL"
     ).fetchall()[0]
-    written = f"trim({outcome.written})"
     values = staging.connection.execute(
-        f"SELECT {written}, count(*), count(*) OVER () FROM {relation.sql} "
-        f"WHERE coalesce(lower({written}), '') NOT IN {_NO_OUTCOME} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
+        f"SELECT {outcome.written}, count(*), count(*) OVER () FROM {relation.sql} "
+        f"WHERE {_has_outcome(staging, relation, outcome, data)} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
     ).fetchall()
     shown = ", ".join(f"{value!r} ({count:,})" for value, count, _ in values)
     if 0 < churned < rows:
@@ -165,9 +188,15 @@ def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
     taken = {id.name, *dropped, *(cell.name for cell in named.values())}
     attributes = [cell for cell in relation.cells if cell.name not in taken]
     refuse_reserved(relation, attributes, _RESERVED_OF_EVENTS, f"{key} drop")
-    profiles = profiled(staging.execute, relation, attributes)
+    numbers = [named["mrr"].name] if "mrr" in named else []
+    times = {named["created_at"].name: customers.created_format} if "created_at" in named else {}
     if customers.created_format is not None:
         check_format(staging.connection, customers.created_format, f"{staging.business.path}: {key} created_format")
+    read = profiled(staging.execute, relation, [cell.name for cell in attributes], customers, key, numbers, times)
+    staging.notes += read.notes
+    profiles, relation = read.profiles, staging.reread(number, read.relation)
+    id = relation.cell(id.name, key)
+    named = {name: relation.cell(cell.name, key) for name, cell in named.items()}
     reasons = [f"WHEN {id.id} IS NULL THEN {literal(Reason.NO_CUSTOMER)}"]
     columns = [f"{id.id} AS id"]
     for name, type in _CUSTOMER.items():
@@ -181,8 +210,7 @@ def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
             reasons.append(f"WHEN {created} > {staging.now_sql} THEN {literal(Reason.FUTURE_CREATED)}")
         else:
             columns.append(f"CAST({cell.number if name == 'mrr' else cell.text} AS {type}) AS {name}")
-    numbers = [profile.cell for profile in profiles if profile.is_number]
-    reasons += number_reasons([*numbers, *([named["mrr"]] if "mrr" in named else [])])
+    reasons += number_reasons([named["mrr"]] if "mrr" in named else [])
     columns += [f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)]
     staging.stage_customers("staged_customers", number, columns, reasons)
     names = [f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles)]

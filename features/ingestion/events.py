@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,11 +17,13 @@ from features.config.expression import Expression, Kind
 from features.errors import ConfigError
 from features.generation import event_files, evidence_files
 from features.ingestion import partitions
-from features.ingestion.casts import Cell, literal, quoted
+from features.ingestion.cells.casts import Cell, literal, quoted
+from features.ingestion.cells.clocks import CLOCKS, clock_of
+from features.ingestion.column_reading import Reading, told
 from features.ingestion.files import FILE, LINE, Relation
 from features.ingestion.manifest import Manifest
 from features.ingestion.partitions import CANONICAL
-from features.ingestion.profiling import number_reasons
+from features.ingestion.profiling import number_reasons, profiled
 from features.ingestion.quarantine import Reason
 from features.ingestion.staging import SourceCount, Staging
 
@@ -35,6 +38,10 @@ CREATE TABLE duplicates AS SELECT source, {FILE}, {LINE} FROM (
     WHERE {_GOOD}
 ) WHERE occurrence > 1
 """
+
+
+Pairs = tuple[tuple[str, str], ...]
+"""By name of a column, what its type is, or how it is read."""
 
 
 class NotAppendable(Exception):
@@ -56,7 +63,8 @@ class Read:
 
     first: datetime
     last: datetime
-    columns: tuple[tuple[tuple[str, str], ...], ...]
+    columns: tuple[Pairs, ...]
+    readings: tuple[Pairs, ...]
     due: int | None
     added_from: int | None
 
@@ -67,7 +75,7 @@ def read_events(staging: Staging, data: EventsData, base: Base | None = None) ->
     Raises:
         NotAppendable: the log of `base` is no part of what a reading of everything would write.
     """
-    columns, opened = _stage(staging, data, base)
+    columns, readings, opened = _stage(staging, data, base)
     due = added_from = None
     months: list[str] = []
     if opened:
@@ -91,14 +99,15 @@ def read_events(staging: Staging, data: EventsData, base: Base | None = None) ->
     first, last = staging.connection.execute(
         f"SELECT min(first), max(last) FROM read_parquet({literal(evidence_files(staging.result))})"
     ).fetchall()[0]
-    return Read(_from_microseconds(first), _from_microseconds(last), columns, due, added_from)
+    return Read(_from_microseconds(first), _from_microseconds(last), columns, readings, due, added_from)
 
 
 def _stage(
     staging: Staging, data: EventsData, base: Base | None
-) -> tuple[tuple[tuple[tuple[str, str], ...], ...], dict[int, SourceCount | None]]:
-    """Read what is to be read into the table `staged`; each source's columns, and the earlier books of those read."""
-    columns: list[tuple[tuple[str, str], ...]] = []
+) -> tuple[tuple[Pairs, ...], tuple[Pairs, ...], dict[int, SourceCount | None]]:
+    """Read what is to be read into the table `staged`; each source's columns and readings, and the earlier books of those read."""
+    columns: list[Pairs] = []
+    readings: list[Pairs] = []
     opened: dict[int, SourceCount | None] = {}
     for position, one in enumerate(data.events):
         before = None
@@ -108,16 +117,48 @@ def _stage(
             if not base.added[position]:
                 staging.skip(before)
                 columns.append(known.columns)
+                readings.append(known.readings)
                 continue
         number, relation = staging.open(one.path, one.delimiter, None if base is None else base.added[position])
         columns.append(tuple((cell.name, cell.type) for cell in relation.cells))
         if base is not None and columns[-1] != base.manifest.sources[position].columns:
             raise NotAppendable
         key = "[data.events]" if len(data.events) == 1 else f"[[data.events]] number {position + 1},"
+        relation = staging.reread(number, _reading(staging, one, relation, key, readings))
+        if base is not None and not _goes_on(base.manifest.sources[position].readings, readings[-1]):
+            raise NotAppendable
         rows = f"SELECT {number} AS source, * FROM ({_canonical(staging, one, relation, key)})"
         staging.execute("Reading events", f"{'INSERT INTO staged' if opened else 'CREATE TABLE staged AS'} {rows}")
         opened[number] = before
-    return tuple(columns), opened
+    return tuple(columns), tuple(readings), opened
+
+
+def _reading(staging: Staging, one: EventSource, relation: Relation, key: str, readings: list[Pairs]) -> Relation:
+    """The relation with its times and numbers read as its columns write them, which is added to `readings`."""
+    names = {cell.name for cell in relation.cells}
+    columns = {str(given) for name, given in one.properties.items() if _constant(name, given, relation) is None}
+    numbers = {one.value or "value", *columns} & names
+    place = f"{staging.business.path}: {key}"
+    expressions = [] if one.value is None or one.value in names else [Expression.parse(one.value, f"{place} value")]
+    if one.where is not None:
+        expressions.append(Expression.parse(one.where, f"{place} where", result="condition"))
+    for expression in expressions:
+        numbers |= {name for name, kind in expression.kinds.items() if kind is Kind.NUMBER} & names
+    times = {
+        one.occurred_at or "occurred_at": one.occurred_format,
+        one.received_at or "received_at": one.received_format,
+    }
+    stated = numbers - columns
+    read = profiled(staging.execute, relation, sorted(numbers - stated), one, key, sorted(stated), times, mostly=False)
+    staging.notes += read.notes
+    readings.append(told(read.readings))
+    described = {profile.cell.name: profile.cell for profile in read.profiles}
+    return replace(read.relation, cells=tuple(described.get(cell.name, cell) for cell in read.relation.cells))
+
+
+def _goes_on(former: Pairs, now: Pairs) -> bool:
+    """Whether what was added is read as the rest was, and no file of both together could tell otherwise."""
+    return former == now and all(Reading.from_json(json.loads(reading)).is_sure for _, reading in now)
 
 
 def _accept(
@@ -205,7 +246,7 @@ def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str)
         infinite,
         f"WHEN {bad_properties} THEN {literal(Reason.BAD_PROPERTIES)}",
     ]
-    cells_of = ", ".join(cell.sql for cell in relation.cells)
+    cells_of = ", ".join(cell.columns for cell in relation.cells)
     parsed_sql = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in parsed.items())
     event = ", ".join(
         "coalesce(received_at, occurred_at) AS received_at" if name == "received_at" else quoted(name)
@@ -224,17 +265,23 @@ def check_format(connection: duckdb.DuckDBPyConnection, format: str, key: str) -
     Raises:
         ConfigError: it is none.
     """
+    if clock_of(format) is not None:
+        return
     try:
         connection.execute("SELECT try_strptime('', ?)", [format])
     except duckdb.Error:
-        raise ConfigError(f"{key}: {format!r} is no strptime format such as '%Y%m%d'.") from None
+        raise ConfigError(
+            f"{key}: {format!r} is no strptime format such as '%Y%m%d', and none of {', '.join(CLOCKS)}."
+        ) from None
 
 
 def _received(cell: Cell, one: EventSource) -> str:
     if one.received_format is not None:
         return cell.time(one.received_format)
     format = one.occurred_format
-    return cell.time() if cell.is_time or format is None else f"coalesce({cell.time()}, {cell.time(format)})"
+    if cell.is_time or cell.clock is not None or format is None:
+        return cell.time()
+    return f"coalesce({cell.time()}, {cell.time(format)})"
 
 
 def _value(one: EventSource, relation: Relation, place: str, key: str) -> tuple[str, list[Cell]]:
@@ -259,22 +306,25 @@ def _compiled(expression: Expression, relation: Relation, key: str) -> tuple[str
     return expression.to_sql(column), numbers
 
 
+def _constant(name: str, given: str | Constant, relation: Relation) -> str | int | float | None:
+    """What a property always is; None where a column says it."""
+    if isinstance(given, Constant):
+        return given.value
+    is_survey = name == "survey" and given in SURVEYS and given not in {cell.name for cell in relation.cells}
+    return given if is_survey else None
+
+
 def _properties(one: EventSource, relation: Relation, key: str) -> tuple[str, str]:
     """SQL of the event's properties, and SQL that says where they are no JSON object."""
     if one.properties:
         pairs: list[str] = []
         for name, given in one.properties.items():
-            if isinstance(given, Constant):
-                constant = given.value
-            elif name == "survey" and given in SURVEYS and given not in {cell.name for cell in relation.cells}:
-                constant = given
-            else:
-                constant = None
+            constant = _constant(name, given, relation)
             if constant is not None:
                 pairs.append(f"{literal(name)}, {literal(constant) if isinstance(constant, str) else repr(constant)}")
                 continue
             cell = relation.cell(str(given), f"{key} properties")
-            value = cell.number if cell.is_number else cell.sql if cell.type == "BOOLEAN" else cell.text
+            value = cell.number if cell.is_number or cell.parsed else cell.sql if cell.type == "BOOLEAN" else cell.text
             pairs.append(f"{literal(name)}, {value}")
         return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)", "FALSE"
     written = relation.optional(None, "properties", f"{key} properties")

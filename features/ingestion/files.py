@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,16 +18,17 @@ import pyarrow.parquet as pq
 from features.config.suggestions import near_matches
 from features.errors import IngestError
 from features.ingestion import csv_reader
-from features.ingestion.casts import Cell, literal, quoted
+from features.ingestion.cells.casts import Cell, cleaned, literal, quoted
 from features.ingestion.quarantine import BadLine, Reason, raw_row
-
-Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
+from features.ingestion.source_files import Progress, find
+from features.words import is_untidy_sql, word
 
 # Columns that every relation has beside its own: the file's position, the line in it, the row in all files; all but the
 # position are counted from 1.
 FILE, LINE, ROW = "file_position", "line_number", "row_position"
 _OWN: Final = "c"
 _ROWS: Final = 1 << 16
+_AT_ONCE: Final = 50  # columns per query: planning takes time in the square of them
 
 
 class Format(StrEnum):
@@ -57,7 +56,7 @@ class Relation:
             IngestError: the files have no such column.
         """
         for cell in self.cells:
-            if cell.name == name:
+            if cell.name == word(name):
                 return cell
         near = near_matches(name, [cell.name for cell in self.cells])
         raise IngestError(f"{self.path}: there is no column {name!r}, which {key} names{near}")
@@ -86,64 +85,6 @@ class Relation:
         """SQL: the file's path, by its position."""
         names = ", ".join(literal(str(file)) for file in self.files)
         return f"list_extract([{names}], {FILE} + 1)"
-
-
-def find(path: Path) -> tuple[Path, ...]:
-    """The files that a path of the TOML means, sorted: the file, the folder's Parquet or CSV files, or the glob's.
-
-    Raises:
-        IngestError: there are none.
-    """
-    if path.is_dir():
-        visible = [
-            file
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-        ]
-        for endings in ((".parquet", ".pq"), (".csv", ".csv.gz")):
-            found = tuple(file for file in visible if file.name.lower().endswith(endings))
-            if found:
-                return found
-        raise IngestError(f"{path}: the folder holds no Parquet and no CSV files.")
-    if path.exists():
-        return (path,)
-    # A folder that is there is meant by its name, whatever characters it has: only what follows is a pattern.
-    root = next(folder for folder in path.parents if folder.is_dir())
-    pattern = str(path.relative_to(root))
-    if glob.has_magic(pattern):
-        names = sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - Path.glob sees hidden files
-        found = tuple(root / name for name in names if (root / name).is_file())
-        if found:
-            return found
-        raise IngestError(f"{path}: no file matches this pattern.")
-    folder = path.parent
-    while not folder.is_dir():
-        folder, missing = folder.parent, folder
-    if folder != path.parent:
-        raise IngestError(f"{path}: there is no folder {missing}.")
-    siblings = sorted(entry.name for entry in folder.iterdir())
-    raise IngestError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
-
-
-def digests(files: Sequence[Path], progress: Progress, known: Mapping[Path, str]) -> dict[Path, str]:
-    """The SHA-256 of each file's content; what is `known` is not read again."""
-    wanted = [file for file in dict.fromkeys(files) if file not in known]
-    total = sum(file.stat().st_size for file in wanted) or 1
-    done, found = 0, {file: known[file] for file in files if file in known}
-    for file in wanted:
-        digest = hashlib.sha256()
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-                done += len(chunk)
-                progress("Checking files", done / total)
-        found[file] = digest.hexdigest()
-    return found
-
-
-def fingerprint(files: Sequence[Path], digests: Mapping[Path, str]) -> str:
-    """The SHA-256 over the files' content, in order; names and dates play no part."""
-    return hashlib.sha256(b"".join(bytes.fromhex(digests[file]) for file in files)).hexdigest()
 
 
 def read(
@@ -200,15 +141,15 @@ def _format(file: Path) -> Format:
 def _distinct(names: Sequence[str], path: Path) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        twin = seen.get(name.casefold())
+        twin = seen.get(word(name).casefold())
         if twin is not None:
             what = (
                 f"column {name!r} appears twice"
                 if twin == name
-                else f"columns {twin!r} and {name!r} differ only in case"
+                else f"columns {twin!r} and {name!r} differ only in case or blanks"
             )
             raise IngestError(f"{path}: the {what}; rename one.")
-        seen[name.casefold()] = name
+        seen[word(name).casefold()] = name
 
 
 def _parquet_in_place(connection: duckdb.DuckDBPyConnection, path: Path, files: tuple[Path, ...]) -> Relation:
@@ -234,7 +175,7 @@ def _parquet_in_place(connection: duckdb.DuckDBPyConnection, path: Path, files: 
         f"(SELECT file_index::BIGINT AS {FILE}, file_row_number + 1 AS {LINE}, file_row_number + 1 + {first} AS {ROW}, "
         f"{columns} FROM {scan})"
     )
-    return Relation(path, files, sql, _cells(connection, sql, list(names), path), rows)
+    return _relation(connection, path, files, sql, list(names), rows)
 
 
 def _metadata(file: Path) -> Any:
@@ -245,12 +186,41 @@ def _metadata(file: Path) -> Any:
         raise IngestError(f"{file}: this Parquet file is damaged ({_first_line(error)}).") from None
 
 
+def _relation(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    files: tuple[Path, ...],
+    sql: str,
+    names: Sequence[str],
+    rows: int,
+    bad: str | None = None,
+) -> Relation:
+    """The relation of what `sql` gives, its texts cleaned; as the files have them they are there too, for the quarantine."""
+    found = _cells(connection, sql, names, path)
+    cells, selected = cleaned(found, _untidy(connection, sql, found))
+    return Relation(path, files, f"(SELECT {FILE}, {LINE}, {ROW}, {selected} FROM {sql})", cells, rows, bad)
+
+
+def _untidy(connection: duckdb.DuckDBPyConnection, sql: str, cells: Sequence[Cell]) -> set[str]:
+    """The text columns that hold something to be cleaned: most don't, and what isn't asked for costs no later query time."""
+    texts = [cell for cell in cells if cell.type == "VARCHAR"]
+    found: set[str] = set()
+    for start in range(0, len(texts), _AT_ONCE):
+        some = texts[start : start + _AT_ONCE]
+        tests = ", ".join(f"bool_or({is_untidy_sql(cell.sql)})" for cell in some)
+        row = connection.execute(f"SELECT {tests} FROM {sql}").fetchall()[0]
+        found |= {cell.name for cell, is_untidy in zip(some, row, strict=True) if is_untidy}
+    return found
+
+
 def _cells(connection: duckdb.DuckDBPyConnection, sql: str, names: Sequence[str], path: Path) -> tuple[Cell, ...]:
     try:
         types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()}
     except duckdb.Error as error:
         raise IngestError(f"{path}: the files cannot be read together ({_first_line(error)}).") from None
-    return tuple(Cell(name, f"{_OWN}{position}", types[f"{_OWN}{position}"]) for position, name in enumerate(names))
+    return tuple(
+        Cell(word(name), f"{_OWN}{position}", types[f"{_OWN}{position}"]) for position, name in enumerate(names)
+    )
 
 
 def _staged_csv(
@@ -299,15 +269,15 @@ def _staged_csv(
                 yield pa.record_batch(arrays, schema=schema)
 
     sql = _stage(work, schema, batches())
-    return Relation(path, files, sql, _cells(connection, sql, list(names), path), rows, bad.close())
+    return _relation(connection, path, files, sql, list(names), rows, bad.close())
 
 
 def _staged_parquet(
     connection: duckdb.DuckDBPyConnection, path: Path, files: tuple[Path, ...], work: Path, progress: Progress
 ) -> Relation:
     """Parquet whose text is not all UTF-8: DuckDB refuses the file, so the bad rows are taken out of it first."""
-    plain = _parquet_in_place(connection, path, files)
-    names = [cell.name for cell in plain.cells]
+    total = sum(_metadata(file).num_rows for file in files)
+    names = list(dict.fromkeys(name for file in files for name in _metadata(file).schema.to_arrow_schema().names))
     bad = _BadLines(work)
     staged: list[str] = []
     before = 0
@@ -339,11 +309,11 @@ def _staged_parquet(
                         [column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
                     )
                     before += len(batch)
-                    progress("Reading", before / plain.rows)
+                    progress("Reading", before / total)
 
             staged.append(_stage(work, schema, batches()))
     sql = f"({' UNION ALL BY NAME '.join(f'SELECT * FROM {part}' for part in staged)})"
-    return Relation(path, files, sql, _cells(connection, sql, names, path), plain.rows, bad.close())
+    return _relation(connection, path, files, sql, names, total, bad.close())
 
 
 def _is_text(type: Any) -> bool:

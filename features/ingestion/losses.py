@@ -11,7 +11,7 @@ import duckdb
 
 from features.errors import IngestError
 from features.generation import event_files
-from features.ingestion.casts import literal
+from features.ingestion.cells.casts import literal
 from features.ingestion.quarantine import Reason
 from features.ingestion.staging import SourceCount
 

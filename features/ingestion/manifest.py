@@ -43,6 +43,8 @@ class Source:
     accepted: int
     filtered: int
     rejected: Mapping[str, int]
+    readings: tuple[tuple[str, str], ...] = ()
+    """How its columns are read, those aside that are written plainly; see `features.ingestion.column_reading`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Manifest:
                     **source,
                     "files": tuple(File(**file) for file in source["files"]),
                     "columns": tuple((name, kind) for name, kind in source["columns"]),
+                    "readings": tuple((name, reading) for name, reading in source.get("readings", ())),
                 }
             )
             for source in data.pop("sources")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from features.generation import EVENTS, EVIDENCE
-from features.ingestion.casts import literal, quoted
+from features.ingestion.cells.casts import literal, quoted
 from features.pillars.data_profile import PROPERTIES
 
 ONE_FILE: Final = 1_000_000

@@ -2,56 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
 
+from features.config.business import Written
 from features.errors import IngestError
-from features.ingestion.casts import Cell, literal
+from features.ingestion import column_reading
+from features.ingestion.cells.casts import Cell, literal
+from features.ingestion.cells.missing import MARKERS
+from features.ingestion.column_reading import PLAIN, Evidence, Execute, Reading
 from features.ingestion.files import Relation
 from features.ingestion.quarantine import Reason
 
-_MOSTLY: Final = 0.95  # of a column's values are numbers: the others are junk, not categories
-_CATEGORIES: Final = 20  # with no more distinct numbers than this, "mostly" proves nothing
-_AT_ONCE: Final = 50  # columns per query: planning takes time in the square of them
+_PAIR: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A column and what it holds: `sql` is the cell as DOUBLE or VARCHAR."""
+    """A column and what it holds: `sql` is the cell as DOUBLE or VARCHAR.
+
+    `is_truths`: yes and no in several spellings, which become "true" and "false" as those of a BOOLEAN column are.
+    """
 
     cell: Cell
     is_number: bool
+    is_truths: bool = False
 
     @property
     def sql(self) -> str:
-        """The cell's value, NULL where it is missing; numbers that cannot be are refused by `number_reasons`."""
-        return f"CAST({self.cell.number if self.is_number else self.cell.text} AS {'DOUBLE' if self.is_number else 'VARCHAR'})"
+        """The cell's value, NULL where it is missing, or no number in a column of them."""
+        if self.is_number:
+            return f"CAST({self.cell.number} AS DOUBLE)"
+        if self.is_truths:
+            return f"CAST({self.cell.truth} AS VARCHAR)"
+        return f"CAST({self.cell.text} AS VARCHAR)"
 
 
-def profiled(execute: Callable[[str, str], Any], relation: Relation, cells: Sequence[Cell]) -> tuple[Profile, ...]:
-    """The profiles of `cells`, in order; a column without any value is a number that is always missing.
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The columns of a source that are described, in order; the relation and the readings are those that they need."""
 
-    A text column is a number where all its values are, or where 95 % are and more than 20 differ.
+    relation: Relation
+    profiles: tuple[Profile, ...]
+    readings: dict[str, Reading]
+    notes: tuple[str, ...]
+
+
+def profiled(
+    execute: Execute,
+    relation: Relation,
+    names: Sequence[str],
+    written: Written,
+    key: str,
+    numbers: Sequence[str] = (),
+    times: Mapping[str, str | None] = MappingProxyType({}),
+    mostly: bool = True,
+) -> Profiles:
+    """How the columns `names` are read, and those that hold `numbers` and `times` because the TOML says so.
+
+    A text column is a number where all its values are, or (`mostly`) where 95 % are and more than 20 differ; yes and no are numbers
+    (1, 0) only among `numbers`. A column without any value is a number that is always missing. `times` are columns and the
+    formats that the TOML gives them. `key` is the TOML's table.
     """
-    undecided = [cell for cell in cells if not (cell.is_number or cell.is_time or cell.type == "BOOLEAN")]
-    decided: dict[str, bool] = {}
-    for start in range(0, len(undecided), _AT_ONCE):
-        chunk = undecided[start : start + _AT_ONCE]
-        counts = ", ".join(
-            f"count_if({cell.present}), count_if({cell.number} IS NOT NULL OR {cell.infinite}), "
-            f"approx_count_distinct({cell.number})"
-            for cell in chunk
-        )
-        row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
-        for position, cell in enumerate(chunk):
-            present, numbers, distinct = row[3 * position : 3 * position + 3]
-            decided[cell.name] = numbers == present or (numbers >= _MOSTLY * present and distinct > _CATEGORIES)
-    return tuple(Profile(cell, decided.get(cell.name, cell.is_number)) for cell in cells)
+    relation = column_reading.with_missing(relation, written)
+    asked = [cell for cell in relation.cells if cell.name in {*names, *numbers}]
+    found = column_reading.evidence(execute, relation, asked, written)
+    readings = column_reading.number_readings(execute, relation, asked, written, found)
+    decided = {name: column_reading.is_number(one, mostly) for name, one in found.items()}
+    for name in list(readings):
+        if name not in numbers and (readings[name].truths or not decided[name]):
+            del readings[name]
+    for cell in relation.cells:
+        if cell.name in times and times[cell.name] is None:
+            readings[cell.name] = column_reading.clock_reading(execute, relation, cell)
+    relation = column_reading.applied(relation, readings)
+    profiles = tuple(
+        _profile(execute, relation, cell, found.get(cell.name), decided.get(cell.name, cell.is_number))
+        for cell in relation.cells
+        if cell.name in names
+    )
+    of_numbers = [profile.cell.name for profile in profiles if profile.is_number or profile.cell.missing is not None]
+    marked = [*(name for name, one in found.items() if one.marked), *times]
+    notes = column_reading.notes(execute, relation, [*of_numbers, *numbers, *times], marked, readings, key)
+    junk = [profile.cell for profile in profiles if profile.is_number]
+    notes += column_reading.junk_notes(execute, relation, junk)
+    kept = {name: reading for name, reading in readings.items() if reading != PLAIN}
+    return Profiles(relation, profiles, kept, tuple(notes))
+
+
+def _profile(execute: Execute, relation: Relation, cell: Cell, found: Evidence | None, is_number: bool) -> Profile:
+    if found is None:
+        return Profile(cell, is_number)
+    if is_number:
+        return Profile(replace(cell, missing=cell.missing or MARKERS) if found.marked else cell, True)
+    if found.is_truths:
+        spellings = execute("Looking at columns", f"SELECT count(DISTINCT {cell.text}) FROM {relation.sql}").fetchall()
+        return Profile(cell, False, is_truths=spellings[0][0] > _PAIR)
+    if found.marked:
+        times = f"SELECT count_if({cell.present} AND {cell.time()} IS NULL) FROM {relation.sql}"
+        if execute("Looking at columns", times).fetchall()[0][0] == 0:
+            # The rest are times, so that what says that it is missing is none of the words.
+            return Profile(replace(cell, missing=cell.missing or MARKERS), False)
+    return Profile(cell, False)
 
 
 def number_reasons(cells: Sequence[Cell]) -> list[str]:
-    """Arms of a CASE that refuse a row whose numbers are none, or infinite."""
+    """Arms of a CASE that refuse a row whose numbers, which the TOML reads, are none, or infinite."""
     if not cells:
         return []
     junk = " OR ".join(cell.junk for cell in cells)

@@ -24,12 +24,12 @@ import pyarrow.parquet
 from features.atomic_write import sync
 from features.config.business import Business, EventsData, TableData
 from features.errors import ConfigError, IngestError
-from features.ingestion import files as source
+from features.ingestion import source_files as source
 from features.ingestion.customers import read_customers, read_table
 from features.ingestion.events import Base, NotAppendable, read_events
-from features.ingestion.files import Progress
 from features.ingestion.losses import Acquaintance
 from features.ingestion.manifest import File, Manifest, Source, added, code, configuration
+from features.ingestion.source_files import Progress
 from features.ingestion.staging import SourceCount, Staging
 
 __all__ = ["IngestSummary", "Progress", "ingest"]
@@ -152,8 +152,10 @@ def _run(
             met = read_customers(staging, data.customers)
             books = [
                 Source(tuple(_file(file, digests) for file in part), columns, count.read, count.accepted, count.filtered,
-                       count.rejected)
-                for part, columns, count in zip(found, read.columns, staging.counts, strict=False)
+                       count.rejected, readings)
+                for part, columns, count, readings in zip(
+                    found, read.columns, staging.counts, read.readings, strict=False
+                )
             ]  # fmt: skip
             told = ""
             if data.customers:

@@ -16,9 +16,11 @@ import duckdb
 from features.config.business import Business
 from features.errors import IngestError
 from features.ingestion import files
-from features.ingestion.casts import literal
-from features.ingestion.files import FILE, LINE, ROW, Progress, Relation
+from features.ingestion.cells.casts import literal
+from features.ingestion.cells.clocks import CLOCKS
+from features.ingestion.files import FILE, LINE, ROW, Relation
 from features.ingestion.quarantine import Reason
+from features.ingestion.source_files import Progress
 
 _MEMORY: Final = "2GB"
 _HEARTBEAT: Final = 0.2  # seconds
@@ -102,6 +104,11 @@ class Staging:
             )
         self._sources.append(self._relations[key])
         return len(self._sources) - 1, self._relations[key]
+
+    def reread(self, number: int, relation: Relation) -> Relation:
+        """Take a source for this relation of the same rows from now on."""
+        self._sources[number] = relation
+        return relation
 
     def execute(self, task: str, sql: str, part: tuple[int, int] = (0, 1)) -> Any:
         """Run one statement, telling how far it is while it runs; `part` is its number, from 0, of so many of the task."""
@@ -210,7 +217,11 @@ class Staging:
             "SELECT line, raw FROM rejected WHERE source = ? AND reason = ? ORDER BY file, line LIMIT 1",
             [self.counts.index(count), reason],
         ).fetchall()[0]
-        advice = "; set occurred_format in the TOML" if reason == Reason.BAD_TIME else ""
+        advice = (
+            "; set occurred_format in the TOML, to a strptime format or one of " + ", ".join(CLOCKS)
+            if reason == Reason.BAD_TIME
+            else ""
+        )
         raise IngestError(
             f"{count.path}: none of the {count.read:,} rows can be used, {count.rejected[reason]:,} because of {reason} "
             f"(line {line}: {raw[:200]}){advice}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from features.pillars.aggregations import age_of_pillar, counts, days_active, rhythm, since
@@ -23,7 +24,8 @@ def pillar(evidence: DataProfile, taken: Collection[str]) -> Pillar | None:
         features += _of_type(kind, free_name(safe_name(kind), used), kind in evidence.activity)
         used |= {feature.name for feature in features}
     if types:
-        features.append(age_of_pillar(OTHER, evidence, repeats=types[0]))
+        # Each type has its own recency: what is oldest or newest of types that have nothing in common is no reason.
+        features.append(replace(age_of_pillar(OTHER, evidence), predictive=False))
     for attribute, dtype in evidence.attributes.items():
         name = attribute if attribute not in used else f"customer {attribute}"
         used.add(name)

@@ -12,7 +12,7 @@ import ibis
 from features.config.business import Business, EventsData
 from features.errors import IngestError
 from features.generation import event_files, evidence_files
-from features.ingestion.casts import literal
+from features.ingestion.cells.casts import literal
 from features.pillars import adoption, commercial, engagement, other, relationship, sentiment, support
 from features.pillars.data_profile import PROPERTIES, SUBSCRIPTION, Cap, DataProfile
 from features.pillars.exact_sum import HUGE

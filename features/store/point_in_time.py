@@ -9,7 +9,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from features.ingestion.casts import literal, quoted
+from features.ingestion.cells.casts import literal, quoted
 
 MEMORY: Final = "2GB"
 

@@ -12,7 +12,9 @@ import pyarrow as pa
 from features.config.business import Business, TableData
 from features.config.suggestions import near_matches
 from features.errors import SchemaMismatch, UnknownCustomer
+from features.ingestion.column_reading import load_readings
 from features.schema import Column, FeatureSchema
+from features.words import word
 from serving.auth.api_keys import Principal, Role
 from serving.batch.decided_file import DecidedFile, digest_of
 from serving.batch.pool import Score, on_all_cores
@@ -227,12 +229,19 @@ def _reader(file: CustomerFile, business: Business, release: Release, playbook: 
     needed = dict.fromkeys([*release.schema.names, *playbook.features])
     _require(file, [name for name in release.generation.schema.names if name in needed], "which the model reads")
     return RowReader(
-        file.path, file.names, id_name, release.generation.schema, release.bundle.categories, business.timezone
+        file.path,
+        file.names,
+        id_name,
+        release.generation.schema,
+        release.bundle.categories,
+        business.timezone,
+        data.missing,
+        load_readings(release.generation.path),
     )
 
 
 def _require(file: CustomerFile, names: Sequence[str], why: str) -> None:
-    missing = [name for name in names if name not in file.names]
+    missing = [name for name in names if word(name) not in file.names]
     if not missing:
         return
     if len(missing) == 1:

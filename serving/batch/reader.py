@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 from features.config.suggestions import near_matches
 from features.errors import IngestError
 from features.ingestion import csv_reader
-from features.ingestion.casts import Cell
+from features.ingestion.cells.casts import Cell, cleaned, literal
+from features.ingestion.cells.truths import truth
+from features.ingestion.column_reading import PLAIN, Reading
 from features.schema import Column, DType, FeatureSchema
+from features.words import word
 from serving.errors import CommandError
 from serving.platform.progress import Bar
 
@@ -74,13 +77,13 @@ class CustomerFile:
             raise CommandError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
         if kind in PARQUET_ENDINGS:
             try:
-                names = tuple(pq.read_schema(path).names)
+                names = tuple(map(word, pq.read_schema(path).names))
             except (pa.ArrowInvalid, OSError) as error:
                 raise IngestError(f"{path}: this is no Parquet file that can be read ({_first_line(error)}).") from None
             return cls(path, _distinct(path, names), None)
         try:
             layout = csv_reader.layout(path, None)
-            if delimiter is not None and not set(layout.header) & set(wanted):
+            if delimiter is not None and not set(layout.header) & set(map(word, wanted)):
                 layout = csv_reader.layout(path, delimiter)
         except OSError as error:
             raise CommandError(f"{path}: the file cannot be read ({error.strerror}).") from None
@@ -139,6 +142,8 @@ class RowReader:
         schema: the features to read; a column that the file lacks is missing throughout.
         categories: of word features, the categories that the model knows.
         timezone: what a time without a zone means.
+        missing: what means missing, where the TOML says it.
+        readings: how columns write their numbers, as the build found out.
     """
 
     def __init__(
@@ -149,10 +154,14 @@ class RowReader:
         schema: FeatureSchema,
         categories: Mapping[str, Sequence[str]],
         timezone: str,
+        missing: tuple[str, ...] | None = None,
+        readings: Mapping[str, Reading] | None = None,
     ) -> None:
         self._path = path
         self._names = tuple(names)
-        self._id_name = id_name
+        self._id_name = None if id_name is None else word(id_name)
+        self._missing = missing
+        self._readings = readings or {}
         self._schema = schema
         self._categories = categories
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
@@ -177,7 +186,7 @@ class RowReader:
         )
         columns: dict[str, Column] = {}
         for position, feature in enumerate(self._schema):
-            if feature.name not in self._names:
+            if word(feature.name) not in self._names:
                 words = feature.dtype is DType.STRING
                 columns[feature.name] = [None] * n if words else np.full(n, np.nan, dtype=np.float32)
             elif feature.dtype is DType.STRING:
@@ -187,7 +196,7 @@ class RowReader:
                 columns[feature.name] = values
                 for place in np.flatnonzero(parsed.column(f"b{position}").to_numpy(zero_copy_only=False)).tolist():
                     if errors[place] is None:
-                        value = table.column(self._names.index(feature.name))[place].as_py()
+                        value = table.column(self._names.index(word(feature.name)))[place].as_py()
                         errors[place] = f"{feature.name}: {value!r} is no finite number"
         for place in range(n):
             if ids[place] is None and errors[place] is None:
@@ -199,28 +208,49 @@ class RowReader:
         renamed = table.rename_columns([f"c{position}" for position in range(table.num_columns)])
         self._connection.register("rows", renamed)
         described = self._connection.execute("DESCRIBE rows").fetchall()
+        clean, columns = cleaned(
+            [Cell(name, column, kind) for name, (column, kind, *_) in zip(self._names, described, strict=True)]
+        )
         cells = {
-            name: Cell(name, column, kind) for name, (column, kind, *_) in zip(self._names, described, strict=True)
+            cell.name: self._readings.get(cell.name, PLAIN).applied(replace(cell, missing=self._missing))
+            for cell in clean
         }
         selected = ["NULL AS nothing"]
         if self._id_name is not None:
             selected.append(f"{cells[self._id_name].id} AS id")
         for position, feature in enumerate(self._schema):
-            cell = cells.get(feature.name)
+            cell = cells.get(word(feature.name))
             if cell is None:
                 continue
             if feature.dtype is DType.STRING:
-                word = cell.text
-                if set(self._categories.get(feature.name, ())) in ({"true", "false"}, {"true"}, {"false"}):
-                    word = f"lower({word})"  # the build had booleans, which a CSV file may spell "True"
-                selected.append(f"CAST({word} AS VARCHAR) AS f{position}")
+                said = _spelled(cell, self._categories.get(feature.name, ()))
+                selected.append(f"CAST({said} AS VARCHAR) AS f{position}")
             else:
                 selected.append(f"CAST({cell.number} AS DOUBLE) AS f{position}")
                 selected.append(f"({cell.junk} OR {cell.infinite}) AS b{position}")
         try:
-            return self._connection.sql(f"SELECT {', '.join(selected)} FROM rows").to_arrow_table()
+            return self._connection.sql(
+                f"SELECT {', '.join(selected)} FROM (SELECT {columns} FROM rows)"
+            ).to_arrow_table()
         finally:
             self._connection.unregister("rows")
+
+
+def _spelled(cell: Cell, categories: Sequence[str]) -> str:
+    """SQL of a word; yes and no as the model knows them, however this file spells them, and words as they were trained on.
+
+    A model that was trained on words with blanks around them, by an earlier version, knows them so.
+    """
+    known = {truth(word(category)): category for category in categories}
+    if known and None not in known and len(known) == len(categories):
+        arms = [f"WHEN {cell.truth} = {meant} THEN {literal(category)}" for meant, category in known.items()]
+        return f"CASE {' '.join(arms)} ELSE {cell.text} END"
+    former = [
+        f"WHEN {literal(word(category))} THEN {literal(category)}"
+        for category in categories
+        if word(category) != category
+    ]
+    return f"CASE {cell.text} {' '.join(former)} ELSE {cell.text} END" if former else cell.text
 
 
 def ending(path: Path) -> str:

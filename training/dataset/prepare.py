@@ -12,7 +12,7 @@ from features.config.business import Business, EventsData, TableData
 from features.errors import IngestError
 from features.generation import Generation
 from features.home import Home
-from features.ingestion import files as source
+from features.ingestion import source_files as source
 from features.schema import DType
 from features.store.offline import OfflineStore
 from models.arrays import Rows

@@ -12,10 +12,11 @@ import duckdb
 import numpy as np
 
 from features.config.business import Business, Column
-from features.ingestion import files
-from features.ingestion.casts import literal
+from features.ingestion import files, source_files
+from features.ingestion.cells.casts import literal
 from features.ingestion.profiling import profiled
 from features.schema import DType, Feature, FeatureSchema
+from features.words import word
 from models.decisions.effect_model import REWARD
 from training.errors import DecisionLogError
 from training.policy.logged_decisions import MOST_ACTIONS, DecisionLog, check
@@ -40,9 +41,14 @@ def read_trial(business: Business) -> DecisionLog:
         id = None if spec.customer_id is None else relation.cell(spec.customer_id, "[decisions] customer_id")
         dropped = {relation.cell(name, "[decisions] drop").name for name in spec.drop}
         used = {cell.name for cell in (action, reward, pscore, id) if cell is not None}
-        cells = [cell for cell in relation.cells if cell.name not in dropped | used]
-        if not cells:
+        names_of = [cell.name for cell in relation.cells if cell.name not in dropped | used]
+        if not names_of:
             raise DecisionLogError(f"{relation.path}: no column is left to be a feature.")
+        stated = [cell.name for cell in (reward, pscore) if cell is not None]
+        read = profiled(lambda _, sql: connection.execute(sql), relation, names_of, spec, "[decisions]", stated)
+        relation, profiles = read.relation, read.profiles
+        action, reward = (relation.cell(cell.name, "[decisions]") for cell in (action, reward))
+        pscore, id = (None if cell is None else relation.cell(cell.name, "[decisions]") for cell in (pscore, id))
         for cell, key in ((reward, "reward"), *(((pscore, "pscore"),) if pscore is not None else ())):
             odd = connection.execute(f"SELECT {cell.written} FROM {relation.sql} WHERE {cell.junk} LIMIT 1").fetchone()
             if odd is not None:
@@ -50,11 +56,10 @@ def read_trial(business: Business) -> DecisionLog:
                     f"{relation.path}: the column '{cell.name}', which [decisions] {key} names, holds '{odd[0]}', which "
                     f"is no number."
                 )
-        profiles = profiled(lambda _, sql: connection.execute(sql), relation, cells)
         selected = ", ".join(
             [
                 f"{files.ROW} - 1 AS row",
-                f"trim({action.text}) AS action",
+                f"{action.text} AS action",
                 f"{reward.number} AS reward",
                 f"{'NULL::DOUBLE' if pscore is None else pscore.number} AS pscore",
                 f"{'NULL::VARCHAR' if id is None else id.id} AS id",
@@ -62,11 +67,11 @@ def read_trial(business: Business) -> DecisionLog:
             ]
         )
         table = connection.sql(f"SELECT {selected} FROM {relation.sql} ORDER BY {files.ROW}").to_arrow_table()
-        digests = files.digests(relation.files, lambda *_: None, {})
-        fingerprint = files.fingerprint(relation.files, digests)
+        digests = source_files.digests(relation.files, lambda *_: None, {})
+        fingerprint = source_files.fingerprint(relation.files, digests)
     names: list[str | None] = table["action"].to_pylist()
     counts = Counter(name for name in names if name is not None)
-    nothing = spec.no_action.strip()
+    nothing = word(spec.no_action)
     if nothing not in counts:
         held = ", ".join(f"'{name}'" for name, _ in counts.most_common(8))
         raise DecisionLogError(
@@ -112,7 +117,7 @@ def read_trial(business: Business) -> DecisionLog:
         fingerprint=fingerprint,
         warnings=(),
     )
-    return replace(log, warnings=check(log, str(relation.path)))
+    return replace(log, warnings=(*read.notes, *check(log, str(relation.path))))
 
 
 def _numbers(values: Any) -> Any:

@@ -20,8 +20,9 @@ from features.build import build
 from features.config.business import Business
 from features.home import Home
 from models.inference.calibration import logit
-from training.churn.fit import fit_and_test
+from training.churn.fit import DEFAULT_TUNER, fit_and_test
 from training.churn.survival import learned_hazard
+from training.churn.tuning import Tuner
 from training.churn.uncertainty import learned_interval
 from training.dataset.prepare import current_generation, prepare
 from training.evaluation.metrics import calibration_slope
@@ -56,7 +57,7 @@ class Measured:
     """The mean width of an interval."""
 
 
-def measure(seed: int, customers: int) -> Measured:
+def measure(seed: int, customers: int, tuner: Tuner = DEFAULT_TUNER) -> Measured:
     """Simulate a business, train on it, and compare what is said at its test cutoff with the truth."""
     company = Company.simulate(Scenario(customers, seed, END))
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,7 +67,7 @@ def measure(seed: int, customers: int) -> Measured:
         build(business, home, datetime.now(UTC), lambda *_: None)
         generation = current_generation(business, home)
         prepared = prepare(generation, business)
-        model, _, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, lambda: None)
+        model, _, tested = fit_and_test(prepared.data, prepared.split, prepared.windows, lambda: None, tuner)
         hazard = learned_hazard(generation, business, prepared, model)
     assert hazard is not None
     log_odds = logit(tested.p)

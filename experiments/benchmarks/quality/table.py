@@ -16,6 +16,7 @@ from rich.table import Table
 
 from experiments.benchmarks.errors import BenchmarkError
 from experiments.benchmarks.peers import classifiers
+from experiments.simulation.records.company import is_of
 from experiments.simulation.records.company import write as simulate
 from experiments.simulation.scenario import Scenario
 from features.atomic_write import write_atomically
@@ -170,9 +171,10 @@ def prepared_for(name: str, protocol: Protocol, home: Path, say: Say) -> tuple[G
     config = Path(__file__).parents[2] / protocol.config
     if not protocol.config:
         config = folder / "simulation" / "business.toml"
-        if not config.exists():
+        scenario = Scenario(5_000, 7, SIMULATED_END)
+        if not is_of(scenario, config.parent):
             say(f"{name}: simulating")
-            simulate(Scenario(5_000, 7, SIMULATED_END), folder / "simulation", lambda *_: None)
+            simulate(scenario, config.parent, lambda *_: None)
     business = Business.load(config)
     if isinstance(business.data, TableData) and not business.data.path.exists():
         raise BenchmarkError(f"{name}: the public data is not at {business.data.path}.")

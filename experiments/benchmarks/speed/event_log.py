@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from features.ingestion import partitions
-from features.ingestion.casts import literal
+from features.ingestion.cells.casts import literal
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 730

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.simulation.behaviour.history import Happenings, History
+from experiments.simulation.customers.causes import LABELS, Cause
 from experiments.simulation.customers.population import Floats, Integers, Population
 from experiments.simulation.records.batches import EventBatch, Texts, texts, working_hours
-from experiments.simulation.scenario import WINDOW_DAYS
 
 ITEMS = (
     "extra_storage",
@@ -27,7 +27,9 @@ ITEM_PRICE = np.array([12.0, 20.0, 45.0, 80.0, 60.0, 95.0, 30.0, 25.0, 15.0, 120
 ITEM_SHARE = np.array([0.18, 0.15, 0.09, 0.08, 0.07, 0.06, 0.07, 0.06, 0.09, 0.03, 0.07, 0.05])
 ADDONS_A_DAY = 0.007
 REFUNDS_A_DAY = 0.0009
-REASONS = ("price", "not_used", "support", "missing_feature", "payment", "no_answer")
+NO_ANSWER = "no_answer"
+STATES_CAUSE, STATES_NOTHING = 0.5, 0.3
+"""The shares of leaving customers who state what made them leave, and who state nothing; the others state anything."""
 
 
 def billing(population: Population, history: History, rng: np.random.Generator) -> list[EventBatch]:
@@ -47,7 +49,7 @@ def billing(population: Population, history: History, rng: np.random.Generator) 
             "subscription_cancelled",
             left,
             history.cancelled_at[left],
-            properties={"reason": _reasons(population, history, left, rng)},
+            properties={"reason": _reasons(history, left, rng)},
         ),
     ]
 
@@ -70,17 +72,24 @@ def _changed(happenings: Happenings, reason: str, rng: np.random.Generator) -> E
     )
 
 
-def _daily(rate: Floats, history: History, rng: np.random.Generator) -> tuple[Integers, Integers]:
-    """Who and on which day, for something that happens at a daily `rate` (customers,) moved by satisfaction."""
-    happening = (rng.random(history.active.shape) < rate * np.exp(0.3 * history.satisfaction)) & history.active
+def _daily(
+    rate: Floats, history: History, rng: np.random.Generator, in_price_trouble: float
+) -> tuple[Integers, Integers]:
+    """Who and on which day, for something that happens at a daily `rate` (customers,) moved by satisfaction.
+
+    The trouble of price multiplies the rate by `in_price_trouble`.
+    """
+    today = rate * np.exp(0.3 * history.satisfaction)
+    today *= np.where(history.troubled(Cause.PRICE, slice(None)), in_price_trouble, 1.0)
+    happening = (rng.random(history.active.shape) < today) & history.active
     day, customer = np.nonzero(happening)
     return customer, day
 
 
 def _addons(population: Population, history: History, rng: np.random.Generator) -> EventBatch:
     rate = ADDONS_A_DAY * np.exp(0.4 * population.need - 0.6 * population.price_sensitivity)
-    rate *= np.where(population.dormant, 0.05, 1.0)
-    customer, day = _daily(rate, history, rng)
+    rate = rate * np.where(population.dormant, 0.05, 1.0)
+    customer, day = _daily(rate, history, rng, in_price_trouble=0.35)
     # every customer favours some items: two draws from the shares, the first kept for half of the purchases
     favourite = rng.choice(len(ITEMS), size=population.size, p=ITEM_SHARE)
     item = np.where(
@@ -98,26 +107,18 @@ def _addons(population: Population, history: History, rng: np.random.Generator) 
 
 
 def _refunds(population: Population, history: History, rng: np.random.Generator) -> EventBatch:
-    rate = REFUNDS_A_DAY * np.exp(0.8 * population.price_sensitivity - 0.7 * population.satisfaction)
-    customer, day = _daily(rate, history, rng)
+    rate = REFUNDS_A_DAY * np.exp(0.4 * population.price_sensitivity - 0.5 * population.satisfaction)
+    customer, day = _daily(rate, history, rng, in_price_trouble=5.0)
     share = rng.choice([0.25, 0.5, 1.0], size=customer.size)
     return EventBatch(
         "refund", customer, day + working_hours(customer.size, rng), value=np.round(population.mrr[customer] * share, 2)
     )
 
 
-def _reasons(population: Population, history: History, left: Integers, rng: np.random.Generator) -> Texts:
-    """The reason that a leaving customer states: what drove them, or nothing."""
-    day = np.minimum(history.cancelled_at[left].astype(np.int64), WINDOW_DAYS - 1)
-    pull = np.stack(
-        [
-            population.price_sensitivity[left],
-            1.5 * population.dormant[left] - 0.5 * population.need[left],
-            0.9 * history.hard[day, left] - 0.3,
-            -population.need[left] - 0.5,
-            np.full(left.size, -1.5),
-            np.full(left.size, 0.6),
-        ]
-    )
-    stated = (pull + rng.gumbel(size=pull.shape)).argmax(axis=0)
-    return np.asarray(texts(list(REASONS))[stated])
+def _reasons(history: History, left: Integers, rng: np.random.Generator) -> Texts:
+    """The reason that a leaving customer states: what made them leave, nothing, or anything."""
+    share = rng.random(left.size)
+    anything = rng.integers(len(Cause), size=left.size)
+    stated = np.where(share < STATES_CAUSE, history.cause[left], anything)
+    stated[share >= 1 - STATES_NOTHING] = len(LABELS)
+    return np.asarray(texts([*LABELS, NO_ANSWER])[stated])

@@ -1,4 +1,4 @@
-"""State: what changes in a customer from day to day, and the hazard of cancelling that follows from it.
+"""State: what changes in a customer from day to day.
 
 The same `step` makes the log and the futures behind the truth: `State`'s arrays have the shape (customers,) or
 (rollouts, customers), and the population is always (customers,).
@@ -9,21 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from experiments.simulation.behaviour import troubles
 from experiments.simulation.customers.actions import ACTIONS, DECAY, SCOPE_OF_ACTION, SCOPES, effects
+from experiments.simulation.customers.causes import Cause
 from experiments.simulation.customers.population import Flags, Floats, Integers, Population
 from models.inference.calibration import expit
 
 RETURN_RATE = 1 / 120
 NOISE = 0.22 * np.sqrt(2 * RETURN_RATE)
-MOST_LOG_HAZARD = -2.5
-TICKET_RATE = 0.012
-HARD_SHARE = 0.35
+TICKET_RATE = 0.010
+HARD_SHARE = 0.25
 SOLVED_HARD, SOLVED_EASY = 0.08, 0.65
 BILLING_DAYS = 30
 YEAR_DAYS = 365
-RETRY, RETRY_WORKS = 0.30, 0.45
-PRICE_RISE = 0.6
+RETRY = 0.25
+PRICE_RISE, UPSETS = 0.6, 0.10
+GRIEVANCE_A_DAY, GRIEVANCE_AFTER = 0.04, 0.30
+FORGETTING = float(0.5 ** (1 / 60))
+"""The share of a grievance that is left a day later."""
 DECISION_GAP_DAYS = 30
 DECISION_RATE = 1 / 60
 WITHDRAWAL_RATE = 0.0002
@@ -34,16 +39,19 @@ CONSENT_SHARE = (0.75, 0.88, 0.97)
 class State:
     """The hidden state of every customer at the start of a day.
 
-    `satisfaction` moves around the customer's own level; `easy` and `hard` count open tickets; `arrears` is an unpaid
-    bill; `influence` is what is left of past touches' effects on the log-hazard; `since_decision` counts days;
-    `consent` has the shape (3, …), one row a scope.
+    `satisfaction` moves around the customer's own level; `troubles` has the shape (troubles, …); `easy` and `hard` count
+    open tickets, and `grievance` is what is left of hard ones; `arrears` is an unpaid bill; `influence` (causes, …) is
+    what is left of past touches' effects on each cause's log-hazard; `since_decision` counts days; `consent` has the
+    shape (3, …), one row a scope.
     """
 
     satisfaction: Floats
+    troubles: Flags
     easy: Integers
     hard: Integers
+    grievance: npt.NDArray[np.float32]
     arrears: Flags
-    influence: Floats
+    influence: npt.NDArray[np.float32]
     since_decision: Integers
     consent: Flags
 
@@ -81,27 +89,15 @@ def begin(population: Population, rng: np.random.Generator) -> State:
     there = population.joined_day < 0
     return State(
         satisfaction=population.satisfaction + np.where(there, 0.30 * rng.standard_normal(size) - 0.15, 0.1),
+        troubles=troubles.usual(population, rng) & there,
         easy=np.zeros(size, dtype=np.int64),
         hard=np.zeros(size, dtype=np.int64),
+        grievance=np.zeros(size, dtype=np.float32),
         arrears=np.zeros(size, dtype=np.bool_),
-        influence=np.zeros(size),
+        influence=np.zeros((len(Cause), size), dtype=np.float32),
         since_decision=np.where(there, rng.integers(0, 60, size), 0),
         consent=rng.random((len(SCOPES), size)) < np.array(CONSENT_SHARE)[:, None],
     )
-
-
-def hazard(population: Population, state: State, day: int) -> Floats:
-    """The hazard of cancelling on day index `day`, per day, with the shape of the state."""
-    tenure = day - population.joined_day
-    to_renewal = -tenure % YEAR_DAYS
-    fixed = (
-        population.static_log_hazard()
-        + 0.35 * np.exp(-np.maximum(tenure, 0) / 45)
-        + np.where(population.annual & (to_renewal < 30) & (tenure > 30), 0.9, 0.0)
-    )
-    liking = 1.4 * population.care * state.satisfaction
-    moving = fixed - liking + 0.55 * np.minimum(state.hard, 3) + 1.5 * state.arrears + state.influence
-    return np.asarray(np.exp(np.minimum(moving, MOST_LOG_HAZARD)))
 
 
 def step(population: Population, state: State, day: int, active: Flags, spread: float, rng: np.random.Generator) -> Day:
@@ -112,17 +108,23 @@ def step(population: Population, state: State, day: int, active: Flags, spread: 
     satisfaction += RETURN_RATE * (population.satisfaction - satisfaction)
     satisfaction += NOISE * rng.standard_normal(shape)
     satisfaction -= 0.012 * state.hard
+    troubles.move(population, state.troubles, satisfaction, active, rng)
+    state.grievance *= np.float32(FORGETTING)
+    state.grievance += np.float32(GRIEVANCE_A_DAY) * np.minimum(state.hard, 2)
 
     solved_easy, solved_easy_count = _solve(state.easy, SOLVED_EASY, rng)
     solved_hard, solved_hard_count = _solve(state.hard, SOLVED_HARD, rng)
     satisfaction[solved_easy] += 0.05
     satisfaction[solved_hard] -= 0.12 * solved_hard_count
+    state.grievance[solved_hard] += GRIEVANCE_AFTER * solved_hard_count
 
     # one uniform serves two rare, exclusive happenings: a ticket at its low end, a withdrawn consent at its high end
     uniform = rng.random(shape)
-    rate = TICKET_RATE * np.exp(0.25 * population.need) * np.where(population.dormant, 0.1, 1.0)
-    opened = np.nonzero(active & (uniform < rate * np.exp(-0.35 * satisfaction)))
-    hard = rng.random(opened[0].shape) < HARD_SHARE
+    rate = TICKET_RATE * np.exp(0.4 * population.exposure[:, Cause.SUPPORT]) * np.where(population.dormant, 0.1, 1.0)
+    opened = np.nonzero(active & (uniform < rate * np.exp(-0.25 * satisfaction)))
+    # the more is built upon the product, the more of what goes wrong is hard
+    exposed = np.exp(0.8 * population.exposure[opened[-1], Cause.SUPPORT])
+    hard = rng.random(opened[0].shape) < np.minimum(HARD_SHARE * exposed, 0.9)
     opened_hard, opened_easy = _where(opened, hard), _where(opened, ~hard)
     state.hard[opened_hard] += 1
     state.easy[opened_easy] += 1
@@ -139,9 +141,13 @@ def step(population: Population, state: State, day: int, active: Flags, spread: 
     anniversary = (tenure > 0) & (tenure % YEAR_DAYS == 0)
     candidates = np.nonzero(active & anniversary)
     rise = _where(candidates, rng.random(candidates[0].shape) < PRICE_RISE)
-    satisfaction[rise] -= 0.15 * (1 + np.tanh(population.price_sensitivity[rise[-1]]))
+    minding = 1 + np.tanh(population.price_sensitivity[rise[-1]])
+    satisfaction[rise] -= 0.15 * minding
+    troubles.upset(
+        state.troubles, Cause.PRICE, _where(rise, rng.random(minding.shape) < UPSETS * minding), satisfaction
+    )
 
-    state.influence *= DECAY
+    state.influence *= np.float32(DECAY)
     state.since_decision += 1
     ready = np.nonzero(active & (state.since_decision > DECISION_GAP_DAYS))
     decided = _where(ready, rng.random(ready[0].shape) < DECISION_RATE)
@@ -182,8 +188,9 @@ def _bill(
     unpaid = np.nonzero(active & state.arrears)
     charged = np.nonzero(active & due & ~state.arrears)
     retried = _where(unpaid, rng.random(unpaid[0].shape) < RETRY)
-    worked = rng.random(retried[0].shape) < RETRY_WORKS
-    failing = expit(0.6 * population.price_sensitivity[charged[-1]] - 3.3)
+    lacking = population.exposure[:, Cause.PAYMENTS]
+    worked = rng.random(retried[0].shape) < expit(-0.85 - 1.0 * lacking[retried[-1]])
+    failing = expit(1.1 * lacking[charged[-1]] - 3.7)
     failed_now = rng.random(charged[0].shape) < failing
     state.arrears[_where(retried, worked)] = False
     state.arrears[_where(charged, failed_now)] = True
@@ -207,9 +214,12 @@ def _decide(
     chosen = (allowed.cumsum(axis=0) == rank) & allowed
     action = np.where(rank == 0, -1, chosen.argmax(axis=0))
     touched = action >= 0
-    effect = effects(population.take(customers), state.satisfaction[decided], spread)
-    added = effect[np.maximum(action, 0), np.arange(customers.size)]
-    state.influence[decided] += np.where(touched, added, 0.0)
+    # each distinct customer's effects are worked out once, however many futures decide about them today
+    distinct, place = np.unique(customers, return_inverse=True)
+    effect = effects(population.take(distinct), spread)
+    added = np.where(touched[:, None], effect[np.maximum(action, 0), :, place], 0.0)
+    for cause in Cause:
+        state.influence[cause][decided] += added[:, cause]
     state.since_decision[decided] = 0
     assert len(ACTIONS) == allowed.shape[0]
     return action, np.asarray(1.0 / choices)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from experiments.simulation.behaviour.dynamics import begin, hazard, step
+from experiments.simulation.behaviour.dynamics import begin, step
+from experiments.simulation.behaviour.hazard import hazards
+from experiments.simulation.customers.actions import effects, impact
+from experiments.simulation.customers.causes import TROUBLES, Cause
 from experiments.simulation.customers.population import Flags, Floats, Integers, Population
 from experiments.simulation.scenario import WINDOW_DAYS
 from experiments.simulation.truth import Moment
@@ -34,18 +37,23 @@ class Happenings:
 class History:
     """What happened in the window.
 
-    `active`, `satisfaction`, `influence` and `hard` (open difficult tickets) have the shape (days, customers) and hold
-    the start of each day; `active` is false before joining and after the day of cancelling. `cancelled_at` is in days
-    from the window's start, NaN for who stayed. Figures: `renewed` and `failed` the monthly fee, `changed_*` the new
-    fee, `touched` the action's index or −1, `pscore` its probability, `withdrawn` the scope's index, `opened_*` and
-    `solved_*` nothing.
+    `active`, `satisfaction`, `influence` (on the log of the whole hazard), `hard` (open difficult tickets), `grievance`,
+    `unpaid` (a bill is) and `troubles` (a bit each) have the shape (days, customers) and hold the start of each day; `active` is false before
+    joining and after the day of cancelling. `cancelled_at` is in days from the window's start, NaN for who stayed, and
+    `cause` then −1. Figures: `renewed` and `failed` the monthly fee, `changed_*` the new fee, `touched` the action's
+    index or −1, `pscore` its probability and `impact` what it adds to the log-hazard, `withdrawn` the scope's index,
+    `opened_*` and `solved_*` nothing.
     """
 
     active: Flags
     satisfaction: npt.NDArray[np.float32]
     influence: npt.NDArray[np.float32]
     hard: npt.NDArray[np.int8]
+    grievance: npt.NDArray[np.float32]
+    unpaid: Flags
+    troubles: npt.NDArray[np.uint8]
     cancelled_at: Floats
+    cause: Integers
     opened_easy: Happenings
     opened_hard: Happenings
     solved_easy: Happenings
@@ -57,10 +65,15 @@ class History:
     changed_down: Happenings
     touched: Happenings
     pscore: Floats
+    impact: Floats
     withdrawn: Happenings
     consent_at_start: Flags
     mrr_at_end: Floats
     moments: tuple[Moment, ...]
+
+    def troubled(self, cause: Cause, days: Integers | slice, customers: Integers | slice = slice(None)) -> Flags:
+        """Whether the trouble of `cause` was there, at the start of those days for those customers."""
+        return np.asarray(self.troubles[days, customers] >> cause & 1, dtype=np.bool_)
 
 
 class _Diary:
@@ -118,6 +131,12 @@ def live(
     satisfaction = np.zeros((WINDOW_DAYS, size), dtype=np.float32)
     influence = np.zeros((WINDOW_DAYS, size), dtype=np.float32)
     hard = np.zeros((WINDOW_DAYS, size), dtype=np.int8)
+    grievance = np.zeros((WINDOW_DAYS, size), dtype=np.float32)
+    unpaid = np.zeros((WINDOW_DAYS, size), dtype=np.bool_)
+    troubles = np.zeros((WINDOW_DAYS, size), dtype=np.uint8)
+    cause = np.full(size, -1)
+    impacts: list[Floats] = []
+    bits = np.array([1 << one for one in TROUBLES], dtype=np.uint8)[:, None]
     for day in range(WINDOW_DAYS):
         active = (population.joined_day <= day) & np.isnan(cancelled_at)
         there = active & (population.joined_day < day)
@@ -125,11 +144,18 @@ def live(
             kept.append(Moment(day, state.copy(), np.flatnonzero(there)))
         active_days[day] = active
         satisfaction[day] = state.satisfaction
-        influence[day] = state.influence
+        rates = hazards(population, state, day)
+        total = rates.sum(axis=0)
+        influence[day] = -impact(rates, -state.influence)
         hard[day] = state.hard
+        grievance[day] = state.grievance
+        unpaid[day] = state.arrears
+        troubles[day] = (state.troubles * bits).sum(axis=0)
         # who joins today is not a customer yet at midnight, and does not leave on the day
-        leaving = there & (rng.random(size) < -np.expm1(-hazard(population, state, day)))
-        cancelled_at[leaving] = day + rng.random(int(leaving.sum()))
+        leaving = np.flatnonzero(there & (rng.random(size) < -np.expm1(-total)))
+        cancelled_at[leaving] = day + rng.random(leaving.size)
+        # of competing causes, each is what made the customer leave as often as its hazard is large
+        cause[leaving] = (rng.random(leaving.size) * total[leaving] >= rates[:-1, leaving].cumsum(axis=0)).sum(axis=0)
         joining = population.joined_day == day
         # until they join, customers only wait: no timer runs for them
         state.since_decision[joining] = 0
@@ -139,7 +165,8 @@ def live(
         uniform = rng.random(size)
         drift = state.satisfaction
         up = np.flatnonzero(active & (uniform < UPGRADE_RATE * np.exp(0.5 * population.need + 0.4 * drift)))
-        down_rate = DOWNGRADE_RATE * np.exp(0.7 * population.price_sensitivity - 0.5 * drift)
+        squeezed = 1.6 * state.troubles[Cause.PRICE]
+        down_rate = DOWNGRADE_RATE * np.exp(0.4 * population.price_sensitivity - 0.3 * drift + squeezed)
         down = np.flatnonzero(active & (uniform > 1 - down_rate))
         mrr[up] *= UPGRADE_FACTOR
         mrr[down] *= DOWNGRADE_FACTOR
@@ -153,6 +180,9 @@ def live(
         diaries["failed"].note(day, today.failed[0], mrr[today.failed[0]])
         diaries["touched"].note(day, today.decided[0], today.action)
         pscores.append(today.pscore)
+        who, touched = today.decided[0], today.action >= 0
+        effect = effects(population.take(who), spread)[np.maximum(today.action, 0), :, np.arange(who.size)].T
+        impacts.append(np.where(touched, impact(rates[:, who], effect), 0.0))
         diaries["withdrawn"].note(day, today.withdrawn[0], today.withdrawn_scope)
         advanced(1 / WINDOW_DAYS)
     if WINDOW_DAYS in moments:
@@ -162,8 +192,13 @@ def live(
         satisfaction=satisfaction,
         influence=influence,
         hard=hard,
+        grievance=grievance,
+        unpaid=unpaid,
+        troubles=troubles,
         cancelled_at=cancelled_at,
+        cause=cause,
         pscore=np.concatenate(pscores),
+        impact=np.concatenate(impacts),
         consent_at_start=consent_at_start,
         mrr_at_end=mrr,
         moments=tuple(kept),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.simulation.behaviour.history import History
+from experiments.simulation.customers.causes import Cause
 from experiments.simulation.customers.population import Flags, Floats, Integers, Population
 from experiments.simulation.records.batches import EventBatch, Texts, texts, working_hours
 from experiments.simulation.scenario import WINDOW_DAYS, Scenario
@@ -31,6 +32,10 @@ DORMANT_SHARE = 0.008
 RHYTHM = 4
 """Only every fourth tick of the clock is a session: people come more regularly than chance would have them."""
 CHUNK_DAYS = 64
+SESSIONS_IN_TROUBLE = {Cause.CONTACT_LEFT: -1.5, Cause.COMPETITOR: -0.5}
+"""What a trouble adds to the log of how often they come: who knew the product is gone, or works elsewhere as well."""
+USES_IN_TROUBLE = {Cause.MISSING_FEATURE: -0.9}
+"""What a trouble adds to the log of how many features a session uses."""
 
 
 def usage(population: Population, history: History, scenario: Scenario, rng: np.random.Generator) -> list[EventBatch]:
@@ -43,7 +48,9 @@ def usage(population: Population, history: History, scenario: Scenario, rng: np.
     calendar = np.log(SESSIONS_A_DAY * WEEKDAY[(day + scenario.first_weekday) % 7] * season)
     for start in range(0, WINDOW_DAYS, CHUNK_DAYS):
         chunk = slice(start, start + CHUNK_DAYS)
-        moving = 0.31 * history.satisfaction[chunk] - 0.22 * history.influence[chunk]
+        moving = 0.20 * history.satisfaction[chunk] - 0.22 * history.influence[chunk]
+        for cause, added in SESSIONS_IN_TROUBLE.items():
+            moving += added * history.troubled(cause, chunk)
         rate = np.exp(moving + steady + calendar[chunk, None]) * history.active[chunk]
         ticks = passed + np.cumsum(rng.poisson(RHYTHM * rate), axis=0)
         count = np.diff(ticks // RHYTHM, axis=0, prepend=(passed // RHYTHM)[None, :])
@@ -55,8 +62,8 @@ def usage(population: Population, history: History, scenario: Scenario, rng: np.
     customer, at_day = np.concatenate(customers), np.concatenate(days)
     at = at_day + working_hours(customer.size, rng)
     mood = history.satisfaction[at_day, customer].astype(np.float64)
-    moved = 0.70 * mood + 0.85 * population.need[customer] - 0.50 * history.influence[at_day, customer]
-    minutes = np.exp(2.4 + moved + 0.20 * rng.standard_normal(customer.size))
+    moved = 0.30 * mood + 0.60 * population.need[customer] - 0.40 * history.influence[at_day, customer]
+    minutes = np.exp(2.4 + moved + 0.40 * rng.standard_normal(customer.size))
     sessions = EventBatch(
         "session",
         customer,
@@ -64,6 +71,8 @@ def usage(population: Population, history: History, scenario: Scenario, rng: np.
         value=np.asarray(np.round(minutes, 1), dtype=np.float64),
         channel=_devices(customer.size, rng),
     )
+    for cause, added in USES_IN_TROUBLE.items():
+        moved += 2 * added * history.troubled(cause, at_day, customer)
     uses = rng.poisson(FEATURES_A_SESSION * np.exp(0.5 * moved))
     user = np.repeat(customer, uses)
     used_at = np.repeat(at, uses) + rng.random(user.size) * np.repeat(minutes, uses) / 1_440

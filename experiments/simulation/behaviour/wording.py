@@ -6,6 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from experiments.simulation.customers.causes import Cause
 from experiments.simulation.customers.population import Floats, Integers
 from experiments.simulation.records.batches import Texts
 
@@ -17,6 +18,19 @@ class Topic(IntEnum):
     PRICE = 1
     SUPPORT = 2
     USE = 3
+    MISSING_FEATURE = 4
+    CONTACT = 5
+    COMPETITOR = 6
+    PAYMENT = 7
+
+
+ABOUT = {
+    Cause.PRICE: Topic.PRICE,
+    Cause.MISSING_FEATURE: Topic.MISSING_FEATURE,
+    Cause.CONTACT_LEFT: Topic.CONTACT,
+    Cause.COMPETITOR: Topic.COMPETITOR,
+}
+"""What who is in the trouble of a cause writes about."""
 
 
 class Mood(IntEnum):
@@ -71,7 +85,6 @@ CORES: dict[Mood, dict[Topic, tuple[str, ...]]] = {
             "the reports are slow and half of them never load",
             "the last update broke our dashboards",
             "the app crashes whenever we export",
-            "basic features are missing",
             "the interface is confusing and clumsy",
             "the numbers do not match from one page to the next",
             "nothing syncs the way it should",
@@ -80,7 +93,6 @@ CORES: dict[Mood, dict[Topic, tuple[str, ...]]] = {
             "it is far too expensive for what it does",
             "the price went up and we got nothing for it",
             "the invoice is higher than we agreed",
-            "others offer the same for half the money",
             "we cannot justify this cost any longer",
             "every little extra costs money",
         ),
@@ -99,6 +111,36 @@ CORES: dict[Mood, dict[Topic, tuple[str, ...]]] = {
             "it does not fit how we work",
             "we do not really need most of it",
             "the project it was for has ended",
+        ),
+        Topic.MISSING_FEATURE: (
+            "we still cannot plan by team, which we asked for twice",
+            "there is no approval step, so we do it by hand",
+            "it cannot talk to the system we use for orders",
+            "what we need most is always on the roadmap and never there",
+            "we have outgrown what it can do",
+            "without custom fields it is no use to us any more",
+            "the feature we were promised is still missing",
+        ),
+        Topic.CONTACT: (
+            "the colleague who ran this has left us",
+            "I took this over and nobody told me how it works",
+            "the only one who knew the setup is gone",
+            "we do not even have the admin password since our lead left",
+            "nobody here feels responsible for it any more",
+        ),
+        Topic.COMPETITOR: (
+            "another vendor has shown us a much better tool",
+            "we are trying out a rival product in two teams",
+            "a competitor offers to move all our data for free",
+            "others are years ahead of you by now",
+            "our new board prefers the suite we already use elsewhere",
+        ),
+        Topic.PAYMENT: (
+            "our card was declined again",
+            "your system refuses our bank transfer",
+            "we get reminders for a bill that cannot be paid the way you ask",
+            "the payment failed and then we were locked out",
+            "money is tight and the bills pile up",
         ),
     },
     Mood.MIXED: {
@@ -131,6 +173,27 @@ CORES: dict[Mood, dict[Topic, tuple[str, ...]]] = {
             "it is good to have, not more",
             "we still have to roll it out to everyone",
         ),
+        Topic.MISSING_FEATURE: (
+            "one or two features are missing for us",
+            "custom fields would help us a lot",
+            "it would be perfect with an approval step",
+            "we work around what it cannot do",
+        ),
+        Topic.CONTACT: (
+            "we have a new person in charge who is still learning",
+            "our team has changed and has to find its way around",
+            "after some changes here a few of us are new to it",
+        ),
+        Topic.COMPETITOR: (
+            "we have looked at another tool, with mixed results",
+            "some here know a competing product and like it",
+            "we compare it with others from time to time",
+        ),
+        Topic.PAYMENT: (
+            "paying by card is a hassle at times",
+            "we had to enter our bank details twice",
+            "one bill failed, the next went through",
+        ),
     },
     Mood.GOOD: {
         Topic.PRODUCT: (
@@ -162,6 +225,23 @@ CORES: dict[Mood, dict[Topic, tuple[str, ...]]] = {
             "we have moved two more departments onto it",
             "it has become part of our morning routine",
             "even the sceptics here like it now",
+        ),
+        Topic.MISSING_FEATURE: (
+            "the feature we had asked for is here at last",
+            "it now does everything we need",
+            "custom fields were just what we missed",
+        ),
+        Topic.CONTACT: (
+            "our new colleague was up to speed in a day",
+            "whoever joins our team gets along with it at once",
+        ),
+        Topic.COMPETITOR: (
+            "we tried others and came back",
+            "no other tool comes close",
+        ),
+        Topic.PAYMENT: (
+            "the invoice is paid without any fuss",
+            "changing our card took a minute",
         ),
     },
 }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.simulation.behaviour.history import History
-from experiments.simulation.customers.actions import ACTIONS, NAMES, NO_ACTION, SCOPES, effects
+from experiments.simulation.customers.actions import ACTIONS, NAMES, NO_ACTION, SCOPES
+from experiments.simulation.customers.causes import Cause
 from experiments.simulation.customers.population import Population
 from experiments.simulation.records.batches import EventBatch, texts, working_hours
 from models.inference.calibration import expit
 
 
-def outreach(population: Population, history: History, spread: float, rng: np.random.Generator) -> list[EventBatch]:
+def outreach(population: Population, history: History, rng: np.random.Generator) -> list[EventBatch]:
     """Touches (properties `action`, `pscore`), opened and clicked ones, and consents given or withdrawn (`scope`).
 
     A decision to do nothing is logged as a touch too, with the action `no_action` and no channel, so that the
@@ -35,10 +36,9 @@ def outreach(population: Population, history: History, spread: float, rng: np.ra
         },
     )
     mood = history.satisfaction[touched.day, touched.customer].astype(np.float64)
-    effect = effects(population.take(touched.customer), mood, spread)[np.maximum(action, 0), np.arange(touched.size)]
-    dormant = population.dormant[touched.customer]
-    opened = (action >= 0) & (rng.random(touched.size) < expit(1.4 + 0.2 * mood - 1.5 * dormant))
-    clicked = opened & (rng.random(touched.size) < expit(-1.0 - 5.0 * effect))
+    away = population.dormant[touched.customer] | history.troubled(Cause.CONTACT_LEFT, touched.day, touched.customer)
+    opened = (action >= 0) & (rng.random(touched.size) < expit(1.4 + 0.2 * mood - 1.5 * away))
+    clicked = opened & (rng.random(touched.size) < expit(-1.0 - 5.0 * history.impact))
     opened_at = at + rng.exponential(0.3, touched.size) * (channel != "phone")
     clicked_at = opened_at + rng.exponential(0.01, touched.size)
     answers = {"action": name, "touch": number}

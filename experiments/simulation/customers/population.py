@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from experiments.simulation.customers.causes import TROUBLES, Cause
 from experiments.simulation.scenario import WINDOW_DAYS, Scenario
 from models.inference.calibration import expit
 
@@ -23,8 +24,15 @@ USE_CASES = ("occasional", "single_task", "regular", "core_process")
 REGIONS = ("north", "south", "east", "west")
 SIGNUP_DISCOUNTS = np.array([0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0])
 
-BASE_LOG_HAZARD = -4.95
-"""Log of the daily hazard of cancelling, of a customer about whom nothing stands out."""
+LOG_HAZARD = np.array([-11.7, -11.7, -11.7, -11.7, -10.9, -10.9])
+"""Log of the daily hazard of each cause, of a customer about whom nothing stands out."""
+
+BEGINS_BY_EXPOSURE = 0.6
+WEIGHS_BY_EXPOSURE = 0.45
+"""How much exposure to a cause moves the log of the rate at which its trouble begins, and the cause's log-hazard."""
+
+UPON_EVENTS = 4.0
+"""How many times tickets and unpaid bills multiply the hazards of support and payments on average, roughly."""
 
 SHARE_BEFORE = 0.55
 """The share of customers who had signed up before the window."""
@@ -32,16 +40,17 @@ SHARE_BEFORE = 0.55
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Who the customers are; every array has the shape (customers,) and never changes.
+    """Who the customers are; every array has the shape (customers,), `exposure` (customers, causes), and never changes.
 
-    Hidden: `need`, `price_sensitivity` and `satisfaction` (the level that satisfaction returns to) are standard normal
-    or narrower, `dormant` customers pay without using, `activity` is the log of how busy an account is for its traits.
+    Hidden: `need`, `exposure` to each cause of leaving and `satisfaction` (the level that satisfaction returns to) are
+    standard normal or narrower, `dormant` customers pay without using, `activity` is the log of how busy an account is
+    for its traits.
     Recorded by the business: the rest. `joined_day` is a day index of the window, negative before it,
     and `joined_hour` the hour of that day.
     """
 
     need: Floats
-    price_sensitivity: Floats
+    exposure: Floats
     satisfaction: Floats
     dormant: Flags
     activity: Floats
@@ -76,15 +85,30 @@ class Population:
         """How much need and satisfaction weigh in staying: little for who does not use the product."""
         return np.where(self.dormant, 0.3, 1.0)
 
-    def static_log_hazard(self) -> Floats:
-        """Log of the daily hazard that comes from traits that never change."""
-        return np.asarray(
-            BASE_LOG_HAZARD
-            - 1.70 * self.care * self.need
-            + 0.30 * self.price_sensitivity
-            - 0.50 * self.dormant
-            - 0.50 * self.annual
-        )
+    @property
+    def price_sensitivity(self) -> Floats:
+        """The exposure to leaving over the price."""
+        return np.asarray(self.exposure[:, Cause.PRICE])
+
+    def static_log_hazards(self) -> Floats:
+        """Logs (causes, customers) of the daily hazards that come from traits that never change."""
+        common = -0.50 * self.care * self.need - 0.30 * self.dormant - 0.40 * self.annual
+        return np.asarray(LOG_HAZARD[:, None] + WEIGHS_BY_EXPOSURE * self.exposure.T + common)
+
+    def trouble_begins(self) -> Floats:
+        """The rates a day (troubles, customers) at which troubles begin: rarely for who does not use the product."""
+        rate = np.array([trouble.begins for trouble in TROUBLES.values()])[:, None]
+        exposed = np.exp(BEGINS_BY_EXPOSURE * self.exposure[:, list(TROUBLES)].T)
+        return np.asarray(rate * exposed * np.where(self.dormant, 0.4, 1.0))
+
+    def usual_hazard(self) -> Floats:
+        """The daily hazard that each customer has on average over good and bad times, roughly."""
+        hazards = np.exp(self.static_log_hazards())
+        begins = self.trouble_begins()
+        for cause, trouble in TROUBLES.items():
+            hazards[cause] *= 1 + np.expm1(trouble.weight) * begins[cause] / (begins[cause] + trouble.ends)
+        hazards[len(TROUBLES) :] *= UPON_EVENTS
+        return np.asarray(hazards.sum(axis=0) * np.exp(-0.35 * self.care * self.satisfaction))
 
 
 def draw(scenario: Scenario, rng: np.random.Generator) -> Population:
@@ -95,11 +119,11 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> Population:
     while found < before:
         candidates = _draw_traits(4 * before + 100, rng)
         tenure = np.minimum(rng.exponential(500.0, candidates.size), 1_500.0).astype(np.int64) + 45
-        log_hazard = candidates.static_log_hazard() - 1.3 * candidates.care * candidates.satisfaction
-        stayed = np.flatnonzero(rng.random(candidates.size) < np.exp(-np.exp(log_hazard) * tenure))[: before - found]
+        stayed = rng.random(candidates.size) < np.exp(-candidates.usual_hazard() * tenure)
+        chosen = np.flatnonzero(stayed)[: before - found]
         candidates.joined_day[:] = -tenure
-        survivors.append(candidates.take(stayed))
-        found += stayed.size
+        survivors.append(candidates.take(chosen))
+        found += chosen.size
     joiners = _draw_traits(scenario.customers - before, rng)
     joiners.joined_day[:] = rng.choice(WINDOW_DAYS, size=joiners.size, p=_joining_share(scenario))
     everyone = _concatenate([*survivors, joiners])
@@ -108,7 +132,8 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> Population:
 
 def _draw_traits(size: int, rng: np.random.Generator) -> Population:
     need = rng.standard_normal(size)
-    price_sensitivity = rng.standard_normal(size)
+    exposure = rng.standard_normal((size, len(Cause)))
+    price_sensitivity = exposure[:, Cause.PRICE]
     satisfaction = 0.95 * rng.standard_normal(size) - 0.35 * price_sensitivity
     dormant = rng.random(size) < 0.10
     scale = rng.standard_normal(size)
@@ -121,7 +146,7 @@ def _draw_traits(size: int, rng: np.random.Generator) -> Population:
     price = PRICE_PER_SEAT[plan] * (1 - discount / 100) * np.exp(0.12 * rng.standard_normal(size))
     return Population(
         need=need,
-        price_sensitivity=price_sensitivity,
+        exposure=exposure,
         satisfaction=satisfaction,
         dormant=dormant,
         activity=0.30 * (np.log(seats) - 1.3) + 0.12 * rng.standard_normal(size),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 from experiments.simulation.behaviour.answers import answers
 from experiments.simulation.behaviour.billing import billing
 from experiments.simulation.behaviour.history import History, live
+from experiments.simulation.behaviour.signals import signals
 from experiments.simulation.behaviour.support import support
 from experiments.simulation.behaviour.usage import usage
 from experiments.simulation.customers.actions import ACTIONS, NAMES, NO_ACTION
+from experiments.simulation.customers.causes import LABELS
 from experiments.simulation.customers.outreach import outreach
 from experiments.simulation.customers.population import (
     ACQUISITIONS,
@@ -45,6 +47,10 @@ class Summary:
 
     folder: Path
     rows: dict[str, int]
+
+
+EDITION = 2
+"""Raised whenever equal scenarios give other files than before, so that what was simulated earlier is not taken for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +99,13 @@ class Company:
         """The exports of the business's systems by file name, relative to the folder of the TOML."""
         scenario, population, history = self.scenario, self.population, self.history
         _, _, _, *rngs = _generators(scenario)
-        usage_rng, billing_rng, support_rng, answers_rng, outreach_rng, product, books, desk, survey, reach = rngs
+        usage_rng, billing_rng, support_rng, answers_rng, outreach_rng, product, books, desk, survey, reach, sign = rngs
         batches = {
-            "product": usage(population, history, scenario, usage_rng),
+            "product": [*usage(population, history, scenario, usage_rng), *signals(population, history, sign)],
             "bill": billing(population, history, billing_rng),
             "desk": support(history, support_rng),
             "voice": answers(population, history, answers_rng),
-            "reach": outreach(population, history, scenario.effect_spread, outreach_rng),
+            "reach": outreach(population, history, outreach_rng),
         }
 
         def exported(prefix: str, rng: np.random.Generator, *, late: bool) -> pa.Table:
@@ -116,13 +122,19 @@ class Company:
             "events/outreach.parquet": soiled(exported("reach", reach, late=True), "reach", reach).drop(["text"]),
         }
 
-    def truth(self, progress: Progress = lambda *_: None) -> pa.Table:
-        """The true probability of each customer, truth cutoff and action; see `truth.churn_probabilities`."""
+    def truth(self, progress: Progress = lambda *_: None, cutoffs: Collection[datetime] | None = None) -> pa.Table:
+        """The true probability of each customer, truth cutoff and action, in all and by cause; see `simulation.truth`.
+
+        `cutoffs` are those of the scenario's truth cutoffs that are told, by default all.
+        """
         scenario = self.scenario
         rng = _generators(scenario)[2]
         moments = self.history.moments
         parts = []
         for moment, moment_rng in zip(moments, rng.spawn(len(moments)), strict=True):
+            cutoff = scenario.start + timedelta(days=moment.day)
+            if cutoffs is not None and cutoff not in cutoffs:
+                continue
             probability = churn_probabilities(
                 self.population,
                 moment,
@@ -132,9 +144,19 @@ class Company:
                 moment_rng,
                 lambda share: progress("telling the truth", share / len(moments)),
             )
-            cutoff = scenario.start + timedelta(days=moment.day)
             parts.append(_truth_rows(moment.alive, cutoff, probability))
         return pa.concat_tables(parts)
+
+    def departures(self) -> pa.Table:
+        """Who left, when, and for which cause."""
+        left = np.flatnonzero(self.history.cause >= 0)
+        return pa.table(
+            {
+                "customer_id": customer_ids(left),
+                "cancelled_at": pa.array(times(self.history.cancelled_at[left], self.scenario.start)).cast(TIME),
+                "cause": _labels(LABELS, self.history.cause[left]),
+            }
+        )
 
     def churn_within(self, horizons: Sequence[int], rollouts: int, rng: np.random.Generator) -> tuple[pa.Array, Floats]:
         """Who is there at the test cutoff, and their true probabilities (horizons, customers) of leaving without an action."""
@@ -170,13 +192,28 @@ def write(scenario: Scenario, folder: Path, progress: Progress = lambda *_: None
         rows = company.export(aside, progress)
         truth = company.truth(progress)
         pq.write_table(truth, aside / "truth.parquet")
-        rows["truth.parquet"] = truth.num_rows
+        departures = company.departures()
+        pq.write_table(departures, aside / "departures.parquet")
+        rows["truth.parquet"], rows["departures.parquet"] = truth.num_rows, departures.num_rows
     return Summary(folder, rows)
+
+
+def is_of(scenario: Scenario, folder: Path) -> bool:
+    """Whether `folder` holds what simulating `scenario` gives, of today's edition."""
+    return _toml_in(folder) == business_toml(scenario)
+
+
+def is_of_an_earlier_edition(folder: Path) -> bool:
+    """Whether `folder` holds a simulated business that the same scenario does not give any more."""
+    toml = _toml_in(folder)
+    return toml.startswith(_SIMULATED) and not toml.startswith(f"{_SIMULATED}, edition {EDITION}:")
 
 
 def business_toml(scenario: Scenario) -> str:
     """The TOML of a simulated business, to stand beside its files."""
     return _TOML.format(
+        simulated=f"{_SIMULATED}, edition {EDITION}",
+        scenario=scenario,
         horizon=HORIZON_DAYS,
         test_cutoff=scenario.test_cutoff.date().isoformat(),
         actions="".join(
@@ -192,9 +229,14 @@ def business_toml(scenario: Scenario) -> str:
     )
 
 
+def _toml_in(folder: Path) -> str:
+    path = folder / "business.toml"
+    return path.read_text() if path.exists() else ""
+
+
 def _generators(scenario: Scenario) -> list[np.random.Generator]:
-    """Independent generators: of customers, history, truth, five kinds of events and five files."""
-    return np.random.default_rng(scenario.seed).spawn(13)
+    """Independent generators: of customers, history, truth, five kinds of events, five files and signals."""
+    return np.random.default_rng(scenario.seed).spawn(14)
 
 
 def _labels(names: Sequence[str], indices: Integers) -> pa.Array:
@@ -223,13 +265,18 @@ def _truth_rows(
             "cutoff": pa.array([cutoff], type=TIME).take(pa.array(np.zeros(size, dtype=np.int64))),
             "horizon_days": pa.array(np.full(size, HORIZON_DAYS, dtype=np.int64)),
             "action": _labels(actions, np.repeat(np.arange(len(actions)), alive.size)),
-            "churn_probability": pa.array(probability.ravel()),
+            "churn_probability": pa.array(probability.sum(axis=1).ravel()),
+            **{f"churn_by_{label}": pa.array(probability[:, row].ravel()) for row, label in enumerate(LABELS)},
         }
     )
 
 
+_SIMULATED = "# A simulated subscription business"
+
 _TOML = """\
-# A simulated subscription business; truth.parquet, which nothing here names, knows what features must not.
+{simulated}: {scenario.customers} customers, seed {scenario.seed}, until {scenario.end:%Y-%m-%d}, spread of effects {scenario.effect_spread}.
+# truth.parquet and departures.parquet, which nothing here names, know what features must not: how likely each customer
+# leaves, under which action and for which cause, and who left for which.
 [business]
 name = "simulated"
 currency = "EUR"

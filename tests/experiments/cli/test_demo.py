@@ -28,6 +28,20 @@ def test_a_step_that_fails_says_why_and_what_stands_is_kept(tmp_path: Path, monk
     assert config.read_text() == "[business]\n"
 
 
+def test_what_an_earlier_keepwell_simulated_stands_and_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = tmp_path / "simulation" / "business.toml"
+    config.parent.mkdir()
+    config.write_text("# A simulated subscription business; truth.parquet, which nothing here names, …\n[business]\n")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.stdout.startswith(
+        "\nsimulation was simulated by an earlier keepwell and stands: for today's business, "
+    )
+    assert "experiments simulate" not in result.stdout
+
+
 def test_another_business_s_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path))
     (tmp_path / "business.json").write_text('{"name": "shop"}\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,19 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.__main__ import app
-from experiments.simulation.behaviour.dynamics import hazard, step
-from experiments.simulation.customers.actions import ACTIONS, DECAY, NO_ACTION, SCOPES, effects
+from experiments.simulation.behaviour.dynamics import step
+from experiments.simulation.behaviour.hazard import hazards
+from experiments.simulation.customers.actions import ACTIONS, DECAY, NO_ACTION, SCOPES, effects, impact
+from experiments.simulation.customers.causes import Cause
 from experiments.simulation.errors import SimulationError
-from experiments.simulation.records.company import Company
+from experiments.simulation.records.company import (
+    EDITION,
+    Company,
+    business_toml,
+    is_of,
+    is_of_an_earlier_edition,
+    write,
+)
 from experiments.simulation.records.exchange import replaced
 from experiments.simulation.scenario import HORIZON_DAYS, WINDOW_DAYS, Scenario
 from experiments.simulation.truth import churn_probabilities
@@ -42,6 +52,7 @@ def test_the_command_writes_a_business_and_says_what(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "business.toml",
         "customers.parquet",
+        "departures.parquet",
         "events",
         "truth.parquet",
     }
@@ -53,6 +64,27 @@ def test_by_default_the_business_is_in_the_home(tmp_path: Path, monkeypatch: pyt
     code, output = simulate("--customers", "60", "--end", "2026-06-01")
     assert code == 0, output
     assert (tmp_path / "home" / "simulation" / "business.toml").exists()
+
+
+def test_a_folder_is_of_the_scenario_that_simulated_it_and_of_no_other(tmp_path: Path) -> None:
+    scenario = Scenario(customers=60, seed=3, end=datetime(2026, 6, 1, tzinfo=UTC), truth_rollouts=1)
+    assert not is_of(scenario, tmp_path)
+    write(scenario, tmp_path)
+    assert is_of(scenario, tmp_path)
+    for other in ({"customers": 61}, {"seed": 4}, {"end": datetime(2026, 5, 1, tzinfo=UTC)}, {"effect_spread": 2.0}):
+        assert not is_of(dataclasses.replace(scenario, **other), tmp_path)
+    assert not is_of_an_earlier_edition(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "head", ["; truth.parquet, which nothing here names, knows what", f", edition {EDITION - 1}: 60"]
+)
+def test_what_was_simulated_earlier_is_not_taken_for_today_s(tmp_path: Path, head: str) -> None:
+    scenario = Scenario(customers=60, seed=3, end=datetime(2026, 6, 1, tzinfo=UTC))
+    _, _, rest = business_toml(scenario).partition("\n")
+    (tmp_path / "business.toml").write_text(f"# A simulated subscription business{head}\n{rest}")
+    assert not is_of(scenario, tmp_path)
+    assert is_of_an_earlier_edition(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -184,38 +216,40 @@ def test_the_event_log_is_no_larger_than_it_needs_to_be(company: Company) -> Non
 
 def test_who_never_uses_the_product_is_best_left_alone(company: Company) -> None:
     who = company.population
-    effect = effects(who, who.satisfaction, spread=1.0)
-    by_mail = effect[[action.scope for action in ACTIONS].index("email")]
+    rates = hazards(who, company.history.moments[0].state, company.history.moments[0].day)
+    effect = effects(who, spread=1.0)
+    by_mail = impact(rates, effect[[action.scope for action in ACTIONS].index("email")])
     assert by_mail[who.dormant].min() > 0
     assert (by_mail[~who.dormant] < 0).mean() > 0.3
 
 
 def test_without_spread_all_customers_are_alike(company: Company) -> None:
-    effect = effects(company.population, company.population.satisfaction, spread=0.0)
-    assert np.ptp(effect, axis=1).max() < 1e-12
+    effect = effects(company.population, spread=0.0)
+    assert np.ptp(effect, axis=(1, 2)).max() < 1e-12
 
 
 def test_truth_agrees_with_futures_in_which_customers_really_cancel(company: Company) -> None:
     moment = company.history.moments[0]
     who = company.population.take(moment.alive)
     told = churn_probabilities(company.population, moment, HORIZON_DAYS, 1.0, 16, np.random.default_rng(1))
+    assert told.shape == (1 + len(ACTIONS), len(Cause), moment.alive.size)
     rng = np.random.default_rng(2)
     futures = 40
     for row in range(1 + len(ACTIONS)):
         state = moment.state.tile(futures, moment.alive)
         there = np.ones(state.satisfaction.shape, dtype=np.bool_)
-        added = (
-            np.zeros(moment.alive.size)
-            if row == 0
-            else effects(who, moment.state.satisfaction[moment.alive], 1.0)[row - 1]
-        )
+        added = np.zeros((len(Cause), moment.alive.size)) if row == 0 else effects(who, 1.0)[row - 1]
+        left_for = np.zeros(len(Cause))
         for passed in range(HORIZON_DAYS):
-            rate = hazard(who, state, moment.day + passed) * np.exp(added * DECAY**passed)
-            there &= rng.random(there.shape) >= -np.expm1(-rate)
+            rates = hazards(who, state, moment.day + passed) * np.exp(added * DECAY**passed)[:, None]
+            total = rates.sum(axis=0)
+            leaving = there & (rng.random(there.shape) < -np.expm1(-total))
+            left_for += (rates / total)[:, leaving].sum(axis=1)
+            there &= ~leaving
             step(who, state, moment.day + passed, there, 1.0, rng)
-        cancelled = 1 - there.mean()
-        noise = np.sqrt(cancelled * (1 - cancelled) / there.size)
-        assert abs(told[row].mean() - cancelled) < 5 * noise + 0.004
+        for expected, left in zip(told[row].mean(axis=1), left_for / there.size, strict=True):
+            noise = np.sqrt(left * (1 - left) / there.size)
+            assert abs(expected - left) < 5 * noise + 0.002
 
 
 def test_the_truth_is_told_for_the_test_cutoff_and_the_end(tmp_path: Path, company: Company) -> None:

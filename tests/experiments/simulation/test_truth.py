@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from experiments.simulation.customers.causes import LABELS
 from experiments.simulation.errors import SimulationError
-from experiments.simulation.records.company import write
+from experiments.simulation.records.company import Company, write
 from experiments.simulation.scenario import HORIZON_DAYS, Scenario
 from features.config.business import Business
 
@@ -77,6 +78,56 @@ def test_the_oracle_is_neither_blind_nor_all_seeing(truth: pd.DataFrame) -> None
     assert 0.05 <= newest["y"].mean() <= 0.20
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_oracle_keeps_its_place_whatever_the_seed(seed: int) -> None:
+    company = Company.simulate(dataclasses.replace(SCENARIO, customers=2000, seed=seed, truth_rollouts=8))
+    told = company.truth(cutoffs=[company.scenario.test_cutoff]).to_pandas()
+    p = np.sort(told.loc[told["action"] == "no_action", "churn_probability"].to_numpy())
+    # The AUC that is expected of outcomes drawn from the truth: no luck of a draw is in it.
+    auc = (np.cumsum(1 - p) * p).sum() / (p.sum() * (1 - p).sum())
+    assert 0.75 <= auc <= 0.88
+
+
+def test_the_truth_of_all_causes_adds_up_to_the_whole(truth: pd.DataFrame) -> None:
+    by_cause = truth[[f"churn_by_{label}" for label in LABELS]]
+    assert by_cause.min().min() >= 0
+    np.testing.assert_allclose(by_cause.sum(axis=1), truth["churn_probability"], rtol=1e-9)
+    share = (
+        by_cause[truth["action"] == "no_action"].sum()
+        / truth.loc[truth["action"] == "no_action", "churn_probability"].sum()
+    )
+    assert (share > 0.06).all(), "a cause is hardly there"
+    assert (share < 0.35).all(), "a cause outweighs all others"
+
+
+def test_customers_leave_for_the_causes_that_the_truth_foretells(
+    folder: Path, truth: pd.DataFrame, cancelled_at: "pd.Series[pd.Timestamp]"
+) -> None:
+    departures = pd.read_parquet(folder / "departures.parquet").set_index("customer_id")
+    assert set(departures["cause"]) == set(LABELS)
+    both = departures.join(cancelled_at, how="inner")
+    assert len(both) > 0.99 * len(departures)
+    assert (both["cancelled_at"] - both["booked_at"]).abs().max() < pd.Timedelta(seconds=2)
+    told = complete(truth)
+    newest = told[told["cutoff"] == told["cutoff"].max()]
+    cause = newest["customer_id"].map(departures["cause"]).where(newest["y"] == 1)
+    for label in LABELS:
+        expected = newest[f"churn_by_{label}"]
+        noise = np.sqrt((expected * (1 - expected)).sum())
+        assert abs((cause == label).sum() - expected.sum()) < 4 * noise
+
+
+def test_reasons_that_are_stated_are_those_of_leaving_more_often_than_any_other(folder: Path) -> None:
+    billing = pd.read_csv(folder / "events" / "billing.csv.gz", dtype=str)
+    stated = billing[billing["kind"] == "subscription_cancelled"].dropna(subset=["account"]).drop_duplicates("account")
+    departures = pd.read_parquet(folder / "departures.parquet").set_index("customer_id")
+    both = stated.set_index("account").join(departures, how="inner")
+    for cause, rows in both.groupby("cause"):
+        counted = rows.loc[rows["reason"] != "no_answer", "reason"].value_counts()
+        assert counted.index[0] == cause
+        assert 0.1 < (rows["reason"] == "no_answer").mean() < 0.5
+
+
 def test_actions_help_some_and_harm_others(truth: pd.DataFrame) -> None:
     wide = truth.pivot_table(index=["customer_id", "cutoff"], columns="action", values="churn_probability")
     for action in wide.columns.drop("no_action"):
@@ -102,9 +153,13 @@ def test_no_feature_can_read_the_truth(folder: Path) -> None:
     config = (folder / "business.toml").read_text()
     business = Business.load(folder / "business.toml")
     assert business.name == "simulated"
-    named = [line for line in config.splitlines() if "truth.parquet" in line and not line.startswith("#")]
+    named = [
+        line
+        for line in config.splitlines()
+        if ("truth.parquet" in line or "departures.parquet" in line) and not line.startswith("#")
+    ]
     assert named == []
-    hidden = {"satisfaction", "need", "price_sensitivity", "churn_probability"}
+    hidden = {"satisfaction", "need", "price_sensitivity", "exposure", "churn_probability", "cause"}
     for path in [folder / "customers.parquet", *(folder / "events").glob("*.parquet")]:
         assert not hidden & set(pd.read_parquet(path).columns)
 

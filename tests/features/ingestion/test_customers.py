@@ -75,7 +75,7 @@ def test_a_table_keeps_its_columns_and_their_names(tmp_path: Path) -> None:
     assert list(result.customers[0]) == ["customer_id", *names[:-1], "__outcome", "__order", "__group"]
     assert [tuple(row.values()) for row in result.customers] == [
         ("1", 1.0, 1.5, 7.0, "a", "2024-01-01", "True", None, 0, 1, None),
-        ("2", 2.0, None, 80.0, "b ", "2024-01-02", "False", None, 1, 2, None),
+        ("2", 2.0, None, 80.0, "b", "2024-01-02", "False", None, 1, 2, None),
         ("3", 3.0, None, -0.5, None, "2024-01-03", "True", None, 0, 3, None),
     ]
     assert result.summary.first_event is None
@@ -113,9 +113,6 @@ def test_without_an_id_the_row_number_is_it(tmp_path: Path) -> None:
 def test_the_outcome_is_compared_as_it_is_meant(tmp_path: Path, values: Any, churned: str) -> None:
     pq.write_table(pa.table({"a": [1, 2], "left": values}), tmp_path / "t.parquet")
     data = f'kind = "table"\npath = "t.parquet"\noutcome = "left"\nchurned = {churned}'
-    if churned == "true" and pa.types.is_integer(values.type):
-        assert "no row has True in the column 'left'" in refusal(business(tmp_path, data))
-        return
     assert [row["__outcome"] for row in built(business(tmp_path, data)).customers] == [1, 0]
 
 
@@ -125,7 +122,7 @@ def test_an_outcome_of_more_than_two_values_is_noted(tmp_path: Path) -> None:
     data = 'kind = "table"\npath = "t.parquet"\noutcome = "left"\nchurned = "gone"'
     result = built(business(tmp_path, data))
     assert [row["__outcome"] for row in result.customers] == [1, 1, 0, 0, 0, 0]
-    (note,) = result.summary.notes
+    note = result.summary.notes[-1]
     assert "'left' has 3 values: 'here' (3), 'gone' (2), 'new' (1)" in note
     assert "another than 'gone' counts as stayed" in note
 

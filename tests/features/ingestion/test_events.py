@@ -192,7 +192,7 @@ def test_sources_are_read_together_and_ids_are_unique_over_all(tmp_path: Path) -
             "no column 'a', which [data.events] where",
         ),
         ('customer_id = "who"\noccurred_at = "when"\ntype = "x"\nproperties = { a = "b" }', "no column 'b', which"),
-        ('customer_id = "who"\noccurred_at = "when"\ntype = "x"\noccurred_format = "%Q"', "'%Q' is no strptime format"),
+        ('customer_id = "who"\noccurred_at = "when"\ntype = "x"\noccurred_format = "%!"', "'%!' is no strptime format"),
         ('customer_id = "who"\noccurred_at = "price"\ntype = "x"', "unparseable occurred_at (line 2: "),
         (
             'customer_id = "who"\noccurred_at = "when"\ntype = "x"\nwhere = "price > 9"',

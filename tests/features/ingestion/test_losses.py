@@ -127,15 +127,15 @@ def test_received_at_has_a_format(tmp_path: Path) -> None:
 
 def test_a_format_that_is_none_is_named(tmp_path: Path) -> None:
     for data, key in (
-        ('[data.events]\npath = "e.csv"\ntype = "x"\nreceived_format = "%Q"', "received_format"),
+        ('[data.events]\npath = "e.csv"\ntype = "x"\nreceived_format = "%!"', "received_format"),
         (
-            '[data.events]\npath = "e.csv"\ntype = "x"\n[data.customers]\npath = "c.csv"\ncreated_format = "%Q"',
+            '[data.events]\npath = "e.csv"\ntype = "x"\n[data.customers]\npath = "c.csv"\ncreated_format = "%!"',
             "created_format",
         ),
     ):
         (tmp_path / "c.csv").write_text("customer_id,created_at\n1,2024-01-01\n")
         (tmp_path / "e.csv").write_text("customer_id,occurred_at,received_at\n1,2024-01-01,2024-01-01\n")
-        assert f"{key}: '%Q'" in refusal(business(tmp_path, f'kind = "events"\n{data}', churn=CHURN))
+        assert f"{key}: '%!'" in refusal(business(tmp_path, f'kind = "events"\n{data}', churn=CHURN))
 
 
 def test_properties_take_constants(tmp_path: Path) -> None:

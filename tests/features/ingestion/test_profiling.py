@@ -7,18 +7,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.ingestion.quarantine import Reason
 from tests.features.ingestion.ingested import (
     table,
 )
 
 
-def test_a_mostly_numeric_column_is_numeric_and_its_junk_is_bad(tmp_path: Path) -> None:
+def test_a_mostly_numeric_column_is_numeric_and_its_junk_is_missing(tmp_path: Path) -> None:
     lines = ["fee,code,left"] + [f"{i},{i % 10},{'yes' if i % 3 else 'no'}" for i in range(100)]
     lines[41] = "forty,x,yes"
     lines[51] = "inf,5,yes"
     result = table(tmp_path, "\n".join(lines))
-    assert result.reasons == [(42, Reason.NOT_A_NUMBER), (52, Reason.INFINITE)]
+    assert not result.rejected
+    assert [result.customers[row]["fee"] for row in (39, 40, 50)] == [39.0, None, None]
+    assert any("'forty' (1), 'inf' (1) is no finite number" in note for note in result.summary.notes)
     schema = pq.read_schema(result.folder / "customers.parquet")
     assert (schema.field("fee").type, schema.field("code").type) == (pa.float64(), pa.string())
 

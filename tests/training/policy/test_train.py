@@ -25,6 +25,7 @@ from training.errors import DecisionLogError, GateRefused
 from training.policy.report import PERSONAL
 from training.policy.touches import read_touches
 from training.policy.train import train_policy
+from training.policy.trial import read_trial
 from training.promotion.policy import promote_policy, rollback_policy
 
 pytestmark = [
@@ -180,7 +181,7 @@ def test_where_nothing_personal_is_proven_the_best_constant_is_served(tmp_path: 
     [
         ({"arm": ["a", "b"] * 300}, "", "never holds 'control'.*it holds 'a', 'b'"),
         ({"arm": ["control"] * 600}, "", "holds 1 different actions"),
-        ({"reward": ["yes", "no"] * 300}, "", "'reward', which .* names, holds '(yes|no)', which is no number"),
+        ({"reward": ["good", "bad"] * 300}, "", "'reward', which .* names, holds '(good|bad)', which is no number"),
         ({"reward": [""] * 600}, "", "0 of 600 decisions have an action, a reward"),
         ({"reward": [1] * 600}, "", "No action has enough trials"),
         ({}, 'drop = ["nothing"]', "no column 'nothing'"),
@@ -216,6 +217,17 @@ def test_rows_that_lack_something_are_chosen_for_but_teach_nothing(tmp_path: Pat
     choices = pd.read_csv(tmp_path / "c.csv")
     assert len(choices) == 1500
     assert choices.notna().all().all()
+
+
+@pytest.mark.parametrize(("yes", "no"), [("TRUE", "FALSE"), ("Yes", "no"), ("1", "0"), ("1,0", "0,0")])
+def test_a_reward_may_be_yes_or_no_in_any_spelling(tmp_path: Path, yes: str, no: str) -> None:
+    rows = {
+        "x": list(range(200)),
+        "arm": ["control", "mail"] * 100,
+        "reward": [yes if row % 3 else no for row in range(200)],
+    }
+    log = read_trial(Business.load(write_trial(tmp_path, rows)))
+    assert log.reward.tolist() == [float(row % 3 > 0) for row in range(200)]
 
 
 def test_pscores_that_cannot_be_are_told(tmp_path: Path, silent: Any) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
+
+from features.ingestion.cells.clocks import Clock, clock_of
+from features.ingestion.cells.missing import MARKERS, NO_ID, is_marker
+from features.ingestion.cells.truths import truth_sql
+from features.words import word_sql
 
 # The largest float32: Feast stores features as Float32, so beyond it a value is infinite.
 _FLOAT32: Final = "3.4028234663852886e38"
-# A regular expression, not IN: DuckDB's planner takes minutes over a few hundred columns that each hold one.
-_MISSING: Final = "'(?i)\\s*(na|n/a|nan|null|none)?\\s*'"
 _FRACTIONS: Final = ("DOUBLE", "FLOAT")
 _NUMBERS: Final = (
     *_FRACTIONS,
@@ -39,11 +43,20 @@ def literal(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A column of a source: its name, its SQL, its DuckDB type; every property is SQL over one row."""
+    """A column of a source: its name, its SQL, its DuckDB type; every property is SQL over one row.
+
+    The SQL of a VARCHAR gives it as `features.words` cleans it, `raw` as the file has it. `missing` is what the TOML says
+    means missing; `parsed` the SQL of the cell's number where it is not written plainly, `clock` how numbers are times:
+    both as `column_reading` finds out.
+    """
 
     name: str
     sql: str
     type: str
+    raw: str = ""
+    missing: tuple[str, ...] | None = None
+    parsed: str | None = None
+    clock: Clock | None = None
 
     @property
     def is_number(self) -> bool:
@@ -72,15 +85,16 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """The cell as VARCHAR, NULL where it is blank."""
-        return f"CASE WHEN trim({self.written}) = '' THEN NULL ELSE {self.written} END"
+        """The cell as VARCHAR, NULL where it is blank, or what the TOML says means missing."""
+        blank = f"trim({self.written}) = ''" if not self.missing else is_marker(self.written, self.missing)
+        return f"CASE WHEN {blank} THEN NULL ELSE {self.written} END"
 
     @property
     def id(self) -> str:
         """The cell as an id: trimmed, whole numbers without decimals, NULL where it is blank or says that it is missing."""
         trimmed = f"trim({self.written})"
         return (
-            f"CASE WHEN regexp_full_match({self.written}, {_MISSING}) THEN NULL "
+            f"CASE WHEN {is_marker(self.written, NO_ID if self.missing is None else self.missing)} THEN NULL "
             f"WHEN {trimmed} LIKE '%.0%' AND regexp_full_match({trimmed}, '-?[0-9]+[.]0+') "
             f"THEN split_part({trimmed}, '.', 1) ELSE {trimmed} END"
         )
@@ -88,11 +102,16 @@ class Cell:
     @property
     def present(self) -> str:
         """BOOLEAN: the cell holds something, a number perhaps."""
-        if self.type in _FRACTIONS:
+        if self.type in _FRACTIONS and not self.missing:
             return f"coalesce(NOT isnan({self.sql}), FALSE)"
-        if self.is_number:
+        if self.is_number and not self.missing:
             return f"{self.sql} IS NOT NULL"
-        return f"coalesce(NOT regexp_full_match({self.written}, {_MISSING}), FALSE)"
+        return f"coalesce(NOT {self.absent}, FALSE)"
+
+    @property
+    def absent(self) -> str:
+        """BOOLEAN: the cell is blank or says that it is missing; NULL where it is null."""
+        return is_marker(self.written, MARKERS if self.missing is None else self.missing)
 
     @property
     def filled(self) -> str:
@@ -102,6 +121,8 @@ class Cell:
     @property
     def number(self) -> str:
         """The cell as a finite DOUBLE, NULL where it is missing, infinite or no number."""
+        if self.missing:
+            return f"CASE WHEN {self.present} THEN {replace(self, missing=None).number} END"
         if self.is_number:
             value = f"CAST({self.sql} AS DOUBLE)"
             if self.type not in _FRACTIONS:
@@ -110,6 +131,8 @@ class Cell:
             return f"CASE WHEN isfinite({value}) AND abs({value}) <= {_FLOAT32} THEN {value} END"
         if self.type == "BOOLEAN":
             return f"CAST({self.sql} AS DOUBLE)"
+        if self.parsed is not None:
+            return f"CASE WHEN abs({self.parsed}) <= {_FLOAT32} THEN {self.parsed} END"
         # DuckDB's cast also takes digits grouped by underscores, which no other reader does.
         value = f"TRY_CAST(trim({self.written}) AS DOUBLE)"
         return f"CASE WHEN abs({value}) <= {_FLOAT32} AND NOT contains({self.written}, '_') THEN {value} END"
@@ -122,7 +145,7 @@ class Cell:
             return f"coalesce(NOT isnan({value}) AND abs({value}) > {_FLOAT32}, FALSE)"
         if self.type == "BOOLEAN":
             return "FALSE"
-        value = f"TRY_CAST(trim({self.written}) AS DOUBLE)"
+        value = self.parsed or f"TRY_CAST(trim({self.written}) AS DOUBLE)"
         return f"coalesce(abs({value}) > {_FLOAT32} AND NOT isnan({value}), FALSE)"
 
     @property
@@ -139,12 +162,23 @@ class Cell:
             return self.sql
         if self.is_number:
             return f"({self.number} <> 0)"
-        return f"TRY_CAST(trim({self.written}) AS BOOLEAN)"
+        return truth_sql(self.written)
+
+    @property
+    def truth(self) -> str:
+        """The cell as BOOLEAN: yes and no in any spelling, 1 and 0; NULL for all else."""
+        return self.sql if self.type == "BOOLEAN" else truth_sql(self.written)
 
     def time(self, format: str | None = None) -> str:
-        """The cell as TIMESTAMPTZ, NULL where it is no time; without zone it is in the connection's `TimeZone`."""
+        """The cell as TIMESTAMPTZ, NULL where it is no time; without zone it is in the connection's `TimeZone`.
+
+        `format` is strptime's, or names a clock; without one, numbers are times by the column's own clock.
+        """
         if self.is_time:
             return f"TRY_CAST({self.sql} AS TIMESTAMPTZ)"
+        clock = self.clock if format is None else clock_of(format)
+        if clock is not None:
+            return clock.sql(self.number)
         if format is not None:
             return f"CAST(try_strptime(trim({self.written}), {literal(format)}) AS TIMESTAMPTZ)"
         # Unguarded, the cast takes words such as 'epoch' and 'infinity' as times.
@@ -160,4 +194,26 @@ class Cell:
             return (
                 f"CASE WHEN isfinite({self.sql}) THEN to_json({self.sql}) ELSE to_json(CAST({self.sql} AS VARCHAR)) END"
             )
-        return f"to_json({self.sql})"
+        return f"to_json({self.raw or self.sql})"
+
+    @property
+    def columns(self) -> str:
+        """The names that the cell's SQL needs, for a SELECT."""
+        return ", ".join(dict.fromkeys(name for name in (self.sql, self.raw, self.parsed) if name))
+
+
+def cleaned(cells: Sequence[Cell], untidy: Collection[str] | None = None) -> tuple[tuple[Cell, ...], str]:
+    """The cells of texts that are cleaned as `features.words` says, and the SELECT list that makes them from `cells`.
+
+    `untidy` names those that hold something to be cleaned; None: any may.
+    """
+    clean: list[Cell] = []
+    selected: list[str] = []
+    for cell in cells:
+        if cell.type != "VARCHAR" or not (untidy is None or cell.name in untidy):
+            clean.append(cell)
+            selected.append(cell.sql)
+            continue
+        clean.append(replace(cell, raw=f"raw_{cell.sql}"))
+        selected += [f"{cell.sql} AS raw_{cell.sql}", f"{word_sql(cell.sql)} AS {cell.sql}"]
+    return tuple(clean), ", ".join(selected)
