@@ -14,7 +14,7 @@ from features.ingestion.column_reading import PLAIN, write_readings
 from features.ingestion.events import check_format
 from features.ingestion.files import ROW, Relation
 from features.ingestion.losses import Acquaintance, acquaintance
-from features.ingestion.profiling import number_reasons, profiled, refuse_reserved
+from features.ingestion.profiling import number_reasons, profiled, refuse_reserved, refuse_rounded
 from features.ingestion.quarantine import Reason
 from features.ingestion.staging import Staging
 from features.words import word
@@ -61,6 +61,8 @@ def read_table(staging: Staging, data: TableData) -> None:
     write_readings(staging.result, read.readings)
     outcome = relation.cell(outcome.name, "[data] outcome")
     id, order, group = (None if cell is None else relation.cell(cell.name, "[data]") for cell in (id, order, group))
+    if id is not None:
+        refuse_rounded(staging.execute, relation, id, "[data] customer_id")
     id_sql = f"CAST({ROW} AS VARCHAR)" if id is None else id.id
     order_sql = str(ROW) if order is None else _order(staging, relation, order, data)
     reasons = [
@@ -196,6 +198,7 @@ def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
     staging.notes += read.notes
     profiles, relation = read.profiles, staging.reread(number, read.relation)
     id = relation.cell(id.name, key)
+    refuse_rounded(staging.execute, relation, id, f"{key} customer_id")
     named = {name: relation.cell(cell.name, key) for name, cell in named.items()}
     reasons = [f"WHEN {id.id} IS NULL THEN {literal(Reason.NO_CUSTOMER)}"]
     columns = [f"{id.id} AS id"]

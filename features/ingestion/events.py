@@ -23,7 +23,7 @@ from features.ingestion.column_reading import Reading, told
 from features.ingestion.files import FILE, LINE, Relation
 from features.ingestion.manifest import Manifest
 from features.ingestion.partitions import CANONICAL
-from features.ingestion.profiling import number_reasons, profiled
+from features.ingestion.profiling import number_reasons, profiled, refuse_rounded
 from features.ingestion.quarantine import Reason
 from features.ingestion.staging import SourceCount, Staging
 
@@ -120,7 +120,7 @@ def _stage(
                 readings.append(known.readings)
                 continue
         number, relation = staging.open(one.path, one.delimiter, None if base is None else base.added[position])
-        columns.append(tuple((cell.name, cell.type) for cell in relation.cells))
+        columns.append(tuple((cell.name, _kind(cell)) for cell in relation.cells))
         if base is not None and columns[-1] != base.manifest.sources[position].columns:
             raise NotAppendable
         key = "[data.events]" if len(data.events) == 1 else f"[[data.events]] number {position + 1},"
@@ -131,6 +131,11 @@ def _stage(
         staging.execute("Reading events", f"{'INSERT INTO staged' if opened else 'CREATE TABLE staged AS'} {rows}")
         opened[number] = before
     return tuple(columns), tuple(readings), opened
+
+
+def _kind(cell: Cell) -> str:
+    """What a column is, for the manifest: a file that writes its ids otherwise may not be appended."""
+    return f"{cell.type} .{'0' * cell.decimals}" if cell.decimals else cell.type
 
 
 def _reading(staging: Staging, one: EventSource, relation: Relation, key: str, readings: list[Pairs]) -> Relation:
@@ -205,6 +210,7 @@ def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str)
         if (format := getattr(one, name)) is not None:
             check_format(staging.connection, format, f"{place} {name}")
     customer = relation.required(one.customer_id, "customer_id", f"{key} customer_id")
+    refuse_rounded(staging.execute, relation, customer, f"{key} customer_id")
     occurred = relation.required(one.occurred_at, "occurred_at", f"{key} occurred_at")
     received = relation.optional(one.received_at, "received_at", f"{key} received_at")
     if isinstance(one.type, str):

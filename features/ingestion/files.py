@@ -19,6 +19,7 @@ from features.config.suggestions import near_matches
 from features.errors import IngestError
 from features.ingestion import csv_reader
 from features.ingestion.cells.casts import Cell, cleaned, literal, quoted
+from features.ingestion.cells.whole_ids import with_decimals
 from features.ingestion.quarantine import BadLine, Reason, raw_row
 from features.ingestion.source_files import Progress, find
 from features.words import is_untidy_sql, word
@@ -197,7 +198,7 @@ def _relation(
 ) -> Relation:
     """The relation of what `sql` gives, its texts cleaned; as the files have them they are there too, for the quarantine."""
     found = _cells(connection, sql, names, path)
-    cells, selected = cleaned(found, _untidy(connection, sql, found))
+    cells, selected = cleaned(with_decimals(connection.execute, sql, found), _untidy(connection, sql, found))
     return Relation(path, files, f"(SELECT {FILE}, {LINE}, {ROW}, {selected} FROM {sql})", cells, rows, bad)
 
 

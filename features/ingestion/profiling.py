@@ -131,3 +131,21 @@ def refuse_reserved(relation: Relation, cells: Sequence[Cell], reserved: Sequenc
             raise IngestError(
                 f"{relation.path}: the column name {cell.name!r} is reserved; rename it, or name it in {key}."
             )
+
+
+def refuse_rounded(execute: Execute, relation: Relation, id: Cell, key: str) -> None:
+    """Refuse ids, of the column that `key` names, whose last digits a fraction has lost: two may have become one.
+
+    Raises:
+        IngestError: there are some.
+    """
+    if id.rounded == "FALSE":
+        return
+    count, example = execute(
+        "Looking at columns", f"SELECT count(*), min({id.sql}) FROM {relation.sql} WHERE {id.rounded}"
+    ).fetchall()[0]
+    if count:
+        raise IngestError(
+            f"{relation.path}: the column {id.name!r}, which {key} names, holds {count:,} ids as fractions of so many digits, such as "
+            f"{example!r}, that the last are lost and two customers may be one; write them as whole numbers or as text."
+        )

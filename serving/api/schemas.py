@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from features.errors import UnknownCustomer
+from features.words import word
 from serving.api.problems import PROBLEMS, ProblemDetail
 from serving.api.responses import PROBLEM_MEDIA_TYPE
 
@@ -44,6 +45,14 @@ def _moment(value: object) -> datetime:
         return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
+def _cleaned(customer_id: str) -> str:
+    """An id as files' ids are read."""
+    found = word(customer_id)
+    if not found:
+        raise ValueError("nothing but blanks is nobody's id")
+    return found
+
+
 Moment = Annotated[
     datetime,
     BeforeValidator(_moment),
@@ -56,6 +65,7 @@ Reward = Annotated[
 CustomerId = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=512, pattern=r"^[^\x00]+$"),
+    AfterValidator(_cleaned),
     Field(description="A string; whole numbers without decimals.", examples=[EXAMPLE_CUSTOMER]),
 ]
 CustomerPath = Annotated[CustomerId, Path(description="Percent-encoded, a slash as %2F.")]

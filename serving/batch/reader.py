@@ -16,6 +16,7 @@ from features.errors import IngestError
 from features.ingestion import csv_reader
 from features.ingestion.cells.casts import Cell, cleaned, literal
 from features.ingestion.cells.truths import truth
+from features.ingestion.cells.whole_ids import with_decimals
 from features.ingestion.column_reading import PLAIN, Reading
 from features.schema import Column, DType, FeatureSchema
 from features.words import word
@@ -208,9 +209,10 @@ class RowReader:
         renamed = table.rename_columns([f"c{position}" for position in range(table.num_columns)])
         self._connection.register("rows", renamed)
         described = self._connection.execute("DESCRIBE rows").fetchall()
-        clean, columns = cleaned(
-            [Cell(name, column, kind) for name, (column, kind, *_) in zip(self._names, described, strict=True)]
-        )
+        found = [Cell(name, column, kind) for name, (column, kind, *_) in zip(self._names, described, strict=True)]
+        ids = [cell for cell in found if cell.name == self._id_name]
+        whole = {cell.name: cell for cell in with_decimals(self._connection.execute, "rows", ids)}
+        clean, columns = cleaned([whole.get(cell.name, cell) for cell in found])
         cells = {
             cell.name: self._readings.get(cell.name, PLAIN).applied(replace(cell, missing=self._missing))
             for cell in clean

@@ -59,7 +59,7 @@ def read_trial(business: Business) -> DecisionLog:
         selected = ", ".join(
             [
                 f"{files.ROW} - 1 AS row",
-                f"{action.text} AS action",
+                f"CASE WHEN {action.text} IS NOT NULL THEN {action.named} END AS action",
                 f"{reward.number} AS reward",
                 f"{'NULL::DOUBLE' if pscore is None else pscore.number} AS pscore",
                 f"{'NULL::VARCHAR' if id is None else id.id} AS id",

@@ -14,6 +14,8 @@ from features.words import word_sql
 # The largest float32: Feast stores features as Float32, so beyond it a value is infinite.
 _FLOAT32: Final = "3.4028234663852886e38"
 _FRACTIONS: Final = ("DOUBLE", "FLOAT")
+_EXACT: Final = {"DOUBLE": 2**53, "FLOAT": 2**24}
+"""From here on, not every whole number is a fraction of this type: two may have become one."""
 _NUMBERS: Final = (
     *_FRACTIONS,
     *(
@@ -47,7 +49,7 @@ class Cell:
 
     The SQL of a VARCHAR gives it as `features.words` cleans it, `raw` as the file has it. `missing` is what the TOML says
     means missing; `parsed` the SQL of the cell's number where it is not written plainly, `clock` how numbers are times:
-    both as `column_reading` finds out.
+    both as `column_reading` finds out. `decimals` counts the zeros after every whole number, as `whole_ids` finds out.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Cell:
     missing: tuple[str, ...] | None = None
     parsed: str | None = None
     clock: Clock | None = None
+    decimals: int = 0
 
     @property
     def is_number(self) -> bool:
@@ -74,7 +77,7 @@ class Cell:
         if self.type == "VARCHAR":
             return self.sql
         if self.type in _FRACTIONS:
-            whole = f"{self.sql} = trunc({self.sql}) AND abs({self.sql}) < 1e15"
+            whole = f"{self.sql} = trunc({self.sql}) AND abs({self.sql}) < {_EXACT['DOUBLE']}"
             return (
                 f"CASE WHEN isnan({self.sql}) THEN NULL WHEN {whole} THEN CAST(CAST({self.sql} AS BIGINT) AS VARCHAR) "
                 f"ELSE CAST({self.sql} AS VARCHAR) END"
@@ -92,12 +95,21 @@ class Cell:
     @property
     def id(self) -> str:
         """The cell as an id: trimmed, whole numbers without decimals, NULL where it is blank or says that it is missing."""
+        missing = is_marker(self.written, NO_ID if self.missing is None else self.missing)
+        return f"CASE WHEN {missing} OR {self.rounded} THEN NULL ELSE {self.named} END"
+
+    @property
+    def named(self) -> str:
+        """The cell as VARCHAR, trimmed, whole numbers without the decimals that its column gives all of them."""
         trimmed = f"trim({self.written})"
-        return (
-            f"CASE WHEN {is_marker(self.written, NO_ID if self.missing is None else self.missing)} THEN NULL "
-            f"WHEN {trimmed} LIKE '%.0%' AND regexp_full_match({trimmed}, '-?[0-9]+[.]0+') "
-            f"THEN split_part({trimmed}, '.', 1) ELSE {trimmed} END"
-        )
+        if self.type.startswith("DECIMAL"):
+            return f"regexp_replace({trimmed}, '[.]0+$', '')"
+        return f"split_part({trimmed}, '.', 1)" if self.decimals else trimmed
+
+    @property
+    def rounded(self) -> str:
+        """BOOLEAN: the cell holds a fraction so large that its last digits are not those that were meant."""
+        return f"coalesce(abs({self.sql}) >= {_EXACT[self.type]}, FALSE)" if self.type in _EXACT else "FALSE"
 
     @property
     def present(self) -> str:

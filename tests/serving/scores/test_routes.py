@@ -168,8 +168,14 @@ def test_ids_travel_percent_encoded(client: httpx.Client, customer_id: str) -> N
     assert get(client, customer_id)["customer_id"] == customer_id
 
 
+@pytest.mark.parametrize("written", [" C00007", "C00007\u00a0\t", "\ufeffC00007"])
+def test_ids_are_cleaned_as_a_build_cleans_them(client: httpx.Client, written: str) -> None:
+    assert get(client, written)["customer_id"] == "C00007"
+    assert post(client, [written], "none")[0]["churn"] == post(client, ["C00007"], "none")[0]["churn"]
+
+
 def test_unknown_customers_are_never_scored(client: httpx.Client) -> None:
-    for unknown in ("nobody", "c00007", " C00007", "a/b", "x\ny", "%", "ß" * 100):
+    for unknown in ("nobody", "c00007", "C 00007", "a/b", "x\ny", "%", "ß" * 100):
         response = client.get(f"/v1/customers/{quote(unknown, safe='')}/score")
         assert response.status_code == 404
         assert response.headers["content-type"] == "application/problem+json"
@@ -188,6 +194,7 @@ def test_unknown_customers_are_never_scored(client: httpx.Client) -> None:
         ({"customer_ids": []}, "customer_ids"),
         ({"customer_ids": [17850]}, "customer_ids.0"),
         ({"customer_ids": ["C00001", ""]}, "customer_ids.1"),
+        ({"customer_ids": ["C00001", "\u00a0 "]}, "customer_ids.1"),
         ({"customer_ids": ["C"] * 1001}, "customer_ids"),
         ({"customer_ids": ["C00001"], "explain": "some"}, "explain"),
         ({"customer_ids": ["C00001"], "explian": "top"}, "explian"),
