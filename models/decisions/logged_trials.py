@@ -103,6 +103,16 @@ class Trials:
         by_group = dict(zip(self.group[order].tolist(), dealt.tolist(), strict=True))
         return np.array([by_group[group] for group in self.group.tolist()], dtype=np.int64)
 
+    def fold_numbers_by_chance(self, n_folds: int, seed: int) -> Rows:
+        """The fold (n,) of each row by chance alone, the rows of a group together: what a choice is judged on.
+
+        Where rewards are spread evenly, every fold repeats what the others say, and flatters whoever listened to them.
+        """
+        rng = np.random.default_rng(seed)
+        members = np.unique(self.group, return_inverse=True)[1]
+        n_groups = int(members.max()) + 1
+        return (rng.permutation(n_groups) % n_folds)[members].astype(np.int64)
+
 
 def doubly_robust(trials: Trials, means: FloatArray) -> FloatArray:
     """Each row's doubly robust score of the mean reward of every action, (n, 1 + k).

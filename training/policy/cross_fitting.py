@@ -57,7 +57,7 @@ class CrossFitted:
 
     `means` are the mean rewards (n, 1 + k) and `scores` the doubly robust ones, by models that did not see the row;
     `candidates` are each learner's effects (n, k), likewise; `effects` (n, k) those of all learners together, weighed
-    and around averages without the row's fold. `weights` and `lines` come from all rows.
+    and around averages without the row's part. `weights` and `lines` come from all rows.
     """
 
     trials: Trials
@@ -68,8 +68,10 @@ class CrossFitted:
     candidates: Mapping[str, FloatArray]
     weights: Mapping[str, float]
     lines: tuple[Line, ...]
-    by_fold: tuple[tuple[Line, ...], ...]
-    """The lines without each fold's rows."""
+    judged: Rows
+    """Which of five parts, by chance alone, each row (n,) is in: what is chosen on the others is judged on it."""
+    without: tuple[tuple[Line, ...], ...]
+    """The lines of all rows but those of each part."""
     effects: FloatArray
 
     @property
@@ -83,13 +85,13 @@ class CrossFitted:
         return any(line.slope != 0.0 for line in self.lines)
 
     def best_constant(self) -> tuple[Rows, int]:
-        """The best action for everybody, as it was without each row's fold (n,), and the best of all rows.
+        """The best action for everybody, as it was without each row's part (n,), and the best of all rows.
 
         Averages are those that are served, so that the best of many is not whichever noise favours most.
         """
         chosen = np.empty(len(self.trials), dtype=np.int64)
-        for number, lines in enumerate(self.by_fold):
-            held_out = self.fold == number
+        for number, lines in enumerate(self.without):
+            held_out = self.judged == number
             chosen[held_out] = constant(self._best(lines), self.trials.eligible[held_out])
         return chosen, self._best(self.lines)
 
@@ -180,20 +182,18 @@ def cross_fit(trials: Trials, advance: Callable[[], None] = lambda: None, seed: 
         # What is served foretells no differences, so none are judged either.
         honest[:] = 0.0
     lines = fit_lines(trials, means, honest)
-    by_fold = tuple(
-        fit_lines(trials.take(fold != number), means[fold != number], honest[fold != number])
-        for number in range(N_FOLDS)
-    )
     # The best of many averages looks better than it is on the rows that chose it; slopes are all but one, which cannot.
+    judged = trials.fold_numbers_by_chance(N_FOLDS, seed)
+    parts = [judged != number for number in range(N_FOLDS)]
+    without = tuple(fit_lines(trials.take(part), means[part], honest[part]) for part in parts)
     effects = np.empty_like(honest)
-    for number, without in enumerate(by_fold):
-        held_out = fold == number
-        for arm, (line, whole) in enumerate(zip(without, lines, strict=True)):
-            effects[held_out, arm] = replace(line, slope=whole.slope).effects(honest[held_out, arm])
+    for part, others in zip(parts, without, strict=True):
+        for arm, (line, whole) in enumerate(zip(others, lines, strict=True)):
+            effects[~part, arm] = replace(line, slope=whole.slope).effects(honest[~part, arm])
     # The same lines, over the scores of the weights that are served.
     centres = [float(score[trials.eligible[:, arm + 1], arm].mean()) for arm in range(trials.k)]
     lines = tuple(replace(line, centre=centre) for line, centre in zip(lines, centres, strict=True))
-    return CrossFitted(trials, fold, penalty, means, scores, candidates, weights, lines, by_fold, effects)
+    return CrossFitted(trials, fold, penalty, means, scores, candidates, weights, lines, judged, without, effects)
 
 
 def _of_scores(trials: Trials, Z: FloatArray, target: FloatArray) -> dict[str, Member]:

@@ -194,10 +194,20 @@ def test_the_best_of_many_is_not_judged_on_the_rows_that_chose_it() -> None:
         data = replace(data, y=np.random.default_rng(1000 + seed).permutation(data.y))
         means = np.full((len(data), 9), data.y.mean())
         score = np.zeros((len(data), 8))
-        fold = data.fold_numbers(5, 1)
+        fold = data.fold_numbers_by_chance(5, 1)
         lines = [fit_lines(data.take(fold != f), means[fold != f], score[fold != f]) for f in range(5)]
         found = CrossFitted(
-            data, fold, 1.0, means, doubly_robust(data, means), {}, {}, fit_lines(data, means, score), tuple(lines), score
+            data,
+            fold,
+            1.0,
+            means,
+            doubly_robust(data, means),
+            {},
+            {},
+            fit_lines(data, means, score),
+            fold,
+            tuple(lines),
+            score,
         )
         chosen, everywhere = found.best_constant()
         gains.append(
