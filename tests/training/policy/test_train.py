@@ -94,7 +94,17 @@ def test_the_report_says_what_was_found_and_what_is_served(trained: dict[str, An
     assert content["policy_version"] == "1"
     assert content["served"] == PERSONAL
     assert content["n_logged"] == 2500
-    assert set(content["policies"]) == {PERSONAL, "control", "mail", "call", "random"}
+    assert set(content["policies"]) == {
+        "logging policy",
+        PERSONAL,
+        "best constant",
+        "control",
+        "mail",
+        "call",
+        "uniform",
+    }
+    assert content["reference"] == {"kind": "nothing", "name": "control"}
+    assert content["over_nothing"] == content["over_reference"]
     for policy in content["policies"].values():
         for name in ("ips", "snips", "dm", "dr"):
             assert policy[name]["lower"] <= policy[name]["value"] <= policy[name]["upper"]
