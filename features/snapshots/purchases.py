@@ -76,7 +76,7 @@ def write_purchases(events: Path | str, as_of: datetime, path: Path) -> bool:
             """,
             [str(events), list(PURCHASES), moment, moment],
         )
-        (rows,) = connection.execute("SELECT count(*) FROM bought").fetchone() or (0,)
+        ((rows,),) = connection.execute("SELECT count(*) FROM bought").fetchall()
         if not rows:
             return False
         connection.sql("FROM bought ORDER BY customer_id, day, item").write_parquet(str(path))

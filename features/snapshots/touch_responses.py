@@ -75,7 +75,7 @@ def write_answers(events: Path | str, as_of: datetime, timezone: str, path: Path
             """,
             [timezone, str(events), moment, moment],
         )
-        (rows,) = connection.execute("SELECT count(*) FROM answers").fetchone() or (0,)
+        ((rows,),) = connection.execute("SELECT count(*) FROM answers").fetchall()
         if not rows:
             return False
         connection.sql("FROM answers ORDER BY customer_id, channel, hour").write_parquet(str(path))
