@@ -82,7 +82,9 @@ def test_a_table_keeps_its_columns_and_their_names(tmp_path: Path) -> None:
 
 
 def test_ids_of_a_table(tmp_path: Path) -> None:
-    result = table(tmp_path, "id,a,left\n7.0,1,yes\n,1,no\n8.0,2,no\n7.0,3,no\n9.0,4,\n10.0,5,no,x\n", 'customer_id = "id"')
+    result = table(
+        tmp_path, "id,a,left\n7.0,1,yes\n,1,no\n8.0,2,no\n7.0,3,no\n9.0,4,\n10.0,5,no,x\n", 'customer_id = "id"'
+    )
     assert [(row["customer_id"], row["a"]) for row in result.customers] == [("7", 1.0), ("8", 2.0)]
     assert result.reasons == [
         (3, Reason.NO_CUSTOMER),
