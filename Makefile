@@ -47,8 +47,8 @@ setup: $(VENV)/runtime.stamp  ## install the runtime into .venv
 demo: $(VENV)/runtime.stamp  ## simulate a business, train, promote, serve on http://127.0.0.1:8000
 	@$(BIN)/python -m experiments demo
 
-test: $(VENV)/dev.stamp  ## all tests, in parallel
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/dev.stamp  ## all tests, in parallel; FULL=1: the slowest at their full size
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(FULL),--full)
 
 lint: $(VENV)/dev.stamp  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -17,6 +17,17 @@ hypothesis.settings.register_profile("keepwell", deadline=None)
 hypothesis.settings.load_profile("keepwell")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--full`: what `make test FULL=1` gives."""
+    parser.addoption("--full", action="store_true", help="the slowest tests at their full size")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the slowest tests run at their full size, rather than at one that all of them have time for."""
+    return bool(request.config.getoption("--full"))
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     """Wait until the condition holds; how long is no claim, only what a machine that is busy may need.
 

@@ -71,6 +71,7 @@ SPANNING = {
     "serving/platform/test_postgresql.py",
     "serving/web/test_morning.py",
     "training/policy/test_hillstrom.py",
+    "training/policy/test_without_control.py",
 }
 """Tests of what several modules of a package do together; what spans packages is in folders of its own."""
 

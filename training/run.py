@@ -119,7 +119,7 @@ def run(
         recommender = learned_recommender(generation)
         advance()
     with progress.step("Learning how sure it is, and when customers leave") as advance:
-        interval, coverage = learned_interval(prepared, tested), learned_coverage(prepared, model)
+        interval, coverage = learned_interval(prepared, model, tested), learned_coverage(prepared, model)
         horizons = learned_hazard(generation, business, prepared, model)
         advance()
     scorecard = proposed_scorecard(business, prepared, tested)
@@ -181,6 +181,7 @@ def run(
                 examination=examination,
                 leaks=leaks,
                 worth=worth,
+                level=None if model.level is None else model.level.rate(tested.p, prepared.data.y[tested.rows]),
             )
             tracked.log_system(system.figures)
             _log_datasets(tracked, business, prepared, fitted_on, tested, generation)

@@ -267,6 +267,10 @@ class _Reader:
     def check_decisions(self, decisions: Decisions) -> None:
         if isinstance(decisions.pscore, float) and not 0 < decisions.pscore <= 1:
             raise self.error("[decisions] pscore: a constant must be above 0 and at most 1")
+        if decisions.no_action is not None and decisions.compare_to is not None:
+            raise self.error(
+                "[decisions] no_action and compare_to both name what actions are compared with: leave one of them out"
+            )
         for key, column in (("action", decisions.action), ("reward", decisions.reward)):
             if column in decisions.drop:
                 raise self.error(f"[decisions] drop: {column!r} is the {key} and cannot be dropped")

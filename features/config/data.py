@@ -302,7 +302,8 @@ class Decisions(Written):
     action: Text
     reward: Text
     pscore: Annotated[float | Column, _column_or(int | float, "a constant")]
-    no_action: Text = NO_ACTION
+    no_action: Text | None = None
+    compare_to: Text | None = None
     customer_id: Text | None = None
     drop: Names = ()
 

@@ -62,26 +62,24 @@ class Purchases:
 def write_purchases(events: Path | str, as_of: datetime, path: Path) -> bool:
     """Write who bought what until `as_of`, as far as it was known then; False where no purchase names an item."""
     moment = as_of.astimezone(UTC).isoformat()
-    kinds = ", ".join(f"'{kind}'" for kind in PURCHASES)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
-            f"""
+            """
             CREATE TABLE bought AS
             SELECT DISTINCT customer_id, json_extract_string(properties, '$.item') AS item,
                    (occurred_at::DATE - DATE '1970-01-01')::INTEGER AS day
             FROM read_parquet(?)
-            WHERE type IN ({kinds}) AND occurred_at < ?::TIMESTAMPTZ
+            WHERE type IN (SELECT unnest(?)) AND occurred_at < ?::TIMESTAMPTZ
               AND coalesce(received_at, occurred_at) < ?::TIMESTAMPTZ
               AND coalesce(json_extract_string(properties, '$.item'), '') <> ''
             """,
-            [str(events), moment, moment],
+            [str(events), list(PURCHASES), moment, moment],
         )
         (rows,) = connection.execute("SELECT count(*) FROM bought").fetchone() or (0,)
         if not rows:
             return False
-        target = str(path).replace("'", "''")
-        connection.execute(f"COPY (FROM bought ORDER BY customer_id, day, item) TO '{target}' (FORMAT parquet)")
+        connection.sql("FROM bought ORDER BY customer_id, day, item").write_parquet(str(path))
     return True
 
 

@@ -78,8 +78,7 @@ def write_answers(events: Path | str, as_of: datetime, timezone: str, path: Path
         (rows,) = connection.execute("SELECT count(*) FROM answers").fetchone() or (0,)
         if not rows:
             return False
-        target = str(path).replace("'", "''")
-        connection.execute(f"COPY (FROM answers ORDER BY customer_id, channel, hour) TO '{target}' (FORMAT parquet)")
+        connection.sql("FROM answers ORDER BY customer_id, channel, hour").write_parquet(str(path))
     return True
 
 

@@ -11,7 +11,7 @@ from models.arrays import Flags, FloatArray, Matrix, Rows
 from models.errors import EffectError
 
 NOTHING = 0
-"""The code of doing nothing."""
+"""The code of what effects are against: doing nothing, or whatever the `Reference` of the log is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Trials:
     """By column of X: how many codes it has; absent for numbers."""
     response: FloatArray | None = None
     """Whether the customer answered to the action, as by a click (n,): 1, 0, or NaN where that is not known."""
+    against_policy: bool = False
+    """Code 0 is then nothing that could be done: it stands for the policy that made the log, and every row is its trial."""
 
     def __post_init__(self) -> None:
         n = len(self.X)
@@ -69,11 +71,18 @@ class Trials:
             self.group[rows],
             self.n_categories,
             None if self.response is None else self.response[rows],
+            self.against_policy,
         )
 
+    def rows_of(self, arm: int) -> Rows:
+        """The rows that are trials of a code."""
+        if self.against_policy and arm == NOTHING:
+            return np.arange(len(self))
+        return np.flatnonzero(self.action == arm)
+
     def counts(self) -> Rows:
-        """How often each action was taken (1 + k,), doing nothing first."""
-        return np.bincount(self.action, minlength=self.k + 1).astype(np.int64)
+        """How many trials each code has (1 + k,)."""
+        return np.array([len(self.rows_of(arm)) for arm in range(self.k + 1)], dtype=np.int64)
 
     def folds(self, n_folds: int, seed: int) -> Iterator[tuple[Rows, Rows]]:
         """Rows to fit on and rows to hold out; the rows of a group stay together, actions and rewards are spread evenly."""
@@ -94,12 +103,22 @@ class Trials:
         by_group = dict(zip(self.group[order].tolist(), dealt.tolist(), strict=True))
         return np.array([by_group[group] for group in self.group.tolist()], dtype=np.int64)
 
+    def fold_numbers_by_chance(self, n_folds: int, seed: int) -> Rows:
+        """The fold (n,) of each row by chance alone, the rows of a group together: what a choice is judged on.
+
+        Where rewards are spread evenly, every fold repeats what the others say, and flatters whoever listened to them.
+        """
+        rng = np.random.default_rng(seed)
+        members = np.unique(self.group, return_inverse=True)[1]
+        n_groups = int(members.max()) + 1
+        return (rng.permutation(n_groups) % n_folds)[members].astype(np.int64)
+
 
 def doubly_robust(trials: Trials, means: FloatArray) -> FloatArray:
     """Each row's doubly robust score of the mean reward of every action, (n, 1 + k).
 
     Its mean over rows is an unbiased estimate of what the action earns on them, whatever `means` are, if the pscores
-    are right. Source: Dudík, Langford and Li (2011), "Doubly robust policy evaluation and learning".
+    are right. What the policy that made the log earns needs no model: it is the reward itself. Source: Dudík, Langford and Li (2011), "Doubly robust policy evaluation and learning".
 
     Args:
         means: the mean reward of every action (n, 1 + k), by models that did not see the row.
@@ -108,4 +127,6 @@ def doubly_robust(trials: Trials, means: FloatArray) -> FloatArray:
     rows = np.arange(len(trials))
     taken = trials.action
     scores[rows, taken] += (trials.y - means[rows, taken]) / trials.pscore
+    if trials.against_policy:
+        scores[:, NOTHING] = trials.y
     return scores

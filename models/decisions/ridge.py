@@ -44,7 +44,7 @@ def fit_lines(
     arms = trials.k + 1
     y = trials.y
     spread = 1.0 if logistic else max(float(y.var()), 1e-12)
-    members = [np.flatnonzero(trials.action == arm) for arm in range(arms)]
+    members = [trials.rows_of(arm) for arm in range(arms)]
     parts = [Z[rows] for rows in members]
     # Departures are searched in units in which their penalty is the shared line's, whatever it is: so they converge alike.
     unit = float(np.sqrt(SHARED_PENALTY / penalty))

@@ -16,10 +16,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from models.arrays import FloatArray
 from models.estimators.recipe import Course, Fold, LabelledRows, LinearParts, Recipe, held_out_course, trained
-from models.inference.calibration import Calibration
+from models.inference.calibration import Calibration, expit
 
 # A labelled window with fewer rows says less about its own calibration than all windows together.
-MINIMUM_RECENT_ROWS = 200
 
 
 class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -121,7 +120,6 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y: ArrayLike,
         *,
         groups: ArrayLike | None = None,
-        recent: ArrayLike | None = None,
         folds: Sequence[Fold] | None = None,
         words: Collection[int] = (),
         directions: Sequence[int] | None = None,
@@ -132,8 +130,6 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: (n, d) numbers, taken as float32; NaN is missing.
             y: (n,) two classes; the greater one is churn.
             groups: (n,) rows of one group never straddle a fold.
-            recent: (n,) bool, the rows of the newest labelled window: they alone set the level of the calibration, unless they
-                are fewer than 200 or of one class; its slope is that of all rows.
             folds: (training rows, held-out rows) in place of the stratified ones; no row is held out twice.
             words: columns that hold codes of words, 0, 1, …: the linear part gives each code a term of its own, and no fold's
                 order of them knows what it holds out.
@@ -151,17 +147,14 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows = LabelledRows(matrix, churned, frozenset(words), directions)
         linear = LinearParts()
         courses = [held_out_course(rows, split, self._recipe(size), self._threads(), linear) for size in sizes]
-        return self.adopt(rows, split, _least(courses), recent=recent)
+        return self.adopt(rows, split, _least(courses))
 
-    def adopt(
-        self, rows: LabelledRows, folds: Sequence[Fold], course: Course, *, recent: ArrayLike | None = None
-    ) -> ChurnClassifier:
+    def adopt(self, rows: LabelledRows, folds: Sequence[Fold], course: Course) -> ChurnClassifier:
         """Calibrate on what a course held out, and train its recipe on all rows; `fit` and tuning end here.
 
         Args:
             rows: what the course was run on.
             folds: those of the course.
-            recent: as in `fit`.
         """
         churned = rows.y
         if not hasattr(self, "classes_"):
@@ -175,13 +168,18 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.oof_margins_[held_out] = margins
             fold[held_out] = number
         judged = fold >= 0
-        newest = _newest(judged, churned, _mask(recent, churned))
-        self.calibration_ = _calibration(self.oof_margins_, churned, judged, newest)
-        self.oof_probabilities_ = cross_fitted(self.oof_margins_, churned, fold, newest)
-        self.prior_ = float(churned[judged if newest is None else newest].mean())
+        self.calibration_ = Calibration.fit(self.oof_margins_[judged], churned[judged])
+        self.oof_probabilities_ = cross_fitted(self.oof_margins_, churned, fold)
+        self.prior_ = float(churned[judged].mean())
         # As many trees as were calibrated: with more of them, margins spread further than the calibration knows.
         self.booster_ = trained(rows, course.recipe, course.trees)
         return self
+
+    def raise_level(self, added: float) -> None:
+        """Add so much to all calibrated log-odds, where the rows to come are known to be of another level than all rows."""
+        self.calibration_ = self.calibration_.raised(added)
+        log_odds = self.calibration_.log_odds(self.oof_margins_)
+        self.prior_ = float(expit(log_odds[np.isfinite(log_odds)]).mean())
 
     def margins(self, X: ArrayLike) -> FloatArray:
         """The booster's raw margins (n,), in log-odds before calibration."""
@@ -283,37 +281,7 @@ def _checked(folds: Sequence[Fold], rows: int) -> list[Fold]:
     return [(np.asarray(seen, dtype=np.intp), np.asarray(held, dtype=np.intp)) for seen, held in folds]
 
 
-def _mask(recent: ArrayLike | None, y: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    if recent is None:
-        return None
-    mask = np.asarray(recent, dtype=bool)
-    check_consistent_length(y, mask)
-    return mask
-
-
-def _newest(
-    held_out: NDArray[np.bool_], y: NDArray[np.int64], recent: NDArray[np.bool_] | None
-) -> NDArray[np.bool_] | None:
-    """The held-out rows of the newest window, if they say enough to set the level of a calibration."""
-    if recent is None:
-        return None
-    newest = held_out & recent
-    return newest if newest.sum() >= MINIMUM_RECENT_ROWS and len(np.unique(y[newest])) == 2 else None
-
-
-def _calibration(
-    margins: FloatArray, y: NDArray[np.int64], rows: NDArray[np.bool_], newest: NDArray[np.bool_] | None
-) -> Calibration:
-    """The slope of all `rows`, which one window is too small to know, at the level of the newest ones among them."""
-    calibration = Calibration.fit(margins[rows], y[rows])
-    if newest is None or len(np.unique(y[rows & newest])) < 2:
-        return calibration
-    return calibration.at_level(margins[rows & newest], y[rows & newest])
-
-
-def cross_fitted(
-    margins: FloatArray, y: NDArray[np.int64], fold: NDArray[np.int64], newest: NDArray[np.bool_] | None = None
-) -> FloatArray:
+def cross_fitted(margins: FloatArray, y: NDArray[np.int64], fold: NDArray[np.int64]) -> FloatArray:
     """Probabilities of the held-out margins, each fold calibrated without its own rows."""
     p = np.full(len(y), np.nan)
     for number in range(int(fold.max()) + 1):
@@ -322,5 +290,5 @@ def cross_fitted(
         if len(np.unique(y[others])) < 2:
             # A single fold: two parameters can't flatter many rows by much, and there is nothing else to fit them on.
             others = fold >= 0
-        p[rows] = _calibration(margins, y, others, newest).apply(margins[rows])
+        p[rows] = Calibration.fit(margins[others], y[others]).apply(margins[rows])
     return p

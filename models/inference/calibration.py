@@ -31,16 +31,15 @@ def expit(log_odds: ArrayLike) -> FloatArray:
     return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small), dtype=np.float64)
 
 
-def level(log_odds: ArrayLike, y: ArrayLike) -> float:
-    """What has to be added to all log-odds (n,) so that their mean probability is the rate of `y` (n,).
+def level(log_odds: ArrayLike, rate: float) -> float:
+    """What has to be added to all log-odds (n,) so that their mean probability is `rate`.
 
     Raises:
-        ValueError: `y` has one class only.
+        ValueError: the rate is not strictly between 0 and 1.
     """
     x = np.asarray(log_odds, dtype=np.float64)
-    rate = float(np.asarray(y, dtype=np.float64).mean())
     if not 0.0 < rate < 1.0:
-        raise ValueError("A level needs both outcomes.")
+        raise ValueError("A level needs a rate between 0 and 1.")
     low, high = float(logit(rate) - x.max()), float(logit(rate) - x.min())
     from scipy.optimize import brentq  # here, so that serving does not load it
 
@@ -65,13 +64,9 @@ class Calibration:
         if not (math.isfinite(self.slope) and self.slope > 0 and math.isfinite(self.intercept)):
             raise ValueError(f"A calibration needs a finite slope above 0 and a finite intercept, not {self}.")
 
-    def at_level(self, margins: ArrayLike, y: ArrayLike) -> Calibration:
-        """The same slope, with the intercept at which the margins' mean probability is the rate of `y`, both (n,).
-
-        Raises:
-            ValueError: `y` has one class only.
-        """
-        return replace(self, intercept=self.intercept + level(self.log_odds(margins), y))
+    def raised(self, added: float) -> Calibration:
+        """The same calibration, with `added` to all log-odds."""
+        return replace(self, intercept=self.intercept + added)
 
     def log_odds(self, margin: ArrayLike) -> FloatArray:
         """Calibrated log-odds of the booster's raw margins, in float64."""

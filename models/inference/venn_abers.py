@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.arrays import FloatArray
-from models.inference.calibration import logit
+from models.inference.calibration import expit, logit
+from models.inference.interval import Z95
 
 LEVEL = 0.95
 MOST_STEPS = 96
@@ -50,6 +51,18 @@ class ProbabilityInterval:
         """The lower and upper bounds (n,) of calibrated probabilities (n,), given with their log-odds."""
         at, low, high = self._knots
         return np.minimum(np.interp(log_odds, at, low), p), np.maximum(np.interp(log_odds, at, high), p)
+
+    def widened(self, deviation: float) -> ProbabilityInterval:
+        """The bounds where the level of all rates is in doubt too, by an independent error of this deviation in log-odds."""
+        at = np.array(self.log_odds)
+        margin = Z95 * deviation
+        below, above = (np.maximum(side, 0.0) for side in (at - logit(self.low), logit(self.high) - at))
+        low = expit(logit(self.low) + below - np.hypot(below, margin))
+        high = expit(logit(self.high) - above + np.hypot(above, margin))
+        # A bound at 0 or 1 has no finite log-odds, and stays there.
+        low = np.maximum.accumulate(np.minimum(low, self.low))
+        high = np.maximum.accumulate(np.maximum(high, self.high))
+        return replace(self, low=tuple(low.tolist()), high=tuple(high.tolist()))
 
     def to_json(self) -> dict[str, Any]:
         """This interval as plain JSON."""

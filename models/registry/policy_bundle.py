@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.arrays import Matrix, Rows
 from models.decisions.effect_model import EffectModel
 from models.decisions.off_policy import constant, greedy
+from models.decisions.reference import DOING_NOTHING, Reference
 from models.errors import BundleError
 from models.registry.folder import BundleFolder, canonical
 from models.registry.model_bundle import GateResult
@@ -29,7 +30,7 @@ class PolicyBundle:
     business: str
     effects: EffectModel
     constant_action: str | None
-    """The action to serve to everybody, `no_action` among them, where no personal policy is proven better than it; None
+    """The action to serve to everybody, the reference among them as `no_action` or by its name, where no personal policy is proven better than it; None
     where the personal one is. Other actions may then still be explored, but are not the best."""
     metrics: Mapping[str, float | None]
     gates: Mapping[str, GateResult]
@@ -37,18 +38,24 @@ class PolicyBundle:
     trained_at: datetime
     run_id: str | None = field(default=None)
     commit: str | None = field(default=None)
+    reference: Reference = field(default=DOING_NOTHING)
+    """What the effects are against."""
 
     def __post_init__(self) -> None:
         if self.trained_at.tzinfo is None:
             raise BundleError("A policy's trained_at needs a time zone.")
 
     def choose(self, X: Matrix, eligible: NDArray[np.bool_]) -> Rows:
-        """What the policy does without costs and exploration: 0 for nothing, else the action's place from 1.
+        """What the policy does without costs and exploration: 0 for the reference, else the action's place from 1.
+
+        Where the reference is the policy that made the log, that is always an action, if one is eligible.
 
         Args:
             X: encoded features (n, d).
-            eligible: what may be done, (n, 1 + actions), doing nothing first.
+            eligible: what may be done, (n, 1 + actions), the reference first.
         """
+        if not self.reference.is_choice:
+            eligible = np.column_stack([np.zeros(len(eligible), dtype=np.bool_), eligible[:, 1:]])
         names = [action.name for action in self.effects.actions]
         if self.constant_action is not None:
             return constant(names.index(self.constant_action) + 1 if self.constant_action in names else 0, eligible)
@@ -83,6 +90,7 @@ class PolicyBundle:
                 metrics=content["metrics"],
                 gates={name: GateResult(**gate) for name, gate in content["gates"].items()},
                 data_fingerprint=content["data_fingerprint"],
+                reference=Reference(**content["reference"]) if "reference" in content else DOING_NOTHING,
                 **run,
             )
 
@@ -90,7 +98,9 @@ class PolicyBundle:
 
     def content(self) -> dict[str, Any]:
         """What the hash covers, as plain JSON."""
-        return {
+        # Policies from before there were other references keep their hash.
+        reference = {} if self.reference == DOING_NOTHING else {"reference": asdict(self.reference)}
+        return reference | {
             "business": self.business,
             "effects": self.effects.to_json(),
             "constant_action": self.constant_action,

@@ -237,7 +237,7 @@ def serving(home: Home) -> Iterator[tuple[str, str]]:
         thread.join()
 
 
-def test_killed_at_any_moment(tmp_path: Path) -> None:
+def test_killed_at_any_moment(tmp_path: Path, full: bool) -> None:
     home = Home(tmp_path / "home")
     configs = []
     for seed, last in ((1, datetime(2025, 12, 1, tzinfo=UTC)), (2, datetime(2025, 12, 2, tzinfo=UTC))):
@@ -257,8 +257,8 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
             reader.start()
             try:
                 wait_for(lambda: reader.has_seen(home))
-                _kill_builds(server, configs, home)
-                _kill_promotions(server, configs, home, promotion_seconds)
+                _kill_builds(server, configs, home, 10 if full else 3)
+                _kill_promotions(server, configs, home, promotion_seconds, 9 if full else 3)
                 wait_for(lambda: reader.has_seen(home))
             finally:
                 reader.stop()
@@ -277,7 +277,7 @@ def redis_url(start_redis: Callable[..., int]) -> str:
 
 
 @pytest.mark.redis
-def test_killed_while_redis_is_filled(tmp_path: Path, redis_url: str) -> None:
+def test_killed_while_redis_is_filled(tmp_path: Path, redis_url: str, full: bool) -> None:
     home = Home(tmp_path / "home")
     write_events(tmp_path / "events1.csv", seed=1, last=datetime(2025, 12, 1, tzinfo=UTC))
     config = tmp_path / "business1.toml"
@@ -295,10 +295,10 @@ def test_killed_while_redis_is_filled(tmp_path: Path, redis_url: str) -> None:
             reader.start()
             try:
                 wait_for(lambda: reader.has_seen(home))
-                _kill_fillings(server, str(config), home)
+                _kill_fillings(server, str(config), home, 5 if full else 2)
                 facts = server.finish("build", str(config), str(home.path))
                 assert Generation.current(home).id == facts[-1]["built"]
-                _kill_redis_promotions(server, str(config), home, promotion_seconds)
+                _kill_redis_promotions(server, str(config), home, promotion_seconds, 5 if full else 2)
                 wait_for(lambda: reader.has_seen(home))
             finally:
                 reader.stop()
@@ -323,32 +323,32 @@ MOST_TRIES = 25
 """A command that ended before its signal is killed again, sooner, until a kill lands: the last ones come at once."""
 
 
-def _kill_fillings(server: ForkServer, config: str, home: Home) -> None:
-    """Kill builds while they fill Redis until five had not switched yet; the live generation stays."""
+def _kill_fillings(server: ForkServer, config: str, home: Home, kills: int) -> None:
+    """Kill builds while they fill Redis until so many had not switched yet; the live generation stays."""
     rng = random.Random(7)
     inside = 0
-    for turn in range(5 * MOST_TRIES):
+    for turn in range(kills * MOST_TRIES):
         live = Generation.current(home).id
         after = rng.uniform(0.0, 0.01) * 0.9**turn
         killed = server.kill("build", config, str(home.path), phase=FILLING, after=after)
         inside += killed and Generation.current(home).id == live
-        if inside == 5:
+        if inside == kills:
             return
     raise AssertionError(f"only {inside} kills came before the switch")
 
 
-def _kill_redis_promotions(server: ForkServer, config: str, home: Home, seconds: float) -> None:
-    """Kill promotions at five moments spread over one; the champion is the old one or the challenger."""
+def _kill_redis_promotions(server: ForkServer, config: str, home: Home, seconds: float, kills: int) -> None:
+    """Kill promotions at moments spread over one; the champion is the old one or the challenger."""
     server.finish("train", config, str(home.path))
-    for turn in range(5):
-        _kill_promotion(server, config, home, seconds * (turn + 0.5) / 8)
+    for turn in range(kills):
+        _kill_promotion(server, config, home, seconds * (turn + 0.5) / (1.6 * kills))
     server.finish("promote", str(home.path))
 
 
-def _kill_builds(server: ForkServer, configs: list[str], home: Home) -> None:
-    """Kill builds in each of their phases, ten of them inside materialize; after each, the next run succeeds."""
+def _kill_builds(server: ForkServer, configs: list[str], home: Home, fillings: int) -> None:
+    """Kill builds in each of their phases, `fillings` of them inside materialize; after each, the next run succeeds."""
     rng = random.Random(5)
-    for turn, phase in enumerate(("Describing customers", "Registering features", *[FILLING] * 10)):
+    for turn, phase in enumerate(("Describing customers", "Registering features", *[FILLING] * fillings)):
         before = Generation.current(home).id
         for sooner in range(MOST_TRIES):
             after = rng.uniform(0.0, 0.03 * 0.5**sooner)
@@ -363,13 +363,13 @@ def _kill_builds(server: ForkServer, configs: list[str], home: Home) -> None:
         assert Generation.current(home).id == facts[-1]["built"]
 
 
-def _kill_promotions(server: ForkServer, configs: list[str], home: Home, seconds: float) -> None:
-    """Kill nine promotions from their first write to their exit; after every third, the next run succeeds."""
+def _kill_promotions(server: ForkServer, configs: list[str], home: Home, seconds: float, kills: int) -> None:
+    """Kill promotions from their first write to their exit; after every third, the next run succeeds."""
     # The data of the champion, so that each challenger is as good as it, and none is refused.
     server.finish("build", configs[0], str(home.path))
     server.finish("train", configs[0], str(home.path))
-    for turn in range(9):
-        _kill_promotion(server, configs[0], home, seconds * (turn + 0.5) / 10)
+    for turn in range(kills):
+        _kill_promotion(server, configs[0], home, seconds * (turn + 0.5) / (kills + 1))
         if turn % 3 == 2:
             server.finish("promote", str(home.path))
             server.finish("train", configs[0], str(home.path))

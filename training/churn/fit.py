@@ -12,6 +12,7 @@ from models.arrays import FloatArray, Rows
 from models.estimators.churn_classifier import ChurnClassifier
 from models.estimators.recipe import LabelledRows, held_out_course
 from training.churn.baselines import LogisticBaseline
+from training.churn.level import Level, foretold_level
 from training.churn.tuning import Tuned, Tuner
 from training.dataset.split import Split, in_folds
 from training.dataset.target_encoding import Categories
@@ -24,11 +25,15 @@ DEFAULT_TUNER = Tuner()
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A classifier, and the category mapping that encodes its rows; both fitted on the same training rows."""
+    """A classifier, and the category mapping that encodes its rows; both fitted on the same training rows.
+
+    `level` is what windows in time say of the next one; None where rows have no order in time.
+    """
 
     classifier: ChurnClassifier
     categories: Categories
     tuned: Tuned
+    level: Level | None
 
 
 def fit(
@@ -42,7 +47,7 @@ def fit(
 
     Args:
         windows: the training rows' windows where they have an order in time. Recipe and number of trees are then those that
-            foretell later windows best, and if the churn rate drifts, the newest window alone sets the calibration's level.
+            foretell later windows best, and the calibration has the level that is foretold for the next window.
         advance: is called after each trial.
     """
     categories = data.categories(train)
@@ -57,9 +62,12 @@ def fit(
         # On online_retail, calibrated by windows, the test window's ECE was .14, and by customers .06.
         recipe = replace(course.recipe, max_trees=course.trees, patience=max(course.trees, 1))
         course = held_out_course(rows, held_out, recipe, tuner.threads)
-    recent = windows.newest if windows is not None and windows.newest_foretells(y) else None
-    classifier = ChurnClassifier.of(course.recipe).adopt(rows, held_out, course, recent=recent)
-    return FittedModel(classifier, categories, tuned)
+    classifier = ChurnClassifier.of(course.recipe).adopt(rows, held_out, course)
+    level = None
+    if windows is not None:
+        level = foretold_level(windows, classifier.calibration_.log_odds(classifier.oof_margins_), y)
+        classifier.raise_level(level.added)
+    return FittedModel(classifier, categories, tuned, level)
 
 
 def _rows(data: TrainingSet, rows: Rows, categories: Categories) -> LabelledRows:

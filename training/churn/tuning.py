@@ -172,7 +172,7 @@ def _losses(rows: LabelledRows, folds: Sequence[Fold], course: Course) -> FloatA
     for number, ((_, held_out), part) in enumerate(zip(folds, course.margins, strict=True)):
         margins[held_out], fold[held_out] = part, number
     held = fold >= 0
-    return row_losses(rows.y[held], cross_fitted(margins, rows.y, fold, held)[held])
+    return row_losses(rows.y[held], cross_fitted(margins, rows.y, fold)[held])
 
 
 def _tied(difference: FloatArray) -> bool:

@@ -12,11 +12,15 @@ from training.dataset.split import SEED
 from training.evaluation.held_out import HeldOutPredictions
 
 
-def learned_interval(prepared: Prepared, tested: HeldOutPredictions) -> ProbabilityInterval:
-    """What the tested rows, which no part of the model saw, say of the rate at each score: out of fold, or of the test window."""
+def learned_interval(prepared: Prepared, model: FittedModel, tested: HeldOutPredictions) -> ProbabilityInterval:
+    """What the tested rows, which no part of the model saw, say of the rate at each score: out of fold, or of the test window.
+
+    What windows in time leave open of the next one's level is added.
+    """
     labels = prepared.data.labels
     rng = np.random.default_rng(SEED)
-    return ProbabilityInterval.fit(tested.p, labels.y[tested.rows], labels.group[tested.rows], rng)
+    interval = ProbabilityInterval.fit(tested.p, labels.y[tested.rows], labels.group[tested.rows], rng)
+    return interval if model.level is None else interval.widened(model.level.deviation)
 
 
 def learned_coverage(prepared: Prepared, model: FittedModel) -> Coverage:

@@ -13,6 +13,7 @@ from features.config.environment import Environment
 from training.cli.console import ProgressBars, exit_on_error
 
 if TYPE_CHECKING:
+    from models.inference.interval import Estimate
     from training.policy.report import PolicyReport
 
 
@@ -49,19 +50,20 @@ def _show_policy(report: PolicyReport, console: Console) -> None:
         )
     console.print(table)
     for name, action in report.actions.items():
-        if action.average is None or action.curve is None:
-            console.print(f"{name}: {action.trials:,} trials, too few; its stated prior is used.", highlight=False)
+        if action.average is None:
+            instead = "its stated prior is used" if report.reference.is_choice else "it is never chosen"
+            console.print(f"{name}: {action.trials:,} trials, too few; {instead}.", highlight=False)
             continue
+        qini = "" if action.curve is None else f"; Qini {_within(action.curve.qini, '.5f')}"
         console.print(
-            f"{name}: {action.trials:,} trials, on average {action.average.value:+.5f} "
-            f"({action.average.low:+.5f} to {action.average.high:+.5f}); Qini {action.curve.qini.value:.5f} "
-            f"({action.curve.qini.low:.5f} to {action.curve.qini.high:.5f})",
-            highlight=False,
+            f"{name}: {action.trials:,} trials, on average {_within(action.average, '+.5f')}{qini}", highlight=False
         )
-    weights = ", ".join(f"{name} {figures.weight:.2f}" for name, figures in report.learners.items() if figures.weight)
     console.print(
-        f"{report.n_trials:,} trials, {report.n_features} features; weights: {weights or 'none'}.", highlight=False
+        f"{report.n_trials:,} trials, {report.n_features} features; effects are against {report.reference}.",
+        highlight=False,
+        markup=False,
     )
+    console.print(report.differences, highlight=False, markup=False)
     console.print(report.verdict, highlight=False, markup=False)
     for name, gate in report.gates.items():
         sign = "[green]passed[/]" if gate.passed else "[red]refused[/]"
@@ -70,3 +72,7 @@ def _show_policy(report: PolicyReport, console: Console) -> None:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     if report.may_be_promoted:
         console.print("Next: python -m training promote --policy", highlight=False)
+
+
+def _within(estimate: Estimate, digits: str) -> str:
+    return f"{estimate.value:{digits}} ({estimate.low:{digits}} to {estimate.high:{digits}})"

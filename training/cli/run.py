@@ -70,6 +70,8 @@ def _show(report: RunReport, console: Console) -> None:
     )
     split = "the test window" if report.split == "time" else "out of fold"
     console.print(f"{report.n_test:,} rows, {split}; {report.n_train:,} rows trained it; {report.n_features} features.")
+    if report.level is not None:
+        console.print(report.level.sentence, highlight=False)
     _show_worth(report, console)
     for name, gate in report.gates.items():
         sign = "[green]passed[/]" if gate.passed else "[red]refused[/]"

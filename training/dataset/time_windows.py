@@ -16,20 +16,29 @@ Fold = tuple[Rows, Rows]
 # An ordered table has no cutoffs: so many equal parts of it stand for windows.
 PARTS = 5
 MOST_FOLDS = 3
-# How much of the error of all windows' rate the newest window's rate must save before it alone sets the level of the calibration.
-SAVED = 0.2
-_LEAST_RATE = 1e-3
+_YEAR = timedelta(days=365.25)
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
     """The labelled windows of training rows, numbered from the oldest.
 
-    `number` has each row's window, shape (n,); `ended[w]` are the windows whose outcome was known when window w began.
+    `number` has each row's window, shape (n,); `ended[w]` are the windows whose outcome was known when window w began, and
+    `began[w]` is when that was, in horizons after the first. `year` is as long as a year, in horizons; None where rows
+    have an order and no dates.
     """
 
     number: Rows
     ended: tuple[tuple[int, ...], ...]
+    began: tuple[float, ...]
+    year: float | None = None
+
+    def until(self, window: int) -> Windows:
+        """The rows of windows that had ended when a window began, and these windows."""
+        ended = self.ended[window]
+        kept = max(ended, default=-1) + 1
+        rows = np.isin(self.number, ended)
+        return Windows(self.number[rows], self.ended[:kept], self.began[:kept], self.year)
 
     @classmethod
     def of_cutoffs(cls, number: Rows, cutoffs: Sequence[datetime], horizon_days: int) -> Windows:
@@ -38,19 +47,16 @@ class Windows:
         ended = tuple(
             tuple(w for w, earlier in enumerate(cutoffs) if earlier + horizon <= cutoff) for cutoff in cutoffs
         )
-        return cls(number, ended)
+        began = tuple((cutoff - cutoffs[0]) / horizon for cutoff in cutoffs)
+        return cls(number, ended, began, _YEAR / horizon)
 
     @classmethod
     def of_order(cls, rank: Rows) -> Windows:
         """Five equal parts of rows that stand in time order; rows of equal rank are in one part."""
         edges = np.quantile(rank, np.arange(1, PARTS) / PARTS, method="lower")
         number = np.unique(np.searchsorted(edges, rank, side="left"), return_inverse=True)[1].astype(np.int64)
-        return cls(number, tuple(tuple(range(w)) for w in range(int(number.max()) + 1)))
-
-    @property
-    def newest(self) -> npt.NDArray[np.bool_]:
-        """Which rows belong to the newest window."""
-        return np.asarray(self.number == self.number.max())
+        parts = range(int(number.max()) + 1)
+        return cls(number, tuple(tuple(range(w)) for w in parts), tuple(map(float, parts)))
 
     def folds(self, y: npt.NDArray[np.int8]) -> list[Fold]:
         """Each of the newest windows (three at most) held out from those that had ended when it began.
@@ -66,27 +72,3 @@ class Windows:
             if len(folds) == MOST_FOLDS:
                 break
         return folds
-
-    def newest_foretells(self, y: npt.NDArray[np.int8]) -> bool:
-        """Whether the churn rate of the newest ended window foretold the next window's better than that of all ended ones.
-
-        It must have saved a fifth of the Kullback-Leibler divergence, summed over the windows that can be asked. Where
-        the rate goes up and down with the seasons, or hardly moves, all windows set it: on online_retail the newest
-        window alone gave an ECE of .10 on the test window, and all together .06.
-        """
-        rate = [
-            float(np.clip(y[self.number == w].mean(), _LEAST_RATE, 1.0 - _LEAST_RATE)) for w in range(len(self.ended))
-        ]
-        size = np.bincount(self.number, minlength=len(self.ended))
-        newest = pooled = 0.0
-        for window, ended in enumerate(self.ended):
-            if ended:
-                newest += _divergence(rate[window], rate[max(ended)])
-                together = float(np.average([rate[w] for w in ended], weights=size[list(ended)]))
-                pooled += _divergence(rate[window], together)
-        return newest < (1.0 - SAVED) * pooled
-
-
-def _divergence(p: float, q: float) -> float:
-    """Kullback-Leibler divergence of churn rates, in nats."""
-    return float(p * np.log(p / q) + (1.0 - p) * np.log((1.0 - p) / (1.0 - q)))

@@ -13,16 +13,24 @@ from scipy.optimize import nnls
 from models.arrays import FloatArray, Rows
 from models.decisions.design_matrix import Design
 from models.decisions.effect_model import LEARNED, PRIOR, ActionEffect, EffectModel, Member
-from models.decisions.logged_trials import Trials, doubly_robust
+from models.decisions.logged_trials import NOTHING, Trials, doubly_robust
+from models.decisions.off_policy import CONFIDENCE, constant, followed, interval, noise, unseen
 from models.decisions.ridge import choose_penalty
+from models.inference.interval import Estimate
 from training.policy import learners
+from training.policy.pooling import FEWEST_POOLED, pooled
 
 N_FOLDS = 5
 FEWEST_TRIALS = 100
 """An action with fewer trials than this is not learned."""
+FEWEST_POOLED_TRIALS = 20
+"""Unless it may be one of many that are compared with each other, and not with doing nothing: then this many do."""
 FEWEST_EVENTS = 10
-"""Nor one that has, together with doing nothing, fewer rewards of the rarer kind than this."""
+"""Nor is one that has, together with the reference, fewer rewards of the rarer kind than this; of several actions, which
+shrink to what they have in common, all together need as many."""
 
+MANY_REWARDS = 100.0
+"""Whose noise is believed to be an action's own, where actions are compared by it."""
 STRAY = 0.25
 """How far an action's slope is believed to stray from the slope that all have in common."""
 
@@ -49,7 +57,7 @@ class CrossFitted:
 
     `means` are the mean rewards (n, 1 + k) and `scores` the doubly robust ones, by models that did not see the row;
     `candidates` are each learner's effects (n, k), likewise; `effects` (n, k) those of all learners together, weighed
-    without the row's fold. `weights` and `lines` come from all rows.
+    and around averages without the row's part. `weights` and `lines` come from all rows.
     """
 
     trials: Trials
@@ -60,7 +68,44 @@ class CrossFitted:
     candidates: Mapping[str, FloatArray]
     weights: Mapping[str, float]
     lines: tuple[Line, ...]
+    judged: Rows
+    """Which of five parts, by chance alone, each row (n,) is in: what is chosen on the others is judged on it."""
+    without: tuple[tuple[Line, ...], ...]
+    """The lines of all rows but those of each part."""
     effects: FloatArray
+
+    @property
+    def rest(self) -> FloatArray:
+        """What the models that did not see a row missed of its reward (n,)."""
+        return np.asarray(self.trials.y - self.means[np.arange(len(self.trials)), self.trials.action])
+
+    @property
+    def tells_customers_apart(self) -> bool:
+        """Whether any effect that is served differs between customers."""
+        return any(line.slope != 0.0 for line in self.lines)
+
+    def best_constant(self) -> tuple[Rows, int]:
+        """The best action for everybody, as it was without each row's part (n,), and the best of all rows.
+
+        Averages are those that are served, so that the best of many is not whichever noise favours most.
+        """
+        chosen = np.empty(len(self.trials), dtype=np.int64)
+        for number, lines in enumerate(self.without):
+            held_out = self.judged == number
+            chosen[held_out] = constant(self._best(lines), self.trials.eligible[held_out])
+        return chosen, self._best(self.lines)
+
+    def gain(self, one: Rows, other: Rows, tried: int = 1) -> Estimate:
+        """What one policy, the best of so many that were tried, earns over another, by doubly robust estimates (n,)."""
+        rows = np.arange(len(one))
+        gain = self.scores[rows, one] - self.scores[rows, other]
+        weights = followed(self.trials, one) - followed(self.trials, other)
+        return interval(gain, self.trials.group, 1.0 - (1.0 - CONFIDENCE) / tried, unseen(weights, self.rest))
+
+    def _best(self, lines: Sequence[Line]) -> int:
+        averages = [line.average for line in lines]
+        best = int(np.argmax(averages)) + 1
+        return best if averages[best - 1] > 0.0 or self.trials.against_policy else NOTHING
 
     def loss(self, effects: FloatArray) -> FloatArray:
         """The doubly robust loss of out-of-fold effects (n, k), row by row (n,); constant effects have 1 on average."""
@@ -75,10 +120,11 @@ class CrossFitted:
 def enough(trials: Trials) -> npt.NDArray[np.bool_]:
     """Whether each action (k,) has enough trials, and enough rewards of either kind, to be learned."""
     counts = trials.counts()
-    learned = counts[1:] >= FEWEST_TRIALS
+    learned = counts[1:] >= (FEWEST_POOLED_TRIALS if trials.against_policy else FEWEST_TRIALS)
     if trials.is_binary:
         for arm in range(trials.k):
-            y = trials.y[np.isin(trials.action, (0, arm + 1))]
+            alone = learned.sum() < FEWEST_POOLED and not trials.against_policy
+            y = trials.y[np.isin(trials.action, (0, arm + 1))] if alone else trials.y
             learned[arm] &= min(y.sum(), len(y) - y.sum()) >= FEWEST_EVENTS
     elif np.ptp(trials.y) == 0.0:
         learned[:] = False
@@ -86,7 +132,7 @@ def enough(trials: Trials) -> npt.NDArray[np.bool_]:
 
 
 def only(trials: Trials, learned: npt.NDArray[np.bool_]) -> tuple[Trials, Rows]:
-    """The trials of doing nothing and of some actions, numbered anew; also which rows they are.
+    """The trials of the reference and of some actions, numbered anew; also which rows they are.
 
     Their pscores are then given that one of these was drawn, which is taken to be equally likely for everybody.
     """
@@ -125,19 +171,29 @@ def cross_fit(trials: Trials, advance: Callable[[], None] = lambda: None, seed: 
             effects = member.effects(Z[held_out], trials.X[held_out], member.open())
             candidates.setdefault(name, np.zeros((len(trials), trials.k)))[held_out] = effects
         advance()
-    by_fold = [weigh(trials, target, candidates, np.flatnonzero(fold != number)) for number in range(N_FOLDS)]
+    weights_by_fold = [weigh(trials, target, candidates, np.flatnonzero(fold != number)) for number in range(N_FOLDS)]
     # Weights are fitted too: what they are good for is judged on rows that they did not see.
     honest = np.empty((len(trials), trials.k))
-    for number, weights in enumerate(by_fold):
+    for number, weights in enumerate(weights_by_fold):
         honest[fold == number] = together(candidates, weights)[fold == number]
     weights = weigh(trials, target, candidates, np.arange(len(trials)))
     score = together(candidates, weights)
-    lines = fit_lines(trials, target, honest)
-    effects = np.column_stack([line.effects(honest[:, arm]) for arm, line in enumerate(lines)])
+    if not any(weights.values()):
+        # What is served foretells no differences, so none are judged either.
+        honest[:] = 0.0
+    lines = fit_lines(trials, means, honest)
+    # The best of many averages looks better than it is on the rows that chose it; slopes are all but one, which cannot.
+    judged = trials.fold_numbers_by_chance(N_FOLDS, seed)
+    parts = [judged != number for number in range(N_FOLDS)]
+    without = tuple(fit_lines(trials.take(part), means[part], honest[part]) for part in parts)
+    effects = np.empty_like(honest)
+    for part, others in zip(parts, without, strict=True):
+        for arm, (line, whole) in enumerate(zip(others, lines, strict=True)):
+            effects[~part, arm] = replace(line, slope=whole.slope).effects(honest[~part, arm])
     # The same lines, over the scores of the weights that are served.
     centres = [float(score[trials.eligible[:, arm + 1], arm].mean()) for arm in range(trials.k)]
     lines = tuple(replace(line, centre=centre) for line, centre in zip(lines, centres, strict=True))
-    return CrossFitted(trials, fold, penalty, means, scores, candidates, weights, lines, effects)
+    return CrossFitted(trials, fold, penalty, means, scores, candidates, weights, lines, judged, without, effects)
 
 
 def _of_scores(trials: Trials, Z: FloatArray, target: FloatArray) -> dict[str, Member]:
@@ -175,19 +231,79 @@ def together(candidates: Mapping[str, FloatArray], weights: Mapping[str, float])
     return np.asarray(sum(weights[name] * effects for name, effects in candidates.items()))
 
 
-def fit_lines(trials: Trials, target: FloatArray, score: FloatArray) -> tuple[Line, ...]:
-    """The line of each action's doubly robust effects over its score, both (n, k), its slope shrunk by its noise.
+def fit_lines(trials: Trials, means: FloatArray, score: FloatArray) -> tuple[Line, ...]:
+    """The line of each action's doubly robust effects over its score (n, k), its slope shrunk by its noise.
 
-    Standard errors allow for a customer's rows being alike. All actions' slopes are first taken for one, b with variance
-    v, and shrunk to b · max(0, 1 − v/b²): James and Stein (1961), positive part. Then each is the mean of what its own
-    action says and of that common slope, from which an action is believed to stray by 0.25.
+    Standard errors allow for a customer's rows being alike, and for rewards that are rare. All actions' slopes are first
+    taken for one, b with variance v, and shrunk to b · max(0, 1 − v/b²): James and Stein (1961), positive part. Then each
+    is the mean of what its own action says and of that common slope, from which an action is believed to stray by 0.25.
+    Averages shrink to what all actions have in common: see `pooled`.
+
+    Args:
+        means: the mean reward of every action (n, 1 + k), by models that did not see the row.
     """
-    raw = [_raw_line(trials, target[:, arm], score[:, arm], arm) for arm in range(trials.k)]
+    scores = doubly_robust(trials, means)
+    target = scores[:, 1:] - scores[:, :1]
+    rest = trials.y - means[np.arange(len(trials)), trials.action]
+    raw = [
+        _widened(_raw_line(trials, target[:, arm], score[:, arm], arm), trials, rest, arm) for arm in range(trials.k)
+    ]
     told = [line for line in raw if line.slope_variance > 0.0]
     precision = sum(1.0 / line.slope_variance for line in told)
     common = sum(line.slope / line.slope_variance for line in told) / precision if told else 0.0
     common *= max(0.0, 1.0 - 1.0 / (precision * common**2)) if common > 0.0 else 0.0
-    return tuple(_shrunk(line, common) for line in raw)
+    lines = [_shrunk(line, common) for line in raw]
+    return _pooled(trials, rest, lines)
+
+
+def _widened(line: Line, trials: Trials, rest: FloatArray, arm: int) -> Line:
+    """The line with what its variances lack where rewards are rare."""
+    mine = trials.eligible[:, arm + 1]
+    weights = _followed(trials, arm + 1) - _followed(trials, NOTHING)
+    lacking = unseen(weights[mine], rest[mine])
+    if lacking == 0.0 or line.average_variance == 0.0:
+        return replace(line, average_variance=line.average_variance + lacking)
+    times = 1.0 + lacking / line.average_variance
+    return replace(
+        line,
+        average_variance=times * line.average_variance,
+        slope_variance=times * line.slope_variance,
+        covariance=times * line.covariance,
+    )
+
+
+def _followed(trials: Trials, arm: int) -> FloatArray:
+    return followed(trials, np.full(len(trials), arm))
+
+
+def _pooled(trials: Trials, rest: FloatArray, lines: Sequence[Line]) -> tuple[Line, ...]:
+    """The lines with their averages pooled; the errors that they share, by the reference, they keep."""
+    if trials.k < FEWEST_POOLED:
+        return tuple(lines)
+    # Rows of one action that happen to hold many rewards, or none, say little of its noise.
+    own, shared = np.empty(trials.k), np.empty(trials.k)
+    for arm, line in enumerate(lines):
+        mine = trials.eligible[:, arm + 1]
+        left, weights = rest[mine], _followed(trials, arm + 1)[mine]
+        against = weights - _followed(trials, NOTHING)[mine]
+        foretold = (
+            line.average_variance - float(np.square(against * left).sum()) / len(left) ** 2 - unseen(against, left)
+        )
+        own[arm] = noise(weights, left, MANY_REWARDS)
+        shared[arm] = foretold + noise(against, left, MANY_REWARDS) - own[arm]
+    averages, variances = pooled(np.array([line.average for line in lines]), own)
+    found: list[Line] = []
+    for line, average, variance in zip(lines, averages, np.maximum(shared + variances, 0.0), strict=True):
+        share = np.sqrt(variance / line.average_variance) if line.average_variance > 0.0 else 1.0
+        found.append(
+            replace(
+                line,
+                average=float(average),
+                average_variance=float(variance),
+                covariance=float(share * line.covariance),
+            )
+        )
+    return tuple(found)
 
 
 def _shrunk(line: Line, common: float) -> Line:
@@ -261,7 +377,7 @@ def fit_effects(
         else:
             actions.append(ActionEffect(name, PRIOR, prior, n))
     design, members = Design(()), dict[str, Member]()
-    if found is not None:
+    if found is not None and found.tells_customers_apart:
         design, members = _refitted(found)
     return EffectModel(
         unit=encoding.unit,

@@ -32,7 +32,7 @@ def departures(trials: Trials, Z: FloatArray, *, binary: bool) -> Member:
     margins = Z @ shared.coefficients.T + shared.intercepts
     graphs = []
     for arm in range(trials.k + 1):
-        rows = np.flatnonzero(trials.action == arm)
+        rows = trials.rows_of(arm)
         parameters = _parameters(len(rows), num_leaves=4, objective="binary" if binary else "regression")
         if not binary:
             parameters["boost_from_average"] = False

@@ -13,12 +13,13 @@ import numpy.typing as npt
 from features.schema import DType, FeatureSchema
 from models.arrays import Flags, FloatArray, Matrix, Rows
 from models.decisions.logged_trials import NOTHING, Trials
+from models.decisions.reference import Reference
 from training.dataset.target_encoding import RARE, Categories
 from training.errors import DecisionLogError
 
 MOST_CATEGORIES = 50
 """Of a feature's words, the most frequent get a code."""
-MOST_ACTIONS = 50
+MOST_ACTIONS = 100
 FEWEST_ROWS = 100
 MISTAKEN = 0.2
 """Where so many pscores cannot be, they are something else; fewer are rows that teach nothing."""
@@ -29,7 +30,7 @@ class DecisionLog:
     """Decisions in the order of their source, those that cannot be learned from among them.
 
     Shapes: `columns` by feature (n,), float64 with NaN for null or objects of str with None; `row` (n,) the place in the
-    file; `action` (n,) 0 for doing nothing, 1 … k, or −1 where it is not known; `reward` and `pscore` (n,), NaN where
+    file; `action` (n,) 0 for the reference, 1 … k, or −1 where it is not known; `reward` and `pscore` (n,), NaN where
     not known; `eligible` (n, 1 + k); `customer_id` (n,) objects of str; `response` (n,) or None, see `Trials`.
     """
 
@@ -38,8 +39,8 @@ class DecisionLog:
     columns: Mapping[str, npt.NDArray[Any]]
     actions: tuple[str, ...]
     """The names of the k actions."""
-    no_action: str
-    """What doing nothing is called in the source."""
+    reference: Reference
+    """What code 0 stands for, and effects are against."""
     row: Rows
     action: Rows
     reward: FloatArray
@@ -55,8 +56,8 @@ class DecisionLog:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All actions by their codes, doing nothing first."""
-        return (self.no_action, *self.actions)
+        """All actions by their codes, the reference first."""
+        return (self.reference.name, *self.actions)
 
     def usable(self) -> Rows:
         """The rows from which something can be learned."""
@@ -118,6 +119,7 @@ class DecisionLog:
                 if feature.dtype is DType.STRING
             },
             response=None if self.response is None else self.response[rows],
+            against_policy=not self.reference.is_choice,
         )
 
 
@@ -125,7 +127,7 @@ def check(log: DecisionLog, where: str) -> tuple[str, ...]:
     """Refuse a log from which nothing can be learned; return what a user should know about it.
 
     Raises:
-        DecisionLogError: too few rows are whole, doing nothing was never tried, or the pscores are something else.
+        DecisionLogError: too few rows are whole, the reference was never tried, or the pscores are something else.
     """
     mistaken = _mistaken_pscores(log)
     if mistaken is not None:
@@ -140,8 +142,10 @@ def check(log: DecisionLog, where: str) -> tuple[str, ...]:
             f"but at least {FEWEST_ROWS} are needed."
         )
     counts = np.bincount(log.action[rows], minlength=len(log.names))
-    if counts[NOTHING] == 0:
-        raise DecisionLogError(f"{where}: '{log.no_action}' was never decided, so there is nothing to compare with.")
+    if log.reference.is_choice and counts[NOTHING] == 0:
+        raise DecisionLogError(
+            f"{where}: '{log.reference.name}' was never decided, so there is nothing to compare with."
+        )
     notes = []
     if len(rows) < len(log):
         notes.append(
@@ -150,9 +154,11 @@ def check(log: DecisionLog, where: str) -> tuple[str, ...]:
         )
     for code, name in enumerate(log.names):
         sample = rows[log.eligible[rows, code]]
+        if not len(sample):
+            continue
         figures = np.where(log.action[sample] == code, 1.0 / log.pscore[sample], 0.0)
-        error = float(figures.std()) / max(len(figures), 1) ** 0.5
-        if len(figures) and abs(figures.mean() - 1.0) > max(5.0 * error, 0.03):
+        error = float(figures.std()) / len(figures) ** 0.5
+        if abs(figures.mean() - 1.0) > max(5.0 * error, 0.03):
             notes.append(
                 f"The pscores do not fit how often '{name}' was decided (1/pscore averages {figures.mean():.3f}, which "
                 f"should be 1): estimates from this log may be wrong."

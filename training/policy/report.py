@@ -9,28 +9,34 @@ from typing import Any
 
 from models.decisions.off_policy import ESTIMATORS, PolicyValue
 from models.decisions.qini import UpliftCurve
+from models.decisions.reference import NOTHING_DONE, Reference
 from models.inference.interval import Estimate
 from models.registry.model_bundle import GateResult
 
-PERSONAL, RANDOM = "personal", "random"
+PERSONAL, UNIFORM, BEST_CONSTANT = "personal", "uniform", "best constant"
 
 
 @dataclass(frozen=True, slots=True)
 class LearnerFigures:
-    """One learner out of fold: its weight in the score, and its doubly robust loss, where constant effects have 1."""
+    """One learner out of fold: its weight in what is served, and its doubly robust loss, where constant effects have 1."""
 
     weight: float | None
-    """None for learners that are only compared."""
+    """0 where no difference between customers is believed; None for learners that are only compared."""
     loss: float
 
 
 @dataclass(frozen=True, slots=True)
 class ActionFigures:
-    """One action against doing nothing; `curve` is of the order that the effects out of fold give."""
+    """One action against the reference; `curve` is of the order that the effects out of fold give.
+
+    `average` is served, shrunk to what all actions have in common; `slope` says how far the differences between customers
+    that the learners foretell are believed: 0 gives everybody the average.
+    """
 
     source: str
     trials: int
     average: Estimate | None
+    slope: float | None
     curve: UpliftCurve | None
 
 
@@ -42,17 +48,20 @@ class PolicyReport:
     policy_version: str | None
     run_id: str
     unit: str
+    reference: Reference
+    """What effects and gains are against."""
     n_logged: int
     n_trials: int
     n_features: int
     actions: Mapping[str, ActionFigures]
     learners: Mapping[str, LearnerFigures]
     policies: Mapping[str, PolicyValue]
+    """By name; `best constant` is the action that was the best without a fold's rows, judged on those."""
     best_constant: str
     gain: Estimate
-    """What the personal policy earns over the best constant action, by the doubly robust estimate."""
-    over_nothing: Estimate
-    """What the served policy earns over doing nothing, likewise; wider where it is the best of several actions."""
+    """What the personal policy earns over `best constant`, by the doubly robust estimate."""
+    over_reference: Estimate
+    """What the served policy earns over the reference, likewise; wider where it is the best of several actions."""
     served: str
     """`personal`, or the constant action."""
     gates: Mapping[str, GateResult]
@@ -67,16 +76,30 @@ class PolicyReport:
     def verdict(self) -> str:
         """What is served, and why, in a sentence."""
         shown = _signed(self.gain)
-        if self.over_nothing.low <= 0.0:
+        if self.over_reference.low <= 0.0:
             return (
-                f"Nothing is proven better than doing nothing, so promote will refuse this policy: the best that was found, "
-                f"'{self.served}', earns {_signed(self.over_nothing)} a decision over it."
+                f"Nothing is proven better than {self.reference}, so promote will refuse this policy: the best that was "
+                f"found, '{self.served}', earns {_signed(self.over_reference)} a decision over it."
             )
         if self.served == PERSONAL:
             return (
                 f"The personal policy is served: over '{self.best_constant}' for everybody it earns {shown} a decision."
             )
         return f"'{self.served}' is served to everybody: no personal policy is proven better than it, with {shown} a decision."
+
+    @property
+    def differences(self) -> str:
+        """Whether effects that are served differ between customers, in a sentence."""
+        slopes = [action.slope for action in self.actions.values() if action.slope is not None]
+        flat = sum(slope == 0.0 for slope in slopes)
+        if flat == len(slopes):
+            return "No difference between customers is believed: each has an action's average effect, and no learner a weight."
+        weights = ", ".join(f"{name} {figures.weight:.2f}" for name, figures in self.learners.items() if figures.weight)
+        alike = f"; {flat} of {len(slopes)} actions have the same effect on everybody" if flat else ""
+        return (
+            f"Effects differ between customers by {min(slope for slope in slopes if slope > 0.0):.2f} to {max(slopes):.2f} "
+            f"of what the learners ({weights}) foretell{alike}."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report as API.md has it, and some more."""
@@ -86,6 +109,7 @@ class PolicyReport:
                 "policy_version": self.policy_version,
                 "run_id": self.run_id,
                 "unit": self.unit,
+                "reference": {"kind": self.reference.kind, "name": self.reference.name},
                 "n_logged": self.n_logged,
                 "n_trials": self.n_trials,
                 "n_features": self.n_features,
@@ -94,6 +118,7 @@ class PolicyReport:
                         "source": action.source,
                         "trials": action.trials,
                         "average": None if action.average is None else action.average.to_json(),
+                        "slope": action.slope,
                         "qini": None if action.curve is None else action.curve.qini.to_json(),
                         "auuc": None if action.curve is None else action.curve.auuc.to_json(),
                     }
@@ -109,9 +134,11 @@ class PolicyReport:
                 },
                 "best_constant": self.best_constant,
                 "gain": self.gain.to_json(),
-                "over_nothing": self.over_nothing.to_json(),
+                "over_reference": self.over_reference.to_json(),
+                **({"over_nothing": self.over_reference.to_json()} if self.reference.kind == NOTHING_DONE else {}),
                 "served": self.served,
                 "verdict": self.verdict,
+                "differences": self.differences,
                 "gates": {name: asdict(gate) for name, gate in self.gates.items()},
                 "warnings": list(self.warnings),
             }

@@ -18,13 +18,14 @@ from features.generation import Generation
 from features.home import Home
 from features.schema import DType
 from features.store.offline import OfflineStore
+from models.decisions.actions import NO_ACTION
 from models.decisions.effect_model import CHURN_PROBABILITY
+from models.decisions.reference import DOING_NOTHING
 from models.inference_log import DECISIONS, DecisionFeedback
 from training.dataset.labels import data_end
 from training.errors import DecisionLogError
 from training.policy.logged_decisions import DecisionLog, check
 
-NO_ACTION = "no_action"
 RESPONSE_DAYS = 30
 """A click counts for the last touch by its action within so many days."""
 
@@ -68,7 +69,7 @@ def read_touches(business: Business, generation: Generation, home: Home, databas
             for feature in schema
         },
         actions=actions,
-        no_action=NO_ACTION,
+        reference=DOING_NOTHING,
         row=np.arange(len(decided), dtype=np.int64),
         action=action,
         reward=_rewards(decided, events, business, data_end(last, business.timezone)),

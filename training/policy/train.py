@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,41 @@ from features.schema import FeatureSchema
 from models.arrays import FloatArray, Matrix, Rows
 from models.decisions.design_matrix import Design
 from models.decisions.effect_model import LEARNED, EffectModel
-from models.decisions.logged_trials import NOTHING
-from models.decisions.off_policy import CONFIDENCE, PolicyValue, constant, deterministic, evaluate, greedy, interval
+from models.decisions.logged_trials import NOTHING, Trials
+from models.decisions.off_policy import (
+    CONFIDENCE,
+    ESTIMATORS,
+    PolicyValue,
+    constant,
+    deterministic,
+    evaluate,
+    evaluate_logging,
+    greedy,
+)
 from models.decisions.qini import uplift_curve
+from models.decisions.reference import ACTION, LOGGING, LOGGING_POLICY, NOTHING_DONE
 from models.inference.interval import Estimate
 from models.registry.model_bundle import GateResult
 from models.registry.policy_bundle import PolicyBundle
 from models.registry.registry import PolicyRegistry
 from training.dataset.prepare import current_generation
 from training.errors import DecisionLogError, TrainingError
-from training.policy.cross_fitting import N_FOLDS, CrossFitted, Encoding, cross_fit, enough, fit_effects, only
+from training.policy.cross_fitting import (
+    FEWEST_EVENTS,
+    FEWEST_POOLED_TRIALS,
+    FEWEST_TRIALS,
+    N_FOLDS,
+    CrossFitted,
+    Encoding,
+    cross_fit,
+    enough,
+    fit_effects,
+    only,
+)
 from training.policy.learners import SEED
 from training.policy.logged_decisions import DecisionLog
-from training.policy.report import PERSONAL, RANDOM, ActionFigures, LearnerFigures, PolicyReport
+from training.policy.page import policy_page
+from training.policy.report import BEST_CONSTANT, PERSONAL, UNIFORM, ActionFigures, LearnerFigures, PolicyReport
 from training.policy.touches import read_touches
 from training.policy.trial import read_trial
 from training.reporting.progress import Progress
@@ -44,8 +67,12 @@ from training.reporting.report_file import write_json
 from training.tracking.runs import REPORT, RunArtifacts, TrackedRun, Tracker, environment_tags
 
 DECISIONS = "decisions.parquet"
+PAGE = "report.html"
 LEAST_SAMPLE_SIZE = 200.0
+_GAIN = {NOTHING_DONE: "gain_over_nothing", ACTION: "gain_over_reference", LOGGING: "gain_over_reference"}
+"""The gate of the gain, by what it is over."""
 CHOSEN = "chosen"
+REST = "rest"
 FEATURE = "feature "
 """Before the names of features, in the table of decisions that a run keeps."""
 
@@ -58,7 +85,7 @@ class Learned:
     schema: FeatureSchema
     X: Matrix
     rows: Rows
-    """The rows of the log that are trials of doing nothing, or of a learned action."""
+    """The rows of the log that are trials of the reference, or of a learned action."""
     learned: npt.NDArray[np.bool_]
     found: CrossFitted
     model: EffectModel
@@ -82,7 +109,7 @@ class Learned:
         return greedy(effects, self.log.eligible)
 
     def _baseline(self) -> FloatArray:
-        """The mean reward of doing nothing, out of fold where the row taught something, else on average."""
+        """The mean reward of the reference, out of fold where the row taught something, else on average."""
         baseline = np.full(len(self.log), float(self.found.scores[:, NOTHING].mean()))
         baseline[self.rows] = self.found.means[:, NOTHING]
         return baseline
@@ -125,6 +152,7 @@ def train_policy(
                 business=business.name,
                 effects=learned.model,
                 constant_action=None if report.served == PERSONAL else _plain_name(report.served, log),
+                reference=log.reference,
                 metrics=_metrics(report),
                 gates=report.gates,
                 data_fingerprint=log.fingerprint,
@@ -169,12 +197,11 @@ def learn(log: DecisionLog, priors: Mapping[str, float], advance: Any = lambda: 
     counts = everything.counts()
     few = [f"'{name}' ({counts[code + 1]})" for code, name in enumerate(log.actions) if not learned[code]]
     if not learned.any():
-        raise DecisionLogError(
-            f"No action has enough trials to learn its effect: '{log.no_action}' has {counts[0]}, {', '.join(few)}; 100 "
-            f"of each are needed, and rewards that differ."
-        )
+        raise DecisionLogError(_nothing_learned(log, everything, few))
     warnings = [*log.warnings, *notes]
-    if few:
+    if few and not log.reference.is_choice:
+        warnings.append(f"Too few trials to say anything of an action, so it is never chosen: {', '.join(few)}.")
+    elif few:
         warnings.append(f"Too few trials to learn an effect, so the stated prior is all there is: {', '.join(few)}.")
     trials, taken = only(everything, learned)
     found = cross_fit(trials, advance)
@@ -183,47 +210,69 @@ def learn(log: DecisionLog, priors: Mapping[str, float], advance: Any = lambda: 
     return Learned(log, schema, X, usable[taken], learned, found, model, tuple(warnings))
 
 
+def _nothing_learned(log: DecisionLog, trials: Trials, few: Sequence[str]) -> str:
+    """Why no action's effect can be learned, in a sentence."""
+    counts = trials.counts()
+    if trials.is_binary and (rarer := int(min(trials.y.sum(), (1.0 - trials.y).sum()))) < FEWEST_EVENTS:
+        return (
+            f"No action has enough trials to learn its effect: {rarer} of {len(trials):,} decisions have the rarer reward, "
+            f"but {FEWEST_EVENTS} are needed."
+        )
+    reference = f"'{log.reference.name}' has {counts[0]}, " if log.reference.is_choice else ""
+    least = FEWEST_TRIALS if log.reference.is_choice else FEWEST_POOLED_TRIALS
+    return (
+        f"No action has enough trials to learn its effect: {reference}{', '.join(few)}; {least} of each are needed, and "
+        f"rewards that differ."
+    )
+
+
 def value(business: str, learned: Learned) -> PolicyReport:
     """What policies would have earned on the log's trials, and which is served.
 
     The personal policy is, if it is proven better than the best constant action: if the doubly robust estimate of their
-    difference has an interval (95 %) above 0, and the personal policy an effective sample size of at least 200.
+    difference has an interval (95 %) above 0, and the personal policy an effective sample size of at least 200. Both are
+    judged on rows that had no say in them: the best of many actions looks better than it is where it was chosen.
     """
     found, log = learned.found, learned.log
     trials = found.trials
     arms = trials.k + 1
     names = [log.names[code] for code in (0, *(np.flatnonzero(learned.learned) + 1))]
+    options = range(0 if log.reference.is_choice else 1, arms)
     personal = greedy(found.effects, trials.eligible)
-    choices = {PERSONAL: personal} | {name: constant(arm, trials.eligible) for arm, name in enumerate(names)}
+    best, everywhere = found.best_constant()
+    choices = {PERSONAL: personal, BEST_CONSTANT: best}
+    choices |= {names[arm]: constant(arm, trials.eligible) for arm in options}
     dists = {name: deterministic(chosen, arms) for name, chosen in choices.items()}
-    dists[RANDOM] = trials.eligible / trials.eligible.sum(axis=1, keepdims=True)
+    dists[UNIFORM] = trials.eligible / trials.eligible.sum(axis=1, keepdims=True)
     Z = Design.fit(trials.X, trials.n_categories).transform(trials.X)
-    policies = {name: evaluate(trials, found.means, dist, Z) for name, dist in dists.items()}
-    best = max(names, key=lambda name: policies[name].dr.value)
-    gain = _difference(found, personal, choices[best])
+    policies = {LOGGING_POLICY: evaluate_logging(trials, found.means, Z)}
+    policies |= {name: evaluate(trials, found.means, dist, Z) for name, dist in dists.items()}
+    gain = found.gain(personal, best)
     proven = gain.low > 0.0 and policies[PERSONAL].effective_sample_size >= LEAST_SAMPLE_SIZE
-    served = PERSONAL if proven else best
+    served = PERSONAL if proven else names[everywhere]
     # The best of several actions looks better than it is: its interval holds for all of them together (Bonferroni).
-    over_nothing = _difference(found, choices[served], np.zeros_like(personal), tried=max(arms - 1, 1))
-    target = found.scores[:, 1:] - found.scores[:, :1]
+    over_reference = found.gain(choices[served], np.full(len(trials), NOTHING), tried=max(arms - 1, 1))
     rng = np.random.default_rng(SEED)
     actions: dict[str, ActionFigures] = {}
     arm = 0
     for code, action in enumerate(learned.model.actions):
         if action.source != LEARNED:
-            actions[log.actions[code]] = ActionFigures(action.source, action.n_trials, None, None)
+            actions[log.actions[code]] = ActionFigures(action.source, action.n_trials, None, None, None)
             continue
         mine = np.flatnonzero(trials.eligible[:, arm + 1] & np.isin(trials.action, (NOTHING, arm + 1)))
-        curve = uplift_curve(
-            found.effects[mine, arm],
-            trials.action[mine] == arm + 1,
-            trials.y[mine],
-            trials.pscore[mine],
-            trials.group[mine],
-            rng,
-        )
-        average = interval(target[trials.eligible[:, arm + 1], arm], trials.group[trials.eligible[:, arm + 1]])
-        actions[log.actions[code]] = ActionFigures(action.source, action.n_trials, average, curve)
+        curve = None
+        if log.reference.is_choice:
+            curve = uplift_curve(
+                found.effects[mine, arm],
+                trials.action[mine] == arm + 1,
+                trials.y[mine],
+                trials.pscore[mine],
+                trials.group[mine],
+                rng,
+            )
+        reach = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2.0) * math.sqrt(action.average_variance)
+        average = Estimate(action.average, action.average - reach, action.average + reach)
+        actions[log.actions[code]] = ActionFigures(action.source, action.n_trials, average, action.slope, curve)
         arm += 1
     losses = {name: float(found.loss(effects).mean()) for name, effects in found.candidates.items()}
     size = policies[served].effective_sample_size
@@ -232,22 +281,26 @@ def value(business: str, learned: Learned) -> PolicyReport:
         policy_version=None,
         run_id="",
         unit=log.unit,
+        reference=log.reference,
         n_logged=len(log),
         n_trials=len(trials),
         n_features=len(learned.schema),
         actions=actions,
         learners={
-            **{name: LearnerFigures(found.weights[name], loss) for name, loss in losses.items()},
+            **{
+                name: LearnerFigures(found.weights[name] if found.tells_customers_apart else 0.0, loss)
+                for name, loss in losses.items()
+            },
             "together": LearnerFigures(None, float(found.loss(found.effects).mean())),
         },
         policies=policies,
-        best_constant=best,
+        best_constant=names[everywhere],
         gain=gain,
-        over_nothing=over_nothing,
+        over_reference=over_reference,
         served=served,
         gates={
             "effective_sample_size": GateResult(size >= LEAST_SAMPLE_SIZE, size, LEAST_SAMPLE_SIZE),
-            "gain_over_nothing": GateResult(over_nothing.low > 0.0, over_nothing.low, 0.0),
+            _GAIN[log.reference.kind]: GateResult(over_reference.low > 0.0, over_reference.low, 0.0),
         },
         warnings=learned.warnings,
     )
@@ -277,16 +330,9 @@ def write_choices(path: Path, learned: Learned, served: str) -> None:
         raise TrainingError(f"{path}: the choices cannot be written ({error.strerror or error}).") from error
 
 
-def _difference(found: CrossFitted, one: Rows, other: Rows, tried: int = 1) -> Estimate:
-    """What one policy, the best of so many that were tried, earns over another, by doubly robust estimates of the same rows."""
-    rows = np.arange(len(one))
-    gain = found.scores[rows, one] - found.scores[rows, other]
-    return interval(gain, found.trials.group, 1.0 - (1.0 - CONFIDENCE) / tried)
-
-
 def _plain_name(served: str, log: DecisionLog) -> str:
-    """Doing nothing is `no_action` to whoever serves, whatever the log calls it."""
-    return "no_action" if served == log.no_action else served
+    """What whoever serves calls an action, whatever the log calls it."""
+    return log.reference.served if served == log.reference.name else served
 
 
 def _metrics(report: PolicyReport) -> dict[str, float | None]:
@@ -298,11 +344,25 @@ def _metrics(report: PolicyReport) -> dict[str, float | None]:
         "personal_dr": report.policies[PERSONAL].dr.value,
         "gain": report.gain.value,
         "gain_lower": report.gain.low,
-        "over_nothing": report.over_nothing.value,
-        "over_nothing_lower": report.over_nothing.low,
+        "over_reference": report.over_reference.value,
+        "over_reference_lower": report.over_reference.low,
+        **_policy_metrics(report),
         **{f"qini.{name}": action.curve.qini.value for name, action in report.actions.items() if action.curve},
     }
     return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
+
+
+def _policy_metrics(report: PolicyReport) -> dict[str, float]:
+    """What policies that every log has earned, by each estimator, with the bounds and what they rest on."""
+    figures: dict[str, float] = {}
+    for policy in (LOGGING_POLICY, UNIFORM, BEST_CONSTANT, PERSONAL):
+        value = report.policies[policy]
+        for estimator in ESTIMATORS:
+            estimate: Estimate = getattr(value, estimator)
+            name = f"{policy.replace(' ', '_')}.{estimator}"
+            figures |= {name: estimate.value, f"{name}_lower": estimate.low, f"{name}_upper": estimate.high}
+        figures[f"{policy.replace(' ', '_')}.effective_sample_size"] = value.effective_sample_size
+    return figures
 
 
 def _params(learned: Learned) -> dict[str, object]:
@@ -314,6 +374,7 @@ def _params(learned: Learned) -> dict[str, object]:
         "n_features": len(learned.schema),
         "actions": " ".join(learned.log.actions),
         "unit": learned.log.unit,
+        "reference": str(learned.log.reference),
         "data_fingerprint": learned.log.fingerprint,
     }
 
@@ -330,6 +391,7 @@ def _track(
         version = tracked.register(registry, bundle)
         report = replace(report, policy_version=version)
         files.write_json(REPORT, report.to_json())
+        files.write_text(PAGE, policy_page(report).html())
         tracked.log_folder(folder)
     return report
 
@@ -350,8 +412,13 @@ def _decisions(learned: Learned, served: str) -> pa.Table:
         "action": found.trials.action,
         "reward": found.trials.y,
         "pscore": found.trials.pscore,
+        # What no model foretold of the reward.
+        REST: found.rest,
     }
-    names = ["no_action", *(name for name, is_learned in zip(log.actions, learned.learned, strict=True) if is_learned)]
+    names = [
+        log.reference.served,
+        *(name for name, is_learned in zip(log.actions, learned.learned, strict=True) if is_learned),
+    ]
     for position, name in enumerate(names):
         columns[f"score {name}"] = found.scores[:, position]
         columns[f"eligible {name}"] = found.trials.eligible[:, position]

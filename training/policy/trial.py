@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from features.config.business import Business, Column
+from features.config.business import NO_ACTION, Business, Column
+from features.config.data import Decisions
 from features.ingestion import files, source_files
 from features.ingestion.cells.casts import literal
 from features.ingestion.csv_reader import Dialect
@@ -19,8 +20,11 @@ from features.ingestion.profiling import profiled
 from features.schema import DType, Feature, FeatureSchema
 from features.words import word
 from models.decisions.effect_model import REWARD
+from models.decisions.logged_trials import NOTHING
+from models.decisions.reference import ACTION, LOGGING, LOGGING_POLICY, NOTHING_DONE, Reference
 from training.errors import DecisionLogError
 from training.policy.logged_decisions import MOST_ACTIONS, DecisionLog, check
+from training.policy.report import BEST_CONSTANT, PERSONAL, UNIFORM
 
 
 def read_trial(business: Business) -> DecisionLog:
@@ -72,20 +76,16 @@ def read_trial(business: Business) -> DecisionLog:
         fingerprint = source_files.fingerprint(relation.files, digests)
     names: list[str | None] = table["action"].to_pylist()
     counts = Counter(name for name in names if name is not None)
-    nothing = word(spec.no_action)
-    if nothing not in counts:
-        held = ", ".join(f"'{name}'" for name, _ in counts.most_common(8))
-        raise DecisionLogError(
-            f"{relation.path}: the column '{action.name}' never holds '{nothing}', which [decisions] no_action names; it "
-            f"holds {held or 'nothing'}."
-        )
     if not 2 <= len(counts) <= MOST_ACTIONS:
         raise DecisionLogError(
             f"{relation.path}: the column '{action.name}', which [decisions] action names, holds {len(counts)} different "
             f"actions, but 2 to {MOST_ACTIONS} can be compared."
         )
-    actions = tuple(sorted(name for name in counts if name != nothing))
-    code: dict[str | None, int] = {name: position for position, name in enumerate((nothing, *actions))}
+    reference = _reference(spec, counts, f"{relation.path}: the column '{action.name}'")
+    actions = tuple(sorted(name for name in counts if name != reference.name))
+    code: dict[str | None, int] = {name: position for position, name in enumerate((reference.name, *actions))}
+    eligible = np.ones((table.num_rows, len(actions) + 1), dtype=np.bool_)
+    eligible[:, NOTHING] = reference.is_choice
     ids: list[str | None] = table["id"].to_pylist()
     row = table["row"].to_numpy().astype(np.int64)
     columns: dict[str, Any] = {}
@@ -104,12 +104,12 @@ def read_trial(business: Business) -> DecisionLog:
         ),
         columns=columns,
         actions=actions,
-        no_action=nothing,
+        reference=reference,
         row=row,
         action=np.array([code.get(name, -1) for name in names], dtype=np.int64),
         reward=_numbers(table["reward"]),
         pscore=_numbers(table["pscore"]) if isinstance(spec.pscore, Column) else np.full(len(row), float(spec.pscore)),
-        eligible=np.ones((len(row), len(actions) + 1), dtype=np.bool_),
+        eligible=eligible,
         # A row without an id is a customer of its own.
         customer_id=np.array(
             [f"row {number}" if id is None else id for number, id in zip(row.tolist(), ids, strict=True)], dtype=object
@@ -119,6 +119,26 @@ def read_trial(business: Business) -> DecisionLog:
         warnings=(),
     )
     return replace(log, warnings=(*read.notes, *check(log, str(relation.path))))
+
+
+def _reference(spec: Decisions, counts: Counter[str], column: str) -> Reference:
+    """What effects are against: what a key names, doing nothing where it was decided, or else the log's own policy."""
+    taken = next((name for name in (PERSONAL, UNIFORM, BEST_CONSTANT, LOGGING_POLICY) if name in counts), None)
+    if taken is not None:
+        raise DecisionLogError(f"{column} holds the action '{taken}', which is what reports call a policy: rename it.")
+    if spec.compare_to is not None:
+        reference = Reference(ACTION, word(spec.compare_to))
+    elif spec.no_action is not None or NO_ACTION in counts:
+        reference = Reference(NOTHING_DONE, word(spec.no_action or NO_ACTION))
+    else:
+        return Reference(LOGGING, LOGGING_POLICY)
+    if reference.name not in counts:
+        key = "no_action" if spec.compare_to is None else "compare_to"
+        held = ", ".join(f"'{name}'" for name, _ in counts.most_common(8))
+        raise DecisionLogError(
+            f"{column} never holds '{reference.name}', which [decisions] {key} names; it holds {held or 'nothing'}."
+        )
+    return reference
 
 
 def _numbers(values: Any) -> Any:

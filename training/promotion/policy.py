@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,19 +13,23 @@ from features.errors import SchemaMismatch
 from features.home import Home
 from features.schema import DType, FeatureSchema
 from models.arrays import FloatArray, Rows
-from models.decisions.off_policy import interval
+from models.decisions.off_policy import interval, unseen
+from models.decisions.reference import Reference
 from models.registry.model_bundle import GateResult
 from models.registry.policy_bundle import PolicyBundle
 from models.registry.registered_model import RegisteredModel
 from models.registry.registry import PolicyRegistry
 from training.errors import GateRefused, TrainingError
-from training.policy.train import CHOSEN, DECISIONS, FEATURE
+from training.policy.train import CHOSEN, DECISIONS, FEATURE, REST
 from training.tracking.runs import Tracker
 
+_SCORE = "score "
 MEANING = {
     "effective_sample_size": "how many logged decisions it rests on",
     "gain_over_nothing": "the lower bound (95 %) of what it earns a decision over doing nothing, which must be above 0: that "
     "it helps is not proven",
+    "gain_over_reference": "the lower bound (95 %) of what it earns a decision over {what}, which must be above 0: that it is "
+    "better is not proven",
     "dr_lower_bound": "the lower bound (95 %) of what it earns a decision over what {what} earns, which must be above 0",
 }
 
@@ -49,11 +54,11 @@ def promote_policy(home: Home, version: str | None = None) -> str:
         bundle = registry.load(model.version, home.path / "bundles")
         for name, gate in bundle.gates.items():
             if not gate.passed:
-                _refuse(model, name, gate, "")
+                _refuse(model, name, gate, str(bundle.reference))
         champion = registry.champion()
         instead = ""
         if champion is None or champion.version != model.version:
-            gate, what = _compared(home, registry, model, champion)
+            gate, what = _compared(home, registry, model, champion, bundle.reference)
             if not gate.passed:
                 _refuse(model, "dr_lower_bound", gate, what)
             instead = f" in place of {what}: it earns at least {gate.figure:.5f} more a decision"
@@ -76,7 +81,7 @@ def rollback_policy(home: Home) -> str:
 
 
 def _compared(
-    home: Home, registry: PolicyRegistry, model: RegisteredModel, champion: RegisteredModel | None
+    home: Home, registry: PolicyRegistry, model: RegisteredModel, champion: RegisteredModel | None, reference: Reference
 ) -> tuple[GateResult, str]:
     """The gate, and what it compares with."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,7 +94,7 @@ def _compared(
     if CHOSEN not in decisions:
         raise TrainingError(f"What version {model.version} would have done is not known: train it again.")
     if champion is None:
-        instead, what = np.full(len(decisions), "no_action", dtype=object), "doing nothing"
+        instead, what = np.full(len(decisions), reference.served, dtype=object), str(reference)
     else:
         what = f"version {champion.version}"
         policy = registry.load(champion.version, home.path / "bundles")
@@ -99,10 +104,36 @@ def _compared(
             raise TrainingError(
                 f"Version {model.version} cannot be compared with the champion, {what}, which reads other features: {error}"
             ) from error
-    gain = _earned(decisions, decisions[CHOSEN].to_numpy(dtype=object)) - _earned(decisions, instead)
+    chosen = decisions[CHOSEN].to_numpy(dtype=object)
+    lacking = {name for name in np.unique(instead.astype(str)) if f"{_SCORE}{name}" not in decisions}
+    if lacking:
+        raise TrainingError(
+            f"Version {model.version} cannot be compared with the champion, {what}, which serves what its decisions never "
+            f"tried: {', '.join(sorted(lacking))}."
+        )
+    gain = _earned(decisions, chosen) - _earned(decisions, instead)
     group = np.unique(decisions["customer_id"].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64)
-    lower = interval(gain, group).low
+    lower = interval(gain, group, unseen=_unseen(decisions, chosen, instead, reference)).low
     return GateResult(lower > 0.0, lower, 0.0), what
+
+
+def _unseen(
+    decisions: pd.DataFrame,
+    chosen: np.ndarray[tuple[int], Any],
+    instead: np.ndarray[tuple[int], Any],
+    reference: Reference,
+) -> float:
+    """What the variance of a gain lacks where rewards are rare; nothing is known of it in older tables."""
+    if REST not in decisions:
+        return 0.0
+    names = [name.removeprefix(_SCORE) for name in decisions.columns if name.startswith(_SCORE)]
+    done = np.array(names, dtype=object)[decisions["action"].to_numpy()]
+    inverse = 1.0 / decisions["pscore"].to_numpy()
+    one, other = (
+        np.where(what == done, inverse, 0.0 if reference.is_choice else (what == reference.served).astype(np.float64))
+        for what in (chosen, instead)
+    )
+    return unseen(one - other, decisions[REST].to_numpy())
 
 
 def _choices(policy: PolicyBundle, decisions: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
@@ -118,7 +149,7 @@ def _choices(policy: PolicyBundle, decisions: pd.DataFrame) -> np.ndarray[tuple[
         columns[feature.name] = (
             stored.where(stored.notna(), None).to_numpy(dtype=object) if words else stored.to_numpy()
         )
-    names = ["no_action", *(action.name for action in effects.actions)]
+    names = [policy.reference.served, *(action.name for action in effects.actions)]
     eligible = np.column_stack(
         [
             decisions.get(f"eligible {name}", pd.Series(False, index=decisions.index)).to_numpy(dtype=bool)
@@ -134,7 +165,7 @@ def _earned(decisions: pd.DataFrame, chosen: np.ndarray[tuple[int], np.dtype[np.
     scores = np.empty(len(decisions))
     for name in np.unique(chosen.astype(str)):
         mine = chosen == name
-        scores[mine] = decisions.loc[mine, f"score {name}"].to_numpy()
+        scores[mine] = decisions.loc[mine, f"{_SCORE}{name}"].to_numpy()
     return scores
 
 

@@ -99,7 +99,7 @@ def _data(report: RunReport) -> Section:
         )
     return Section(
         "Data and windows",
-        texts=(windows,),
+        texts=(windows, *([report.level.sentence] if report.level else [])),
         tables=(
             Table(
                 ("", "rows", "churned"),

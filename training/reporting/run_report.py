@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from models.registry.model_bundle import GateResult
+from training.churn.level import ForetoldRate
 from training.dataset.leakage import Leak
 from training.evaluation.metrics import EvaluationReport
 from training.evaluation.slices import Examination
@@ -16,7 +17,10 @@ from training.value.customer_value import LearnedWorth
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The outcome of one training run; `model_version` is None where a technical gate kept it from being registered."""
+    """The outcome of one training run; `model_version` is None where a technical gate kept it from being registered.
+
+    `level` is the tested window's churn rate as it was foretold and as it was; None where rows have no order in time.
+    """
 
     business: str
     model_version: str | None
@@ -37,6 +41,7 @@ class RunReport:
     examination: Examination
     leaks: Sequence[Leak]
     worth: LearnedWorth | None = None
+    level: ForetoldRate | None = None
 
     @property
     def may_be_promoted(self) -> bool:
@@ -64,6 +69,7 @@ class RunReport:
             "training_ends": self.training_ends.isoformat() if self.training_ends else None,
             "churn_rate_train": self.churn_rate_train,
             "churn_rate_test": self.churn_rate_test,
+            "level": None if self.level is None else self.level.to_json(),
             "n_features": self.n_features,
             "metrics": self.evaluation.metrics.to_json(),
             "baselines": {name: metrics.to_json() for name, metrics in self.evaluation.baselines.items()},

@@ -191,15 +191,15 @@ def spend_within(generation: Generation, cutoff: datetime, prepared: Prepared, r
     """What the customers of some rows spent in the horizon that follows a cutoff, (n,)."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        kinds = ", ".join(f"'{kind}'" for kind in PURCHASES)
         found = connection.execute(
-            f"""
+            """
             SELECT customer_id, sum(value) FROM read_parquet(?)
-            WHERE type IN ({kinds}) AND value IS NOT NULL AND occurred_at >= ?::TIMESTAMPTZ AND occurred_at < ?::TIMESTAMPTZ
+            WHERE type IN (SELECT unnest(?)) AND value IS NOT NULL AND occurred_at >= ?::TIMESTAMPTZ AND occurred_at < ?::TIMESTAMPTZ
             GROUP BY customer_id
             """,
             [
                 str(generation.events_files),
+                list(PURCHASES),
                 cutoff.astimezone(UTC).isoformat(),
                 (cutoff + timedelta(days=generation.horizon_days)).astimezone(UTC).isoformat(),
             ],

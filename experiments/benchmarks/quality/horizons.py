@@ -76,7 +76,7 @@ def measure(seed: int, customers: int, tuner: Tuner = DEFAULT_TUNER) -> Measured
     place = {customer_id: column for column, customer_id in enumerate(who.to_pylist())}
     rows = [place[customer_id] for customer_id in prepared.data.labels.customer_id[tested.rows]]
     truth = told[:, rows].T
-    low, high = learned_interval(prepared, tested).bounds(tested.p, log_odds)
+    low, high = learned_interval(prepared, model, tested).bounds(tested.p, log_odds)
     own = hazard.days.index(prepared.horizon_days)
     groups = np.array_split(np.argsort(tested.p, kind="stable"), GROUPS)
     return Measured(

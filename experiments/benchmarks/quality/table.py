@@ -32,6 +32,7 @@ from models.arrays import FloatArray
 from models.inference.interval import Z95, Estimate
 from models.value.pareto_nbd import PurchaseHistories
 from training.churn.fit import fit, predict
+from training.churn.level import ForetoldRate
 from training.churn.tuning import DEFAULT, Tuner
 from training.dataset.labels import entity_frame
 from training.dataset.prepare import Prepared, prepare
@@ -80,7 +81,10 @@ SIMULATED = "simulated"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One model on one data set; `behind` is its log-loss less keepwell's, on the same rows, None for keepwell itself."""
+    """One model on one data set; `behind` is its log-loss less keepwell's, on the same rows, None for keepwell itself.
+
+    Where windows are held out one by one, `covered` of `windows` had the churn rate that keepwell's interval foretold.
+    """
 
     data: str
     model: str
@@ -90,6 +94,8 @@ class Standing:
     ece: float
     behind: Estimate | None
     seconds: float
+    windows: int = 0
+    covered: int = 0
 
 
 def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str], say: Say) -> list[Standing]:
@@ -112,6 +118,7 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
     models = [KEEPWELL, *(peer for peer in peers if classifiers.applies(peer, histories))]
     p = {model: np.full(len(data), np.nan) for model in models}
     seconds = dict.fromkeys(models, 0.0)
+    rates: list[ForetoldRate] = []
     for number, (fold, windows) in enumerate(parts, 1):
         for model in models:
             say(f"{name}, part {number} of {len(parts)}: {model}")
@@ -119,13 +126,16 @@ def measured(name: str, home: Path, budget: Budget | None, peers: Sequence[str],
             if model == KEEPWELL:
                 fitted = fit(data, fold.train, windows, tuner)
                 p[model][fold.test] = predict(fitted, data, fold.test)
+                if fitted.level is not None:
+                    rates.append(fitted.level.rate(p[model][fold.test], data.y[fold.test]))
             else:
                 p[model][fold.test] = classifiers.PEERS[model](
                     classifiers.Task(data, fold, prepared.horizon_days, seconds[KEEPWELL] / number, histories)
                 )
             seconds[model] += time.perf_counter() - started
     rows = np.flatnonzero(~np.isnan(p[KEEPWELL]))
-    return _standings(name, data.y[rows], {model: values[rows] for model, values in p.items()}, seconds)
+    own, *others = _standings(name, data.y[rows], {model: values[rows] for model, values in p.items()}, seconds)
+    return [replace(own, windows=len(rates), covered=sum(rate.is_covered for rate in rates)), *others]
 
 
 def show(console: Console, standings: Sequence[Standing]) -> None:
@@ -139,6 +149,11 @@ def show(console: Console, standings: Sequence[Standing]) -> None:
         )
         table.add_row(one.model, str(one.auc), str(one.log_loss), f"{one.ece:.4f}", behind, f"{one.seconds:.0f}")
     console.print(table)
+    if standings[0].windows:
+        console.print(
+            f"churn rates within keepwell's 95 %: {standings[0].covered} of {standings[0].windows} windows",
+            highlight=False,
+        )
 
 
 def write(path: Path, standings: Sequence[Standing]) -> None:
@@ -226,7 +241,7 @@ def rolling(prepared: Prepared) -> list[tuple[Fold, Windows | None]]:
     for window, ended in enumerate(every.ended):
         train, test = np.flatnonzero(np.isin(number, ended)), np.flatnonzero(number == window)
         if len(np.unique(prepared.data.y[train])) == len(np.unique(prepared.data.y[test])) == 2:
-            parts.append((Fold(train, test), Windows(number[train], every.ended[: max(ended) + 1])))
+            parts.append((Fold(train, test), every.until(window)))
     return parts
 
 

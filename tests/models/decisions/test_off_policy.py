@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from models.arrays import FloatArray
 from models.decisions.logged_trials import Trials
-from models.decisions.off_policy import ESTIMATORS, constant, deterministic, evaluate, greedy, interval
+from models.decisions.off_policy import (
+    ESTIMATORS,
+    constant,
+    deterministic,
+    evaluate,
+    evaluate_logging,
+    followed,
+    greedy,
+    interval,
+    noise,
+    unseen,
+)
 from models.decisions.ridge import fit_lines
 
 
@@ -83,6 +94,103 @@ def test_choices_are_eligible_and_help(k: int, seed: int) -> None:
     assert (gained >= 0).all()
     arm = int(rng.integers(0, k + 1))
     assert (constant(arm, eligible) == np.where(eligible[:, arm], arm, 0)).all()
+
+
+def test_the_logging_policy_earned_the_mean_reward_whatever_the_pscores() -> None:
+    data, _ = _log(np.random.default_rng(4), 300)
+    means = np.tile([0.3, 0.4, 0.2], (300, 1))
+    found = evaluate_logging(data, means)
+    for estimator in ("ips", "snips", "dr"):
+        assert getattr(found, estimator).value == pytest.approx(data.y.mean())
+    assert found.dm.value == pytest.approx(means[np.arange(300), data.action].mean())
+    assert found.effective_sample_size == pytest.approx(300)
+    around = interval(data.y, data.group)
+    assert found.dr.high - found.dr.low == pytest.approx(around.high - around.low)
+
+
+def test_estimates_are_those_of_a_loop_over_rows_and_actions() -> None:
+    data, target = _log(np.random.default_rng(5), 60)
+    means = np.random.default_rng(6).random((60, 3))
+    found = evaluate(data, means, target)
+    ips = snips = weights = dm = dr = 0.0
+    for i in range(60):
+        foretold = sum(target[i, a] * means[i, a] for a in range(3))
+        w = target[i, data.action[i]] / data.pscore[i]
+        ips += w * data.y[i] / 60
+        snips += w * data.y[i]
+        weights += w
+        dm += foretold / 60
+        dr += (foretold + w * (data.y[i] - means[i, data.action[i]])) / 60
+    told = [found.ips.value, found.snips.value, found.dm.value, found.dr.value]
+    np.testing.assert_allclose(told, [ips, snips / weights, dm, dr])
+
+
+def test_where_no_action_is_the_default_there_is_always_one() -> None:
+    effects = np.array([[-0.3, -0.1], [-0.2, -0.4], [0.1, 0.2]])
+    eligible = np.array([[False, True, True]] * 3)
+    assert greedy(effects, eligible).tolist() == [2, 1, 2]
+    eligible[:, 0] = True
+    assert greedy(effects, eligible).tolist() == [0, 0, 2]
+
+
+def test_rare_rewards_leave_wide_intervals_that_cover() -> None:
+    """An action of 200 in 4,000 rows with one reward in 200: a third of such logs shows none for it at all."""
+    rng = np.random.default_rng(8)
+    covered, none = [], 0
+    for _ in range(200):
+        action = rng.integers(0, 20, 4000)
+        y = (rng.random(4000) < 0.005).astype(np.float64)
+        data = Trials(
+            np.zeros((4000, 1), np.float32),
+            action,
+            y,
+            np.full(4000, 0.05),
+            np.ones((4000, 20), bool),
+            np.arange(4000),
+        )
+        none += int(not y[action == 7].any())
+        w = followed(data, np.full(4000, 7))
+        found = interval(w * y, data.group, unseen=unseen(w, y))
+        covered.append(found.low <= 0.005 <= found.high)
+    assert none > 40
+    assert np.mean(covered) >= 0.92, np.mean(covered)
+
+
+def test_plenty_of_rewards_are_believed_as_they_are() -> None:
+    rng = np.random.default_rng(9)
+    w, rest = np.where(rng.random(50_000) < 0.5, 2.0, 0.0), rng.normal(size=50_000)
+    own = float(np.square(w * rest).sum()) / len(w) ** 2
+    assert noise(w, rest) == pytest.approx(own, rel=0.002)
+    assert unseen(np.ones(100), rest[:100]) == pytest.approx(0.0, abs=1e-15)
+
+
+def test_intervals_cover_the_truth_in_forty_small_worlds_that_are_enumerated() -> None:
+    """Four kinds of customers and three actions: what a policy earns is a sum over all of them."""
+    covered = dict.fromkeys(ESTIMATORS, 0)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        truth, logging, policy = (
+            rng.uniform(0.1, 0.7, (4, 3)),
+            rng.dirichlet([4, 4, 4], 4) * 0.85 + 0.05,
+            rng.dirichlet([1, 1, 1], 4),
+        )
+        worth = float(np.mean([sum(policy[x, a] * truth[x, a] for a in range(3)) for x in range(4)]))
+        x = rng.integers(0, 4, 600)
+        action = (rng.random(600)[:, None] > logging[x].cumsum(axis=1)).sum(axis=1).clip(max=2)
+        y = (rng.random(600) < truth[x, action]).astype(np.float64)
+        X = np.eye(4, dtype=np.float32)[x]
+        data = Trials(X, action, y, logging[x, action], np.ones((600, 3), bool), np.arange(600))
+        means = np.empty((600, 3))
+        for fitted, held_out in data.folds(2, seed=1):
+            for kind in range(4):
+                for arm in range(3):
+                    seen = y[fitted[(x[fitted] == kind) & (action[fitted] == arm)]]
+                    means[held_out[x[held_out] == kind], arm] = (seen.sum() + 0.4) / (len(seen) + 1.0)
+        found = evaluate(data, means, policy[x])
+        for name in ESTIMATORS:
+            estimate = getattr(found, name)
+            covered[name] += estimate.low <= worth <= estimate.high
+    assert all(count >= 35 for count in covered.values()), covered
 
 
 @pytest.mark.slow

@@ -72,33 +72,17 @@ def test_groups_that_cannot_be_split_are_refused() -> None:
         ChurnClassifier(num_threads=1).fit(X, y, groups=np.zeros(299))
 
 
-def test_the_newest_window_sets_the_level() -> None:
-    """Risk doubles in the newest window: the calibration follows it, the margins need not."""
-    X, y, _ = simulated(4000)
-    recent = np.arange(4000) >= 3000
-    y = y.copy()
-    y[recent] |= np.random.default_rng(5).random(1000) < 0.4
-    model = ChurnClassifier(num_threads=1)
-    everything = model.fit(X, y).calibration_
-    drifted = model.fit(X, y, recent=recent)
-    newest = drifted.predict_proba(X[recent])[:, 1]
-    assert abs(newest.mean() - y[recent].mean()) < 0.02
-    assert abs(everything.apply(drifted.margins(X[recent])).mean() - y[recent].mean()) > 0.1
-    assert drifted.prior_ == y[recent].mean()
-    assert drifted.calibration_.slope == everything.slope, "the newest window sets the level alone"
-
-
-@pytest.mark.parametrize("newest", [199, 0, 400])
-def test_a_newest_window_that_says_too_little_leaves_the_calibration_to_all(newest: int) -> None:
-    X, y, _ = simulated(1000)
-    recent = np.arange(1000) >= 1000 - newest
-    if newest == 400:
-        y = np.where(recent, 0, y)
-    model = ChurnClassifier(num_threads=1, max_trees=50)
-    assert (
-        model.fit(X, y, recent=recent).calibration_
-        == ChurnClassifier(num_threads=1, max_trees=50).fit(X, y).calibration_
-    )
+def test_a_raised_level_moves_probabilities_and_the_prior_alone() -> None:
+    X, y, _ = simulated(2000)
+    model = ChurnClassifier(num_threads=1, max_trees=50).fit(X, y)
+    before, margins, prior = model.calibration_, model.margins(X), model.prior_
+    out_of_fold = model.oof_probabilities_.copy()
+    model.raise_level(0.5)
+    np.testing.assert_array_equal(model.margins(X), margins)
+    np.testing.assert_array_equal(model.oof_probabilities_, out_of_fold)
+    np.testing.assert_allclose(model.calibration_.log_odds(margins), before.log_odds(margins) + 0.5)
+    assert model.prior_ == pytest.approx(before.raised(0.5).apply(model.oof_margins_).mean())
+    assert model.prior_ > prior
 
 
 def test_given_folds_hold_out_what_they_say() -> None:

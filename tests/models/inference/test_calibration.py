@@ -80,14 +80,17 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
 @given(st.integers(2, 300), st.floats(0.01, 20.0), st.integers(0, 2**32))
 def test_at_its_level_the_mean_probability_is_the_rate_whatever_the_spread(n: int, spread: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    y = rng.permutation(np.arange(n) < rng.integers(1, n))
+    rate = float(rng.integers(1, n)) / n
     margins = spread * rng.normal(size=n) + rng.normal()
-    assert expit(margins + level(margins, y)).mean() == pytest.approx(y.mean(), abs=1e-9)
-    calibration = Calibration(1.7, 0.3).at_level(margins, y)
-    assert calibration.slope == 1.7
-    assert calibration.apply(margins).mean() == pytest.approx(y.mean(), abs=1e-9)
+    added = level(margins, rate)
+    assert expit(margins + added).mean() == pytest.approx(rate, abs=1e-9)
+    calibration = Calibration(1.7, 0.3)
+    np.testing.assert_allclose(
+        calibration.raised(added).log_odds(margins), calibration.log_odds(margins) + added, rtol=0, atol=1e-9
+    )
 
 
-def test_one_class_has_no_level() -> None:
-    with pytest.raises(ValueError, match="both"):
-        level([0.1, 0.2], [1, 1])
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_no_finite_level_makes_a_rate_certain(rate: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        level([0.1, 0.2], rate)

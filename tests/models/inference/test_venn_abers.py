@@ -12,6 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from models.arrays import FloatArray
 from models.inference.calibration import expit, logit
+from models.inference.interval import Z95
 from models.inference.venn_abers import MOST_STEPS, ProbabilityInterval, venn_abers
 
 
@@ -94,6 +95,26 @@ def test_the_probability_is_always_within(data: st.DataObject) -> None:
     assert (np.diff(low[order]) >= -1e-12).all()
     assert (np.diff(high[order]) >= -1e-12).all()
     assert ProbabilityInterval.of_json(json.loads(json.dumps(interval.to_json()))) == interval
+
+
+def test_doubt_about_the_level_widens_by_as_much_where_nothing_else_is_in_doubt() -> None:
+    at = (-3.0, -1.0, 0.5)
+    known = tuple(expit(np.array(at)).tolist())
+    sure = ProbabilityInterval(at, known, known)
+    widened = sure.widened(0.2)
+    np.testing.assert_allclose(logit(widened.low), np.array(at) - Z95 * 0.2)
+    np.testing.assert_allclose(logit(widened.high), np.array(at) + Z95 * 0.2)
+    truth, y = simulated(300, 9)
+    interval = ProbabilityInterval.fit(truth, y, np.arange(300), np.random.default_rng(4))
+    wider, widest = interval.widened(0.1), interval.widened(0.5)
+    for narrow, wide in ((interval, wider), (wider, widest)):
+        assert (np.array(wide.low) <= np.array(narrow.low)).all()
+        assert (np.array(wide.high) >= np.array(narrow.high)).all()
+        inner = (np.array(narrow.low) > 0.0) & (np.array(narrow.high) < 1.0)
+        assert ((np.array(wide.high) - np.array(wide.low)) > (np.array(narrow.high) - np.array(narrow.low)))[
+            inner
+        ].all()
+    np.testing.assert_allclose(interval.widened(0.0).low, interval.low, atol=1e-14)
 
 
 def test_equal_rows_and_seed_give_equal_intervals() -> None:

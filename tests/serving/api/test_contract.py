@@ -162,9 +162,10 @@ def check(tally: Tally, running: Running) -> None:
 
 
 @pytest.mark.slow
-def test_answers_are_as_documented_in_two_thousand_cases(contract_server: Running, contract: Shop) -> None:
+def test_answers_are_as_documented_in_hundreds_of_cases(contract_server: Running, contract: Shop, full: bool) -> None:
     paths = httpx.get(f"{contract_server.url}/openapi.json").json()["paths"]
+    most = 2400 if full else 800
     # Some strategies have fewer cases than they are asked for.
-    tally = fuzz(contract_server, contract, examples=2400 // sum(map(len, paths.values())))
-    assert tally.total >= 2000
+    tally = fuzz(contract_server, contract, examples=most // sum(map(len, paths.values())))
+    assert tally.total >= most * 4 // 5
     check(tally, contract_server)

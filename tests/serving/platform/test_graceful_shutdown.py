@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -22,15 +23,16 @@ from ..conftest import Shop, wait_for
 
 @pytest.mark.load
 @pytest.mark.parametrize("workers", [1, 2])
-def test_stopping_under_load_drops_nothing(shop: Shop, workers: int) -> None:
+def test_run_serves_until_it_is_stopped_and_drops_nothing(shop: Shop, workers: int) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPWELL_", "MLFLOW_"))}
     own = {"KEEPWELL_HOME": str(shop.home.path), "PORT": "0", "MLFLOW_TRACKING_URI": shop.settings.registry}
     server = subprocess.Popen(
         [sys.executable, "-m", "serving", "run", "--workers", str(workers)],
         env=inherited | own,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
     )
     answered: list[int] = []
     dropped: list[str] = []
@@ -58,7 +60,14 @@ def test_stopping_under_load_drops_nothing(shop: Shop, workers: int) -> None:
                         dropped.append(repr(error))
                         return
 
-        wait_for(ready, 120)
+        wait_for(ready, 300)
+        with httpx.Client(base_url=url, headers=shop.headers(), timeout=30) as client:
+            assert all(client.get("/v1/customers/C00001/score").status_code == 200 for _ in range(20))
+        counted = re.findall(
+            r'keepwell_http_requests_total\{method="GET",route="/v1/customers/\{customer_id\}/score",status="200"\} (\S+)',
+            httpx.get(f"{url}/metrics").text,
+        )
+        assert counted == ["20.0"], "whichever worker counted"
         callers = [threading.Thread(target=ask) for _ in range(8)]
         for caller in callers:
             caller.start()
@@ -71,7 +80,9 @@ def test_stopping_under_load_drops_nothing(shop: Shop, workers: int) -> None:
     finally:
         stop.set()
         server.kill()
-        server.communicate()
+        _, errors = server.communicate()
+    assert server.returncode in (0, -signal.SIGTERM)
+    assert "Traceback" not in errors
     assert set(answered) <= {200, 503}
     assert dropped == []
 

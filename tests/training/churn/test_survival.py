@@ -124,7 +124,7 @@ def test_a_log_of_cancellations_teaches_when(leaving: Any, taught: Taught) -> No
     assert (np.diff(found, axis=1) > 0).all()
     # Those who leave sooner than expected are those who left: it orders them.
     assert expected[tested.p > np.median(tested.p)].mean() < expected[tested.p <= np.median(tested.p)].mean()
-    interval = learned_interval(prepared, tested)
+    interval = learned_interval(prepared, model, tested)
     low, high = interval.bounds(tested.p, logit(tested.p))
     assert ((low <= tested.p) & (tested.p <= high)).all()
     coverage = learned_coverage(prepared, model).of(prepared.data.X(tested.rows, model.categories))

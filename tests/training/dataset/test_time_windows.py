@@ -1,10 +1,11 @@
-"""Early stopping and calibration never look at what was not known when a window began."""
+"""Early stopping never looks at what was not known when a window began."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,13 +14,9 @@ from training.dataset.time_windows import MOST_FOLDS, Windows
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def _outcomes(rates: list[float], rows: int = 1000) -> np.ndarray:
-    return np.concatenate([np.arange(rows) < rate * rows for rate in rates]).astype(np.int8)
-
-
-def _monthly(rates: list[float], horizon_days: int, rows: int = 1000) -> Windows:
-    cutoffs = [START + timedelta(days=30 * w) for w in range(len(rates))]
-    return Windows.of_cutoffs(np.repeat(np.arange(len(rates)), rows), cutoffs, horizon_days)
+def _monthly(windows: int, horizon_days: int, rows: int = 1000) -> Windows:
+    cutoffs = [START + timedelta(days=30 * w) for w in range(windows)]
+    return Windows.of_cutoffs(np.repeat(np.arange(windows), rows), cutoffs, horizon_days)
 
 
 @given(st.lists(st.integers(0, 900), min_size=2, max_size=12, unique=True), st.integers(1, 200), st.integers(0, 2**32))
@@ -37,21 +34,17 @@ def test_no_fold_trains_on_a_window_that_had_not_ended(days: list[int], horizon:
         assert len(set(y[seen].tolist())) == len(set(y[held_out].tolist())) == 2
 
 
-def test_a_rate_that_keeps_rising_is_foretold_by_the_newest_window() -> None:
-    rates = [0.03, 0.05, 0.08, 0.12, 0.2]
-    assert _monthly(rates, 30).newest_foretells(_outcomes(rates))
+def test_without_an_ended_window_nothing_is_held_out() -> None:
+    assert _monthly(2, 90).folds(np.tile([0, 1], 1000).astype(np.int8)) == []
 
 
-def test_a_rate_that_goes_with_the_seasons_is_not() -> None:
-    rates = [0.40, 0.52, 0.40, 0.52, 0.40, 0.52]
-    assert not _monthly(rates, 30).newest_foretells(_outcomes(rates))
-
-
-def test_without_an_ended_window_all_calibrate() -> None:
-    rates = [0.1, 0.5]
-    windows = _monthly(rates, 90)
-    assert not windows.newest_foretells(_outcomes(rates))
-    assert windows.folds(_outcomes(rates)) == []
+def test_windows_know_how_far_apart_they_began() -> None:
+    windows = _monthly(4, 60)
+    assert windows.began == (0.0, 0.5, 1.0, 1.5)
+    assert windows.year == pytest.approx(365.25 / 60)
+    earlier = windows.until(3)
+    assert (earlier.began, earlier.ended) == ((0.0, 0.5), ((), ()))
+    assert set(earlier.number.tolist()) == {0, 1}
 
 
 def test_an_ordered_table_has_five_parts() -> None:
@@ -62,7 +55,8 @@ def test_an_ordered_table_has_five_parts() -> None:
     assert sizes.max() - sizes.min() <= 2
     order = np.argsort(rank)
     assert (np.diff(windows.number[order]) >= 0).all()
-    assert windows.newest[order][-1]
+    assert windows.began == (0.0, 1.0, 2.0, 3.0, 4.0)
+    assert windows.year is None
 
 
 def test_rows_of_one_rank_are_in_one_part() -> None:

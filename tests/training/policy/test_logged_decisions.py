@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from features.schema import DType, Feature, FeatureSchema
+from models.decisions.reference import Reference
 from training.errors import DecisionLogError
 from training.policy.logged_decisions import DecisionLog, check
 
@@ -21,7 +22,7 @@ def log(pscore: NDArray[np.float64]) -> DecisionLog:
         schema=FeatureSchema((Feature("x", "other", DType.FLOAT),)),
         columns={"x": np.arange(N, dtype=np.float64)},
         actions=("mail",),
-        no_action="nothing",
+        reference=Reference("nothing", "nothing"),
         row=np.arange(N, dtype=np.int64),
         action=ACTION,
         reward=np.arange(N, dtype=np.float64) % 3,

@@ -94,7 +94,17 @@ def test_the_report_says_what_was_found_and_what_is_served(trained: dict[str, An
     assert content["policy_version"] == "1"
     assert content["served"] == PERSONAL
     assert content["n_logged"] == 2500
-    assert set(content["policies"]) == {PERSONAL, "control", "mail", "call", "random"}
+    assert set(content["policies"]) == {
+        "logging policy",
+        PERSONAL,
+        "best constant",
+        "control",
+        "mail",
+        "call",
+        "uniform",
+    }
+    assert content["reference"] == {"kind": "nothing", "name": "control"}
+    assert content["over_nothing"] == content["over_reference"]
     for policy in content["policies"].values():
         for name in ("ips", "snips", "dm", "dr"):
             assert policy[name]["lower"] <= policy[name]["value"] <= policy[name]["upper"]
@@ -228,6 +238,13 @@ def test_a_reward_may_be_yes_or_no_in_any_spelling(tmp_path: Path, yes: str, no:
     }
     log = read_trial(Business.load(write_trial(tmp_path, rows)))
     assert log.reward.tolist() == [float(row % 3 > 0) for row in range(200)]
+
+
+def test_nothing_done_may_be_a_zero_with_decimals(tmp_path: Path) -> None:
+    rows = {"x": list(range(200)), "arm": ["0.0", "1.0"] * 100, "reward": [0, 1, 1, 0] * 50}
+    toml = write_trial(tmp_path, rows)
+    toml.write_text(toml.read_text().replace('no_action = "control"', 'no_action = "0"'))
+    assert read_trial(Business.load(toml)).names == ("0", "1")
 
 
 def test_pscores_that_cannot_be_are_told(tmp_path: Path, silent: Any) -> None:

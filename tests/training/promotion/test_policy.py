@@ -71,7 +71,7 @@ def test_an_action_that_helps_serves_until_something_better_is_proven(tmp_path: 
     home = Home(tmp_path / "home")
     report = train_policy(Business.load(mails(tmp_path, 0.3, seed=3)), home, silent)
     assert (report.served, report.may_be_promoted) == ("mail", True)
-    assert report.over_nothing.low > 0.1
+    assert report.over_reference.low > 0.1
     assert "in place of doing nothing: it earns at least 0." in promote_policy(home)
     # The same choices on other decisions are worth exactly as much as the champion's.
     train_policy(Business.load(mails(tmp_path, 0.3, seed=4, name="later")), home, silent)

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from experiments.benchmarks.quality import worlds
 from experiments.benchmarks.quality.worlds import EFFECT, KINDS, LEAST_ROWS, MOST_ROWS, Verdict, World
+from features.config.search_budget import Budget
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -21,7 +22,7 @@ pytestmark = [
 
 def test_the_gates_tell_a_signal_from_chance(tmp_path: Path) -> None:
     heard: list[Verdict] = []
-    found = worlds.judged(worlds.worlds(KINDS, 1, 3), worlds.BUDGET, 1, heard.append)
+    found = worlds.judged(worlds.worlds(KINDS, 1, 3), Budget(trials=1), 1, heard.append)
     assert found == heard
     by_world = {(one.world.kind, one.world.signal): one for one in found}
     assert by_world["model", True].passed

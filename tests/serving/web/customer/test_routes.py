@@ -42,10 +42,10 @@ def act(client: httpx.Client, customer_id: str, form: str, **fields: str) -> htt
     )
 
 
-def test_the_bars_of_200_customers_add_up_to_the_shown_score(sign_in: SignIn, pages: Running, office: Office) -> None:
+def test_the_bars_add_up_to_the_shown_score(sign_in: SignIn, pages: Running, office: Office, full: bool) -> None:
     client = sign_in("admin")
     known = [one for one in customer_ids() if one != ".."]
-    chosen = np.random.default_rng(8).choice(known, 200, replace=False).tolist()
+    chosen = np.random.default_rng(8).choice(known, 200 if full else 40, replace=False).tolist()
     api = {"Authorization": f"Bearer {office.keys['admin']}"}
     for customer_id in chosen:
         page = client.get(f"/customers/{quote(customer_id, safe='')}").text
