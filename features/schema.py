@@ -87,7 +87,7 @@ class Feature:
         text = self.sentence.replace("{name}", name[:1].upper() + name[1:])
         for slot, instead in _UNFILLED.items():
             text = text.replace(slot, instead)
-        return text.removeprefix("… ").removesuffix("…").strip().removesuffix(" is")
+        return text.removeprefix("… ").removesuffix("…").strip().removesuffix(":").removesuffix(" is")
 
     def show(self, value: object) -> str | None:
         """`value` rounded for people, or None for null."""

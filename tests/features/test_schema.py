@@ -45,6 +45,18 @@ def test_a_column_whose_name_looks_like_a_slot_is_said_as_it_is() -> None:
     assert Feature("{value}", "other").describe(2.0, 3.0) == "{value} is 2; 3 is typical"
 
 
+@pytest.mark.parametrize(
+    ("sentence", "subject"),
+    [
+        ("{value} day{s} since the last session", "days since the last session"),
+        ("the unpaid bills: {value}", "the unpaid bills"),
+        ("{name} is {value}", "Price"),
+    ],
+)
+def test_the_subject_of_a_sentence_is_what_it_says_without_the_figure(sentence: str, subject: str) -> None:
+    assert Feature("price", "commercial", sentence=sentence).subject == subject
+
+
 def test_to_matrix_keeps_the_declared_order_and_encodes_words() -> None:
     matrix = SCHEMA.to_matrix(
         {

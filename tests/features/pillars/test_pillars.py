@@ -494,6 +494,8 @@ def test_names_of_unknown_types_are_safe_and_never_collide() -> None:
     names = [feature.name for feature in found.features]
     assert len(set(names)) == len(names)
     assert {"visit_7d", "visit_2_7d", "sessions_2_7d", "event_7d", "customer plan"} <= set(names)
+    # Each type has a recency; that of all of them stays for the models of earlier builds that read it, and trains no new one.
+    assert [feature.name for feature in found.features if not feature.predictive] == ["other_age_days"]
 
 
 def test_activity_of_an_unknown_type_gets_a_rhythm(tmp_path: Path, write_log: Any) -> None:
