@@ -118,6 +118,14 @@ def _delimiter(value: str) -> str:
     return value
 
 
+def _encoding(value: str) -> str:
+    try:
+        "a".encode(value)
+    except (LookupError, ValueError):
+        raise ValueError(f"{value!r} is no encoding such as 'cp1252', 'mac_roman' or 'utf-16'") from None
+    return value
+
+
 def _business_name(value: str) -> str:
     if not _NAME.fullmatch(value):
         raise ValueError(f"{value!r} must be 1 to 40 characters of a-z, 0-9, _ and -, as it names models")
@@ -150,12 +158,16 @@ class Section(BaseModel):
 
 
 class Written(Section):
-    """How a source writes its cells, where that is not to be found out from them.
+    """How a source is written, where that is not to be found out from it.
 
-    `thousands` parts them ("" where nothing does); `missing` lists what means missing, in every column, instead of what
+    `skip_lines` come before the header; `columns` names those of a file that has none. `thousands` parts them ("" where nothing does); `missing` lists what means missing, in every column, instead of what
     tools are known to write.
     """
 
+    delimiter: Delimiter | None = None
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = None
+    skip_lines: Annotated[int, Field(ge=0, le=1000)] = 0
+    columns: Names = ()
     decimal: Literal[".", ","] | None = None
     thousands: Literal[",", ".", " ", "'", ""] | None = None
     missing: Names | None = None
@@ -182,7 +194,6 @@ class TableData(Written):
     path: Source
     outcome: Text
     churned: str | bool | int | float
-    delimiter: Delimiter | None = None
     customer_id: Text | None = None
     drop: Names = ()
     order: Text | None = None
@@ -197,7 +208,6 @@ class EventSource(Written):
     """One source of events; what is None takes the canonical column of that name where the file has it."""
 
     path: Source
-    delimiter: Delimiter | None = None
     customer_id: Text | None = None
     occurred_at: Text | None = None
     occurred_format: Text | None = None
@@ -216,7 +226,6 @@ class CustomersSource(Written):
     """The customers of an event business; columns that no key names become attributes, those of `drop` aside."""
 
     path: Source
-    delimiter: Delimiter | None = None
     customer_id: Text | None = None
     created_at: Text | None = None
     created_format: Text | None = None
@@ -295,7 +304,6 @@ class Decisions(Written):
     pscore: Annotated[float | Column, _column_or(int | float, "a constant")]
     no_action: Text | None = None
     compare_to: Text | None = None
-    delimiter: Delimiter | None = None
     customer_id: Text | None = None
     drop: Names = ()
 

@@ -21,7 +21,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
+from features.config.data import Written
 from features.errors import IngestError
+from features.ingestion.encodings import Readable, Recoded, likely, recoding, refuse_other
 from features.ingestion.quarantine import BadLine, Reason, raw_row
 from features.words import word
 
@@ -34,6 +36,24 @@ _SAMPLE: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the TOML says of how files are written; a delimiter or an encoding of None is found out.
+
+    `skip_lines` come before the header; `columns` names those of files that have none.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    skip_lines: int = 0
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, written: Written) -> Dialect:
+        """That of a source."""
+        return cls(written.delimiter, written.encoding, written.skip_lines, written.columns)
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """How a CSV file is written: its columns, its delimiter, and where its rows begin."""
 
@@ -43,6 +63,7 @@ class Layout:
     first_line: int  # the physical line, from 1, after the header
     offset: int  # the same in (decompressed) bytes
     carriage_returns: bool  # lines end in \r alone, as on old Macs
+    encoding: str | None = None  # that of the TOML
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +76,15 @@ class Block:
     bad: list[BadLine] = field(default_factory=list)
 
 
-def layout(path: Path, delimiter: str | None) -> Layout:
+def layout(path: Path, dialect: Dialect) -> Layout:
     """Read a file's header, and find its delimiter where none is given.
 
     Raises:
-        IngestError: the file is empty, damaged, binary or not UTF-8, or its header names a column twice.
+        IngestError: the file is empty, damaged, binary or not of its encoding, or its header names a column twice.
     """
     with path.open("rb") as file:
-        sample = _read(_opened(file), _SAMPLE, path)
-    if b"\0" in sample:
-        kind = "UTF-16 text; save it as UTF-8" if sample[:2] in (b"\xff\xfe", b"\xfe\xff") else "binary"
-        raise IngestError(f"{path}: this is not a CSV file: its content is {kind}.")
+        sample = _read(_opened(file, path, dialect.encoding), _SAMPLE, path)
+    refuse_other(path, sample)
     if not sample.strip():
         raise IngestError(f"{path}: the file is empty.")
     carriage_returns = b"\r" in sample and b"\n" not in sample
@@ -75,6 +94,9 @@ def layout(path: Path, delimiter: str | None) -> Layout:
     lines = sample.removeprefix(_BOM).split(b"\n")
     if not whole and len(lines) > 1:
         lines.pop()
+    skipped = min(dialect.skip_lines, len(lines))
+    before, lines = lines[:skipped], lines[skipped:]
+    delimiter = dialect.delimiter
     if delimiter is None:
         delimiter = _likeliest_delimiter([line.decode("utf-8", "replace") + "\n" for line in lines])
     feed = _Feed([line.decode("utf-8", "surrogateescape") + "\n" for line in lines])
@@ -85,16 +107,23 @@ def layout(path: Path, delimiter: str | None) -> Layout:
     except csv.Error as error:
         raise IngestError(f"{path}: the header cannot be read as CSV ({error}).") from None
     except UnicodeEncodeError:
-        raise IngestError(f"{path}: the header is not UTF-8 text; save the file as UTF-8.") from None
+        raise IngestError(
+            f'{path}: the header is not UTF-8 text; set encoding = "{likely(sample)}", or save the file as UTF-8.'
+        ) from None
     if header is None:
         raise IngestError(f"{path}: the file is empty.")
     if feed.exhausted:
         raise IngestError(f"{path}: the header opens a quote that it never closes.")
     # An unnamed first column is a data frame's index, and pandas' own name for it is the one that people know.
     names = tuple(word(name) or f"Unnamed: {position}" for position, name in enumerate(header))
+    taken = feed.position
+    if dialect.columns:
+        if names == dialect.columns:
+            raise IngestError(f"{path}: the first line is the header that `columns` names; leave the key out.")
+        names, taken = dialect.columns, 0
     bom = len(_BOM) if sample.startswith(_BOM) else 0
-    offset = bom + sum(len(line) + 1 for line in lines[: feed.position])
-    return Layout(path, names, delimiter, feed.position + 1, offset, carriage_returns)
+    offset = bom + sum(len(line) + 1 for line in [*before, *lines[:taken]])
+    return Layout(path, names, delimiter, skipped + taken + 1, offset, carriage_returns, dialect.encoding)
 
 
 def blocks(where: Layout, advance: Callable[[int], None]) -> Iterator[Block]:
@@ -104,7 +133,7 @@ def blocks(where: Layout, advance: Callable[[int], None]) -> Iterator[Block]:
         IngestError: the file is damaged, or has a line longer than any row can be.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_ROW))
-    with where.path.open("rb") as file, closing(_opened(file)) as stream:
+    with where.path.open("rb") as file, closing(_opened(file, where.path, where.encoding)) as stream:
         skip = where.offset
         while skip:
             skip -= len(_read(stream, min(skip, _BLOCK), where.path)) or skip
@@ -271,15 +300,25 @@ def _likeliest_delimiter(lines: list[str]) -> str:
     return best
 
 
-def _opened(file: BinaryIO) -> BinaryIO | gzip.GzipFile:
-    compressed = file.read(2) == _GZIP
+def _opened(file: BinaryIO, path: Path, encoding: str | None) -> Readable:
+    """The file's content as UTF-8, unpacked."""
+    start = file.read(2)
     file.seek(0)
-    return gzip.GzipFile(fileobj=file) if compressed else file
+    if start != _GZIP:
+        code = recoding(encoding, start)
+        return file if code is None else Recoded(file, code)
+    with gzip.GzipFile(fileobj=file) as packed:
+        start = _read(packed, 2, path)
+    file.seek(0)
+    code = recoding(encoding, start)
+    return gzip.GzipFile(fileobj=file) if code is None else Recoded(gzip.GzipFile(fileobj=file), code)
 
 
-def _read(stream: BinaryIO | gzip.GzipFile, size: int, path: Path) -> bytes:
+def _read(stream: Readable, size: int, path: Path) -> bytes:
     try:
         return stream.read(size)
+    except UnicodeDecodeError as error:
+        raise IngestError(f"{path}: the file is no text of the encoding {error.encoding} ({error.reason}).") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise IngestError(f"{path}: the file is damaged and cannot be decompressed ({error}).") from None
     except OSError as error:

@@ -11,6 +11,7 @@ from features.ingestion.cells.casts import Cell, literal, quoted
 from features.ingestion.cells.missing import ANYWHERE, MARKERS, is_marker
 from features.ingestion.cells.truths import truth
 from features.ingestion.column_reading import PLAIN, write_readings
+from features.ingestion.csv_reader import Dialect
 from features.ingestion.events import check_format
 from features.ingestion.files import ROW, Relation
 from features.ingestion.losses import Acquaintance, acquaintance
@@ -38,7 +39,7 @@ def read_table(staging: Staging, data: TableData) -> None:
 
     The outcome, the columns of `drop`, and those that `customer_id`, `order` and `group` name are no features.
     """
-    number, relation = staging.open(data.path, data.delimiter)
+    number, relation = staging.open(data.path, Dialect.of(data))
     dropped = {relation.cell(column, "[data] drop").name for column in data.drop}
     outcome = relation.cell(data.outcome, "[data] outcome")
     id = relation.optional(data.customer_id, "customer_id", "[data] customer_id")
@@ -179,7 +180,7 @@ def read_customers(staging: Staging, customers: CustomersSource | None) -> Acqua
 def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
     """SQL: the accepted rows of the customers' file."""
     key = "[data.customers]"
-    number, relation = staging.open(customers.path, customers.delimiter)
+    number, relation = staging.open(customers.path, Dialect.of(customers))
     dropped = {relation.cell(column, f"{key} drop").name for column in customers.drop}
     id = relation.required(customers.customer_id, "customer_id", f"{key} customer_id")
     named: dict[str, Cell] = {}

@@ -20,6 +20,7 @@ from features.ingestion import partitions
 from features.ingestion.cells.casts import Cell, literal, quoted
 from features.ingestion.cells.clocks import CLOCKS, clock_of
 from features.ingestion.column_reading import Reading, told
+from features.ingestion.csv_reader import Dialect
 from features.ingestion.files import FILE, LINE, Relation
 from features.ingestion.manifest import Manifest
 from features.ingestion.partitions import CANONICAL
@@ -119,7 +120,7 @@ def _stage(
                 columns.append(known.columns)
                 readings.append(known.readings)
                 continue
-        number, relation = staging.open(one.path, one.delimiter, None if base is None else base.added[position])
+        number, relation = staging.open(one.path, Dialect.of(one), None if base is None else base.added[position])
         columns.append(tuple((cell.name, _kind(cell)) for cell in relation.cells))
         if base is not None and columns[-1] != base.manifest.sources[position].columns:
             raise NotAppendable

@@ -20,6 +20,7 @@ from features.errors import IngestError
 from features.ingestion import csv_reader
 from features.ingestion.cells.casts import Cell, cleaned, literal, quoted
 from features.ingestion.cells.whole_ids import with_decimals
+from features.ingestion.csv_reader import Dialect
 from features.ingestion.quarantine import BadLine, Reason, raw_row
 from features.ingestion.source_files import Progress, find
 from features.words import is_untidy_sql, word
@@ -91,7 +92,7 @@ class Relation:
 def read(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
-    delimiter: str | None,
+    dialect: Dialect,
     work: Path,
     progress: Progress,
     check_text: bool = False,
@@ -115,7 +116,7 @@ def read(
             f"{path}: {files[0].name} is {formats[files[0]]} but {odd.name} is {formats[odd]}; one at a time."
         )
     if formats[files[0]] is Format.CSV:
-        relation = _staged_csv(connection, path, files, delimiter, work, progress)
+        relation = _staged_csv(connection, path, files, dialect, work, progress)
     elif check_text:
         relation = _staged_parquet(connection, path, files, work, progress)
     else:
@@ -228,14 +229,19 @@ def _staged_csv(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
     files: tuple[Path, ...],
-    delimiter: str | None,
+    dialect: Dialect,
     work: Path,
     progress: Progress,
 ) -> Relation:
-    layouts = [csv_reader.layout(file, delimiter) for file in files]
+    layouts = [csv_reader.layout(file, dialect) for file in files]
     names: dict[str, int] = {}
     for layout in layouts:
         _distinct(layout.header, layout.path)
+        if not set(layout.header) & set(layouts[0].header):
+            raise IngestError(
+                f"{layout.path}: the first line names none of the columns of {layouts[0].path.name}; if the file has no header, "
+                "give it the same, or take it out."
+            )
         for name in layout.header:
             names.setdefault(name, len(names))
     _distinct(list(names), path)

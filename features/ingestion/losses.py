@@ -34,7 +34,7 @@ _CURES: Final[Mapping[str, str]] = {
     Reason.DUPLICATE_EVENT: "event_id must name what is another for every event",
     Reason.DUPLICATE_CUSTOMER: "customer_id must name what is another for every row",
     Reason.WRONG_COLUMNS: "check delimiter, and quotes around cells that hold it",
-    Reason.BAD_UTF8: "save the file as UTF-8",
+    Reason.BAD_UTF8: "set encoding, or save the file as UTF-8",
 }
 
 

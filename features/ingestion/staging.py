@@ -18,6 +18,7 @@ from features.errors import IngestError
 from features.ingestion import files
 from features.ingestion.cells.casts import literal
 from features.ingestion.cells.clocks import CLOCKS
+from features.ingestion.csv_reader import Dialect
 from features.ingestion.files import FILE, LINE, ROW, Relation
 from features.ingestion.quarantine import Reason
 from features.ingestion.source_files import Progress
@@ -57,7 +58,7 @@ class Staging:
     connection: duckdb.DuckDBPyConnection
     counts: list[SourceCount] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    _relations: dict[tuple[Path, str | None], Relation] = field(default_factory=dict)
+    _relations: dict[tuple[Path, Dialect], Relation] = field(default_factory=dict)
     _sources: list[Relation | None] = field(default_factory=list)
 
     @classmethod
@@ -95,12 +96,12 @@ class Staging:
         self.counts.append(count)
         return len(self._sources) - 1
 
-    def open(self, path: Path, delimiter: str | None, only: tuple[Path, ...] | None = None) -> tuple[int, Relation]:
+    def open(self, path: Path, dialect: Dialect, only: tuple[Path, ...] | None = None) -> tuple[int, Relation]:
         """A new source's number, and its relation; two sources that name the same files share one."""
-        key = (path, delimiter)
+        key = (path, dialect)
         if key not in self._relations:
             self._relations[key] = files.read(
-                self.connection, path, delimiter, self.work, self.progress, self.check_text, only
+                self.connection, path, dialect, self.work, self.progress, self.check_text, only
             )
         self._sources.append(self._relations[key])
         return len(self._sources) - 1, self._relations[key]

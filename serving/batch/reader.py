@@ -83,9 +83,9 @@ class CustomerFile:
                 raise IngestError(f"{path}: this is no Parquet file that can be read ({_first_line(error)}).") from None
             return cls(path, _distinct(path, names), None)
         try:
-            layout = csv_reader.layout(path, None)
+            layout = csv_reader.layout(path, csv_reader.Dialect())
             if delimiter is not None and not set(layout.header) & set(map(word, wanted)):
-                layout = csv_reader.layout(path, delimiter)
+                layout = csv_reader.layout(path, csv_reader.Dialect(delimiter))
         except OSError as error:
             raise CommandError(f"{path}: the file cannot be read ({error.strerror}).") from None
         return cls(path, _distinct(path, layout.header), layout)

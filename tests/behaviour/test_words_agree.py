@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from features.config.data import Text
+from features.ingestion.csv_reader import Dialect
 from features.ingestion.files import read
 from features.schema import DType, Feature, FeatureSchema
 from features.words import BLANKS, INVISIBLE, NO_BREAK
@@ -27,7 +28,7 @@ _API, _TOML = TypeAdapter(CustomerId), TypeAdapter(Text)
 def offline(file: Path) -> tuple[list[str | None], list[str | None]]:
     """Ids and words of a file with the columns id and plan, as a build reads it."""
     with duckdb.connect() as connection:
-        relation = read(connection, file, None, file.parent, lambda *_: None)
+        relation = read(connection, file, Dialect(), file.parent, lambda *_: None)
         id, plan = (relation.cell(name, "") for name in ("id", "plan"))
         rows = connection.execute(f"SELECT {id.id}, {plan.text} FROM {relation.sql} ORDER BY row_position").fetchall()
     return [row[0] for row in rows], [row[1] for row in rows]

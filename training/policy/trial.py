@@ -15,6 +15,7 @@ from features.config.business import NO_ACTION, Business, Column
 from features.config.data import Decisions
 from features.ingestion import files, source_files
 from features.ingestion.cells.casts import literal
+from features.ingestion.csv_reader import Dialect
 from features.ingestion.profiling import profiled
 from features.schema import DType, Feature, FeatureSchema
 from features.words import word
@@ -37,7 +38,7 @@ def read_trial(business: Business) -> DecisionLog:
     assert spec is not None
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as connection:
         connection.execute(f"SET TimeZone = {literal(business.timezone)}")
-        relation = files.read(connection, spec.path, spec.delimiter, Path(scratch), lambda *_: None)
+        relation = files.read(connection, spec.path, Dialect.of(spec), Path(scratch), lambda *_: None)
         action = relation.cell(spec.action, "[decisions] action")
         reward = relation.cell(spec.reward, "[decisions] reward")
         column = spec.pscore if isinstance(spec.pscore, Column) else None

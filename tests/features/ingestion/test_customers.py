@@ -82,7 +82,9 @@ def test_a_table_keeps_its_columns_and_their_names(tmp_path: Path) -> None:
 
 
 def test_ids_of_a_table(tmp_path: Path) -> None:
-    result = table(tmp_path, "id,a,left\n7.0,1,yes\n,1,no\n8,2,no\n7,3,no\n9,4,\n10,5,no,x\n", 'customer_id = "id"')
+    result = table(
+        tmp_path, "id,a,left\n7.0,1,yes\n,1,no\n8.0,2,no\n7.0,3,no\n9.0,4,\n10.0,5,no,x\n", 'customer_id = "id"'
+    )
     assert [(row["customer_id"], row["a"]) for row in result.customers] == [("7", 1.0), ("8", 2.0)]
     assert result.reasons == [
         (3, Reason.NO_CUSTOMER),
@@ -160,8 +162,12 @@ def test_days_written_otherwise_order_rows_by_their_format_and_never_by_their_le
         (b"a,churn\n1,2\n", "t.csv: there is no column 'left', which [data] outcome names"),
         (b"a,Left\n1,2\n", "did you mean 'Left'?"),
         (b"\x89PNG\r\n\x1a\n\0\0\0", "this is not a CSV file: its content is binary."),
-        ("a,left\n1,yes".encode("utf-16"), "this is not a CSV file: its content is UTF-16 text; save it as UTF-8."),
-        ("é,left\n1,yes".encode("latin-1"), "the header is not UTF-8 text"),
+        (b"PK\x03\x04\0\0", "its content is a ZIP archive; unpack it, or pack the CSV alone with gzip."),
+        (
+            b'{"a": 1, "left": "yes"}\n{"a": 2, "left": "no"}\n',
+            "its content is JSON; write it as CSV or Parquet, as `duckdb",
+        ),
+        ("é,left\n1,yes".encode("latin-1"), 'the header is not UTF-8 text; set encoding = "cp1252"'),
         (gzip.compress(b"a,left\n" + b"1,yes\n" * 99999)[:-30], "the file is damaged and cannot be decompressed"),
         (b"PAR1 and nothing else", "this Parquet file is damaged"),
         (b"a,a,left\n1,2,yes\n", "the column 'a' appears twice"),

@@ -28,7 +28,7 @@ def test_canonical_columns_are_found_by_name(tmp_path: Path) -> None:
         tmp_path,
         "event_id,customer_id,occurred_at,received_at,type,channel,value,text,properties\n"
         'e1,7.0,2024-01-02T03:04:05Z,2024-01-03,purchase,web,12.5,"Great, ""really""","{""item"": ""x""}"\n'
-        "e2,8,2024-01-01 00:00:00.5+02:00,,session,,,,\n",
+        "e2,8.0,2024-01-01 00:00:00.5+02:00,,session,,,,\n",
     )
     assert result.events == [
         {

@@ -240,6 +240,13 @@ def test_a_reward_may_be_yes_or_no_in_any_spelling(tmp_path: Path, yes: str, no:
     assert log.reward.tolist() == [float(row % 3 > 0) for row in range(200)]
 
 
+def test_nothing_done_may_be_a_zero_with_decimals(tmp_path: Path) -> None:
+    rows = {"x": list(range(200)), "arm": ["0.0", "1.0"] * 100, "reward": [0, 1, 1, 0] * 50}
+    toml = write_trial(tmp_path, rows)
+    toml.write_text(toml.read_text().replace('no_action = "control"', 'no_action = "0"'))
+    assert read_trial(Business.load(toml)).names == ("0", "1")
+
+
 def test_pscores_that_cannot_be_are_told(tmp_path: Path, silent: Any) -> None:
     rng = np.random.default_rng(4)
     treated = rng.random(1000) < 0.8

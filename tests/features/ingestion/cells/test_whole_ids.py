@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.ingestion.cells.whole_ids import with_decimals
+from features.ingestion.csv_reader import Dialect
 from features.ingestion.files import read
 from tests.features.ingestion.ingested import built, business, refusal
 
@@ -26,7 +27,7 @@ def ids(folder: Path, column: Any, name: str = "ids.parquet") -> list[str | None
     else:
         pq.write_table(pa.table({"id": column}), file)
     with duckdb.connect() as connection:
-        relation = read(connection, file, None, folder, lambda *_: None)
+        relation = read(connection, file, Dialect(), folder, lambda *_: None)
         sql = f"SELECT {relation.cell('id', '').id} FROM {relation.sql} ORDER BY row_position"
         return [row[0] for row in connection.execute(sql).fetchall()]
 
@@ -86,7 +87,7 @@ def test_no_two_become_one(tmp_path: Path, written: list[str]) -> None:
 def test_only_columns_of_whole_numbers_have_decimals_that_say_nothing(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": ["1.0", "2.0"], "b": ["1.0", "2.5"], "c": ["x", "y"]}), tmp_path / "t.parquet")
     with duckdb.connect() as connection:
-        relation = read(connection, tmp_path / "t.parquet", None, tmp_path, lambda *_: None)
+        relation = read(connection, tmp_path / "t.parquet", Dialect(), tmp_path, lambda *_: None)
         cells = with_decimals(connection.execute, relation.sql, relation.cells)
     assert [cell.decimals for cell in cells] == [1, 0, 0]
 
