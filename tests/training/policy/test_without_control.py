@@ -130,6 +130,11 @@ def test_a_named_action_may_be_the_reference(tmp_path: Path, silent: Any) -> Non
     assert set(pd.read_csv(tmp_path / "choices.csv")["chosen"]) <= set(OFFERS)
     if report.over_reference.low <= 0.0:
         assert "Nothing is proven better than 'lamp'" in report.verdict
+    # Learners have a weight where what they foretell is served, and nowhere else.
+    bundle = PolicyRegistry(home.tracking_uri, "shop").load("1", home.path / "bundles")
+    apart = any(action.slope for action in report.actions.values())
+    assert apart == any(figures.weight for figures in report.learners.values()) == bool(bundle.effects.members)
+    assert apart != report.differences.startswith("No difference between customers is believed")
 
 
 @pytest.mark.parametrize(
