@@ -21,7 +21,8 @@ from models.registry.registry import PolicyRegistry
 from training.__main__ import app
 from training.policy.cross_fitting import CrossFitted, enough, fit_lines
 from training.policy.report import PERSONAL, PolicyReport
-from training.policy.train import train_policy
+from training.policy.train import learn, train_policy, value
+from training.policy.trial import read_trial
 from training.promotion.policy import promote_policy
 
 pytestmark = [
@@ -130,6 +131,11 @@ def test_a_named_action_may_be_the_reference(tmp_path: Path, silent: Any) -> Non
     assert set(pd.read_csv(tmp_path / "choices.csv")["chosen"]) <= set(OFFERS)
     if report.over_reference.low <= 0.0:
         assert "Nothing is proven better than 'lamp'" in report.verdict
+    # Learners have a weight where what they foretell is served, and nowhere else.
+    bundle = PolicyRegistry(home.tracking_uri, "shop").load("1", home.path / "bundles")
+    apart = any(action.slope for action in report.actions.values())
+    assert apart == any(figures.weight for figures in report.learners.values()) == bool(bundle.effects.members)
+    assert apart != report.differences.startswith("No difference between customers is believed")
 
 
 @pytest.mark.parametrize(
@@ -219,3 +225,11 @@ def test_the_best_of_many_is_not_judged_on_the_rows_that_chose_it() -> None:
     honest, flattered = np.mean(gains, axis=0)
     assert flattered > 0.006
     assert abs(honest) < 0.0025
+
+
+def test_learners_whose_differences_are_not_believed_have_no_weight(tmp_path: Path) -> None:
+    learned = learn(read_trial(Business.load(offers(tmp_path, 0.3, n=400))), {})
+    assert any(figures.weight for figures in value("shop", learned).learners.values())
+    flat = replace(learned.found, lines=tuple(replace(line, slope=0.0) for line in learned.found.lines))
+    report = value("shop", replace(learned, found=flat))
+    assert not any(figures.weight for figures in report.learners.values())
