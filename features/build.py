@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from features.config.business import Business, EventsData, TableData
+from features.config.suggestions import near_matches
 from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
 from features.generation import ANSWERS_FILE, EMBEDDED, PURCHASES_FILE, Generation, SourceSummary, event_files
 from features.home import Home
@@ -177,12 +178,18 @@ def _describe_events(
     progress: Progress,
     base: Generation | None,
 ) -> tuple[FeatureSchema, Moments, int, tuple[str, ...]]:
+    data = business.data
+    assert isinstance(data, EventsData)
     assert business.churn is not None
     assert summary.first_event is not None
     assert summary.last_event is not None
     moments = moments_of_events(business, summary.first_event, summary.last_event, now)
     with contextlib.closing(EventLog.open(business, path)) as log:
-        schema = declared_schema(log)
+        schema = declared_schema(log, data.drop)
+        for name in data.drop:
+            if name not in schema.names:
+                known = near_matches(name, schema.names)
+                raise ConfigError(f"{business.path}: [data] drop: there is no feature {name!r}{known}.")
         left_by = business.churn.event or CANCELLED
         kept = _kept(schema, path, base)
         customers = build_snapshots(log, schema, moments, path, left_by, progress, kept)

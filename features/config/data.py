@@ -49,6 +49,24 @@ class Constant:
     value: str | int | float
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Filled:
+    """Any value, where one value could stand too: `{ filled = true }`."""
+
+    def __repr__(self) -> str:
+        return "any value"
+
+
+def _value_or_filled(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {"filled"} or value["filled"] is not True:
+        raise ValueError(
+            "it must be a value of the outcome's column, or { filled = true } where any value means churned"
+        )
+    return Filled()
+
+
 def _resolved(path: object, info: ValidationInfo) -> Path:
     if not isinstance(path, str) or not path.strip() or "\0" in path:
         raise ValueError("it must name a file, a folder or a glob")
@@ -193,7 +211,7 @@ class TableData(Written):
     kind: Literal["table"]
     path: Source
     outcome: Text
-    churned: str | bool | int | float
+    churned: Annotated[str | bool | int | float | Filled, BeforeValidator(_value_or_filled)]
     customer_id: Text | None = None
     drop: Names = ()
     order: Text | None = None
@@ -210,6 +228,7 @@ class EventSource(Written):
     path: Source
     customer_id: Text | None = None
     occurred_at: Text | None = None
+    occurred_time: Text | None = None
     occurred_format: Text | None = None
     received_at: Text | None = None
     received_format: Text | None = None
@@ -237,11 +256,15 @@ class CustomersSource(Written):
 
 
 class EventsData(Section):
-    """An event log of one or more sources, and optionally the customers; `units` maps event types to what their value counts."""
+    """An event log of one or more sources, and optionally the customers; `units` maps event types to what their value counts.
+
+    `drop` names features from which models do not learn.
+    """
 
     kind: Literal["events"]
     events: Annotated[tuple[EventSource, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
     customers: CustomersSource | None = None
+    drop: Names = ()
     max_set_aside: Share = MAX_SET_ASIDE
     units: dict[Text, Annotated[str, Field(pattern=r"^[^{}]{1,40}$")]] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from features.config.business import CustomersSource, TableData
+from features.config.data import Filled
 from features.errors import IngestError
 from features.generation import event_files
 from features.ingestion.cells.casts import Cell, literal, quoted
@@ -91,8 +92,10 @@ def read_table(staging: Staging, data: TableData) -> None:
     )
 
 
-def _churned(outcome: Cell, churned: str | bool | int | float) -> str:
+def _churned(outcome: Cell, churned: str | bool | int | float | Filled) -> str:
     """SQL: whether the outcome is the value that means churned, however the file's format writes it."""
+    if isinstance(churned, Filled):
+        return outcome.present
     if isinstance(churned, bool):
         return f"{outcome.truth} = {churned}"
     if not isinstance(churned, str):
@@ -109,6 +112,8 @@ def _churned(outcome: Cell, churned: str | bool | int | float) -> str:
 
 def _has_outcome(staging: Staging, relation: Relation, outcome: Cell, data: TableData) -> str:
     """SQL: whether the outcome is known. Where it is a number or yes and no, all that tools write for missing is not."""
+    if isinstance(data.churned, Filled):
+        return "TRUE"  # that nothing stands there says that the customer stayed
     if outcome.missing is not None or outcome.type != "VARCHAR":
         return outcome.present
     said = [marker for marker in MARKERS if marker != word(str(data.churned)).lower()]
@@ -146,7 +151,7 @@ def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: T
     shown = ", ".join(f"{value!r} ({count:,})" for value, count, _ in values)
     if 0 < churned < rows:
         kinds = values[0][2]
-        if kinds > 2:
+        if kinds > 2 and not isinstance(data.churned, Filled):
             staging.notes.append(
                 f"The column {outcome.name!r} has {kinds:,} values: {shown}{', …' if kinds > len(values) else ''}. Whoever has "
                 f"another than {data.churned!r} counts as stayed; take out the rows of which that is not true."

@@ -150,10 +150,9 @@ def _reading(staging: Staging, one: EventSource, relation: Relation, key: str, r
         expressions.append(Expression.parse(one.where, f"{place} where", result="condition"))
     for expression in expressions:
         numbers |= {name for name, kind in expression.kinds.items() if kind is Kind.NUMBER} & names
-    times = {
-        one.occurred_at or "occurred_at": one.occurred_format,
-        one.received_at or "received_at": one.received_format,
-    }
+    times = {one.received_at or "received_at": one.received_format}
+    if one.occurred_time is None:
+        times[one.occurred_at or "occurred_at"] = one.occurred_format
     stated = numbers - columns
     read = profiled(staging.execute, relation, sorted(numbers - stated), one, key, sorted(stated), times, mostly=False)
     staging.notes += read.notes
@@ -213,6 +212,8 @@ def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str)
     customer = relation.required(one.customer_id, "customer_id", f"{key} customer_id")
     refuse_rounded(staging.execute, relation, customer, f"{key} customer_id")
     occurred = relation.required(one.occurred_at, "occurred_at", f"{key} occurred_at")
+    if one.occurred_time is not None:
+        occurred = occurred.at(relation.cell(one.occurred_time, f"{key} occurred_time"))
     received = relation.optional(one.received_at, "received_at", f"{key} received_at")
     if isinstance(one.type, str):
         type_sql = literal(one.type)

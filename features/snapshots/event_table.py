@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,16 @@ class EventLog:
         shutil.rmtree(self.path / SPILL, ignore_errors=True)
 
 
-def declared_schema(log: EventLog) -> FeatureSchema:
-    """All features that the log's evidence allows, with their expressions."""
+def declared_schema(log: EventLog, drop: Collection[str] = ()) -> FeatureSchema:
+    """All features that the log's evidence allows, with their expressions; no model learns from those of `drop`."""
     evidence = log.evidence
     pillars: list[Pillar | None] = [
         module.pillar(evidence) for module in (adoption, engagement, sentiment, support, commercial, relationship)
     ]
     taken = [feature.name for pillar in pillars if pillar for feature in pillar.features]
     pillars.append(other.pillar(evidence, taken))
-    return FeatureSchema(tuple(feature for pillar in pillars if pillar for feature in pillar.features))
+    features = (feature for pillar in pillars if pillar for feature in pillar.features)
+    return FeatureSchema(tuple(replace(one, predictive=False) if one.name in drop else one for one in features))
 
 
 def _observe(business: Business, said: Any, customers: Any | None) -> tuple[DataProfile, int]:

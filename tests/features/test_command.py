@@ -34,7 +34,7 @@ Contract = "relationship"
 [churn]
 horizon_days = 90
 """
-ROWS = "id,left,Contract,Call  Failure,a__b\n7.0,yes,größe,1.5,x\n8,no,,-0.0,\n9,no,Two year,2,y\n"
+ROWS = "id,left,Contract,Call  Failure,a__b\n7.0,yes,größe,1.5,x\n8.0,no,,-0.0,\n9.0,no,Two year,2,y\n"
 
 EVENTS = """
 [business]
@@ -198,6 +198,25 @@ def test_feasts_own_command_sees_the_live_features(run: Run, table: Path, capfd:
     assert all(name in printed for name in ("relationship", "other", "customer"))
     assert run("feast") == 0
     assert "export KEEPWELL_FEAST_PROJECT=" in capfd.readouterr().out
+
+
+def test_a_feature_may_be_kept_from_models(
+    run: Run, events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("build", "--accept-loss", events) == 0
+    home = Home(tmp_path / "home")
+    (first, *others) = Generation.current(home).schema.predictive.names
+    written = events.read_text()
+    events.write_text(written.replace('kind = "events"', f'kind = "events"\ndrop = ["{first}"]'))
+    assert run("build", "--accept-loss", events) == 0
+    schema = Generation.current(home).schema
+    assert first in schema.names
+    assert list(schema.predictive.names) == others
+    capsys.readouterr()
+    events.write_text(written.replace('kind = "events"', f'kind = "events"\ndrop = ["{first}_"]'))
+    assert run("build", "--accept-loss", events) == 2
+    assert f"there is no feature '{first}_'" in capsys.readouterr().err
+    assert Generation.current(home).schema == schema
 
 
 def test_a_build_that_loses_much_stops_unless_it_is_told_to_go_on(

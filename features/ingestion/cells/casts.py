@@ -86,6 +86,12 @@ class Cell:
             return f"CAST(to_json({self.sql}) AS VARCHAR)"
         return f"CAST({self.sql} AS VARCHAR)"
 
+    def at(self, time: Cell) -> Cell:
+        """The moment whose day this cell holds, and whose time of day another: NULL where either is missing."""
+        day = f"CAST(CAST({self.sql} AS DATE) AS VARCHAR)" if self.is_time else self.text
+        both = f"CASE WHEN {time.present} THEN {day} || ' ' || {time.written} END"
+        return Cell(self.name, f"({both})", "VARCHAR", missing=self.missing)
+
     @property
     def text(self) -> str:
         """The cell as VARCHAR, NULL where it is blank, or what the TOML says means missing."""

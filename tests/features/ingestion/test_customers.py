@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from features.errors import ConfigError
 from features.ingestion.quarantine import Reason
 from tests.features.ingestion.ingested import (
     built,
@@ -116,6 +117,23 @@ def test_the_outcome_is_compared_as_it_is_meant(tmp_path: Path, values: Any, chu
     pq.write_table(pa.table({"a": [1, 2], "left": values}), tmp_path / "t.parquet")
     data = f'kind = "table"\npath = "t.parquet"\noutcome = "left"\nchurned = {churned}'
     assert [row["__outcome"] for row in built(business(tmp_path, data)).customers] == [1, 0]
+
+
+def test_an_outcome_may_be_that_something_stands_there(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "id,seats,left_on\n1,3,2024-01-02\n2,4,\n3,5,NULL\n4,6,2024-02-03\n5,7,2024-03-04\n"
+    )
+    data = 'kind = "table"\npath = "t.csv"\ncustomer_id = "id"\noutcome = "left_on"\nchurned = { filled = true }\n'
+    result = built(business(tmp_path, data))
+    assert [row["__outcome"] for row in result.customers] == [1, 0, 0, 1, 1]
+    assert "left_on" not in result.customers[0]
+    assert not any("counts as stayed" in note for note in result.summary.notes)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "t.csv").write_text("id,seats,left_on\n1,3,\n2,4,\n")
+    assert "no row has any value in the column 'left_on'" in refusal(business(empty, data))
+    with pytest.raises(ConfigError, match="filled = true"):
+        business(tmp_path, data.replace("true", "1"))
 
 
 def test_an_outcome_of_more_than_two_values_is_noted(tmp_path: Path) -> None:

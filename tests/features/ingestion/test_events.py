@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,6 +62,42 @@ def test_canonical_columns_are_found_by_name(tmp_path: Path) -> None:
     assert pq.read_schema(result.folder / "events" / "all.parquet").field("occurred_at").type == pa.timestamp(
         "us", "UTC"
     )
+
+
+@pytest.mark.parametrize(
+    ("days", "times", "format"),
+    [
+        (["31.01.2024", "01.02.2024", "02.02.2024"], ["23:59", "", "25:00"], 'occurred_format = "%d.%m.%Y %H:%M"'),
+        (["2024-01-31", "2024-02-01", "2024-02-02"], ["23:59:00", "NA", "late"], ""),
+        (["20240131", "20240201", "20240202"], ["2359", "", "2560"], 'occurred_format = "%Y%m%d %H%M"'),
+    ],
+)
+def test_day_and_time_may_be_two_columns(tmp_path: Path, days: list[str], times: list[str], format: str) -> None:
+    rows = "".join(
+        f"{number},{day},{hour},visit\n" for number, (day, hour) in enumerate(zip(days, times, strict=True), 1)
+    )
+    keys = f'occurred_at = "day"\noccurred_time = "time"\n{format}'
+    source = events_business(tmp_path, keys)
+    (tmp_path / "e.csv").write_text(f"customer_id,day,time,type\n{rows}")
+    result = built(source)
+    assert [row["occurred_at"] for row in result.events] == [datetime(2024, 1, 31, 23, 59, tzinfo=UTC)]
+    assert result.reasons == [(3, Reason.NO_TIME), (4, Reason.BAD_TIME)]
+
+
+def test_day_and_time_may_have_types_of_their_own(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "customer_id": [1, 2],
+            "day": pa.array([datetime(2024, 1, 31), datetime(2024, 2, 1)], pa.timestamp("us")),
+            "time": pa.array([time(23, 59), time(0, 1)], pa.time64("us")),
+            "type": ["visit", "visit"],
+        }
+    )
+    pq.write_table(table, tmp_path / "e.parquet")
+    keys = 'occurred_at = "day"\noccurred_time = "time"'
+    result = built(events_business(tmp_path, keys, "e.parquet"))
+    moments = [datetime(2024, 1, 31, 23, 59, tzinfo=UTC), datetime(2024, 2, 1, 0, 1, tzinfo=UTC)]
+    assert [row["occurred_at"] for row in result.events] == moments
 
 
 def test_every_bad_event_is_in_quarantine_with_its_line_and_reason(tmp_path: Path) -> None:
