@@ -59,9 +59,13 @@ class FirstReasons:
         return max(self.reasons.values(), default=0) / max(self.red, 1)
 
 
-def measure(seed: int, customers: int, budget: Budget) -> FirstReasons:
-    """Simulate a business, train on it, and ask why the customers of its test cutoff are in red."""
-    company = Company.simulate(Scenario(customers, seed, END, truth_rollouts=24))
+def measure(seed: int, customers: int, budget: Budget, rollouts: int = 24) -> FirstReasons:
+    """Simulate a business, train on it, and ask why the customers of its test cutoff are in red.
+
+    Args:
+        rollouts: simulated futures behind each true probability.
+    """
+    company = Company.simulate(Scenario(customers, seed, END, truth_rollouts=rollouts))
     with tempfile.TemporaryDirectory() as scratch:
         folder, home = Path(scratch) / "company", Home(Path(scratch) / "home")
         company.export(folder)

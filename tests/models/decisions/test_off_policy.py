@@ -194,18 +194,19 @@ def test_intervals_cover_the_truth_in_forty_small_worlds_that_are_enumerated() -
 
 
 @pytest.mark.slow
-def test_intervals_cover_the_truth_in_two_hundred_logs() -> None:
+def test_intervals_cover_the_truth_in_nineteen_logs_of_twenty(full: bool) -> None:
     """The goal is 90 to 98 % of 200 logs; the policy was chosen beforehand, the models are fitted to each log."""
+    logs, least, most = (200, 180, 196) if full else (60, 52, 60)
     means, _, target = _world(np.random.default_rng(1).normal(size=(1_000_000, 2)))
     truth = float((means * target).sum(axis=1).mean())
     covered = dict.fromkeys(ESTIMATORS, 0)
-    for seed in range(200):
+    for seed in range(logs):
         data, target = _log(np.random.default_rng(10_000 + seed), 1000)
         found = evaluate(data, _cross_fitted(data), target)
         for name in ESTIMATORS:
             estimate = getattr(found, name)
             covered[name] += estimate.low <= truth <= estimate.high
-    assert all(180 <= count <= 196 for count in covered.values()), covered
+    assert all(least <= count <= most for count in covered.values()), covered
 
 
 def _world(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
