@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import mlflow
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from features.config.business import Business
 from features.errors import HomeError, NoGeneration
@@ -24,6 +22,7 @@ from features.store.offline import OfflineStore
 from models.explanation.explainer import Explainer
 from models.inference.onnx_predictor import ChurnPredictor
 from models.registry.registry import Registry
+from training.__main__ import app
 from training.dataset.prepare import prepare
 from training.errors import LabelError, StaleGeneration
 from training.run import run
@@ -183,14 +182,9 @@ def test_too_few_rows_are_refused(build_table: Any, customers: Any, silent: Any,
 
 
 def test_a_mistake_on_the_command_line_exits_2_with_one_sentence(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "training", "run", str(tmp_path / "absent.toml")],
-        env=os.environ | {"KEEPWELL_HOME": str(tmp_path / "home")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 2
+    arguments = ["run", str(tmp_path / "absent.toml")]
+    result = CliRunner().invoke(app, arguments, env={"KEEPWELL_HOME": str(tmp_path / "home")})
+    assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert "absent.toml" in result.stderr
     assert not (tmp_path / "home").exists()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from features.build import build
 from features.config.business import Watch
 from features.generation import Generation
 from features.home import Home
 from serving.scores.history import ScoreHistory
+from training.__main__ import app
 from training.errors import TrainingError
 from training.evaluation.drift import Histogram, psi, psi_of_chance
 from training.monitoring.served_scores import matured_scores
@@ -128,14 +127,8 @@ def test_a_table_that_stands_is_fine_and_one_that_changed_is_not(
     assert "It should be trained again." in page
     assert all(reason.replace("'", "&#39;") in page for reason in drifted.reasons)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "training", "watch"],
-        env=os.environ | {"KEEPWELL_HOME": str(place.home.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 3, done.stderr
+    done = CliRunner().invoke(app, ["watch"], env={"KEEPWELL_HOME": str(place.home.path)})
+    assert done.exit_code == 3, done.stderr
     assert "retrain:" in done.stdout
     assert (place.home.path / "watch.html").exists()
     assert (place.home.path / "watch.json").exists()

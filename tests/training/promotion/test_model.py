@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from typer.testing import CliRunner, Result
 
 from experiments.compare import compare_runs, write
 from features.errors import HomeError
 from features.home import Home
 from models.errors import RegistryError
 from models.registry.registry import Registry
+from training.__main__ import app
 from training.errors import GateRefused, TrainingError
 from training.promotion.model import promote, rollback
 from training.run import run
@@ -35,14 +34,8 @@ pytestmark = [
 START, DAYS = datetime(2024, 1, 1, tzinfo=UTC), 240
 
 
-def _training(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "training", *arguments],
-        env=os.environ | {"KEEPWELL_HOME": str(home.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _training(home: Home, *arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, env={"KEEPWELL_HOME": str(home.path)})
 
 
 def test_the_life_of_champions(build_table: Any, customers: Any, silent: Any, tmp_path: Path) -> None:
@@ -74,7 +67,7 @@ def test_the_life_of_champions(build_table: Any, customers: Any, silent: Any, tm
     place = build_table(tmp_path / "b", rows, more='drop = ["calls", "plan"]', home=home)
     assert run(place.business, home, silent).model_version == "3"
     refused = _training(home, "promote")
-    assert refused.returncode == 3
+    assert refused.exit_code == 3
     assert refused.stderr.count("\n") == 1
     assert "Version 3 is refused by the gate" in refused.stderr
     assert "limit" in refused.stderr
@@ -106,7 +99,7 @@ def test_the_life_of_champions(build_table: Any, customers: Any, silent: Any, tm
 
     # With a reason, it is promoted all the same, and the reason is kept.
     unsaid = _training(home, "promote", "--force")
-    assert unsaid.returncode == 2
+    assert unsaid.exit_code == 2
     assert "needs a reason" in unsaid.stderr
     forced = promote(home, force="the columns are gone")
     assert (forced.model.version, forced.previous) == ("3", "2")
@@ -157,7 +150,7 @@ def test_promotions_wait_for_no_other(table: Any) -> None:
 @pytest.mark.parametrize("command", [("promote",), ("rollback",), ("promote", "--version", "7")])
 def test_an_empty_home_has_nothing_to_promote(command: tuple[str, ...], tmp_path: Path) -> None:
     result = _training(Home(tmp_path / "home"), *command)
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
 
 
@@ -172,11 +165,11 @@ def test_purchases_at_one_rate_foretell_nothing(build_events: Any, tmp_path: Pat
         ]
     place = build_events(tmp_path / "b", rows, 'definition = "inactivity"\nactivity = ["purchase"]')
     told = _training(place.home, "run", str(tmp_path / "b" / "log.toml"), "--budget", "3 trials")
-    assert told.returncode == 0, told.stderr
+    assert told.exit_code == 0, told.stderr
     said = " ".join(told.stdout.split())
     assert "gate auc_proof: refused" in said
     assert "is not proven" in said
     assert "Next:" not in said
     refused = _training(place.home, "promote")
-    assert refused.returncode == 3
+    assert refused.exit_code == 3
     assert "Version 1 is refused by the gate" in refused.stderr
