@@ -178,8 +178,9 @@ class Section(BaseModel):
 class Written(Section):
     """How a source is written, where that is not to be found out from it.
 
-    `skip_lines` come before the header; `columns` names those of a file that has none. `thousands` parts them ("" where nothing does); `missing` lists what means missing, in every column, instead of what
-    tools are known to write.
+    `skip_lines` come before the header; `columns` names those of a file that has none. `decimal` and `thousands` are the
+    signs of its numbers ("" where nothing parts thousands); `missing` lists what means missing, in every column, instead of
+    what tools are known to write.
     """
 
     delimiter: Delimiter | None = None

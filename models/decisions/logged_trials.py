@@ -118,7 +118,8 @@ def doubly_robust(trials: Trials, means: FloatArray) -> FloatArray:
     """Each row's doubly robust score of the mean reward of every action, (n, 1 + k).
 
     Its mean over rows is an unbiased estimate of what the action earns on them, whatever `means` are, if the pscores
-    are right. What the policy that made the log earns needs no model: it is the reward itself. Source: Dudík, Langford and Li (2011), "Doubly robust policy evaluation and learning".
+    are right. What the policy that made the log earns needs no model: it is the reward itself.
+    Source: Dudík, Langford and Li (2011), "Doubly robust policy evaluation and learning".
 
     Args:
         means: the mean reward of every action (n, 1 + k), by models that did not see the row.

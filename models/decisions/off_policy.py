@@ -2,7 +2,8 @@
 
 Every estimate is a mean over rows, and its interval the normal one (95 %) of that mean, a customer's rows counting as
 one. Where rewards are rare, what a policy chose may have earned none at all, and its rows would then seem to agree: what
-their noise lacks beside that of all rows is added, see `unseen`. For a policy that gives action a the probability π(a|x), with weights w = π(A|x) / pscore of what was done:
+their noise lacks beside that of all rows is added, see `unseen`. For a policy that gives action a the probability
+π(a|x), with weights w = π(A|x) / pscore of what was done:
 
 - `ips`: mean of w·y. Horvitz and Thompson (1952).
 - `snips`: Σ w·y / Σ w, its variance by the delta method. Swaminathan and Joachims (2015).
@@ -136,6 +137,11 @@ def interval(figures: FloatArray, group: Rows, confidence: float = CONFIDENCE, u
     n_groups = int(members.max()) + 1
     deviations = np.bincount(members, figures - value, minlength=n_groups)
     variance = float((deviations**2).sum()) / len(figures) ** 2 * n_groups / max(n_groups - 1, 1) + unseen
+    return around(value, variance, confidence)
+
+
+def around(value: float, variance: float, confidence: float = CONFIDENCE) -> Estimate:
+    """A normal figure with its interval (95 %)."""
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * float(np.sqrt(variance))
     return Estimate(value, value - reach, value + reach)
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,9 @@ from models.decisions.design_matrix import Design
 from models.decisions.effect_model import LEARNED, EffectModel
 from models.decisions.logged_trials import NOTHING, Trials
 from models.decisions.off_policy import (
-    CONFIDENCE,
     ESTIMATORS,
     PolicyValue,
+    around,
     constant,
     deterministic,
     evaluate,
@@ -270,8 +269,7 @@ def value(business: str, learned: Learned) -> PolicyReport:
                 trials.group[mine],
                 rng,
             )
-        reach = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2.0) * math.sqrt(action.average_variance)
-        average = Estimate(action.average, action.average - reach, action.average + reach)
+        average = around(action.average, action.average_variance)
         actions[log.actions[code]] = ActionFigures(action.source, action.n_trials, average, action.slope, curve)
         arm += 1
     losses = {name: float(found.loss(effects).mean()) for name, effects in found.candidates.items()}

@@ -10,13 +10,19 @@ from typer.testing import CliRunner
 from experiments.__main__ import app
 
 
-def test_a_step_that_fails_says_why_and_what_stands_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the TOML of the demo's simulation is, in a home that is also the working directory."""
     monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    config = tmp_path / "simulation" / "business.toml"
-    config.parent.mkdir()
-    config.write_text("[business]\n")
     monkeypatch.chdir(tmp_path)
+    path = tmp_path / "simulation" / "business.toml"
+    path.parent.mkdir()
+    return path
+
+
+def test_a_step_that_fails_says_why_and_what_stands_is_kept(config: Path) -> None:
+    config.write_text("[business]\n")
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 2
     step = "python -m features build simulation/business.toml"
@@ -28,13 +34,8 @@ def test_a_step_that_fails_says_why_and_what_stands_is_kept(tmp_path: Path, monk
     assert config.read_text() == "[business]\n"
 
 
-def test_what_an_earlier_keepwell_simulated_stands_and_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    config = tmp_path / "simulation" / "business.toml"
-    config.parent.mkdir()
+def test_what_an_earlier_keepwell_simulated_stands_and_is_said(config: Path) -> None:
     config.write_text("# A simulated subscription business; truth.parquet, which nothing here names, …\n[business]\n")
-    monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["demo"])
     assert result.stdout.startswith(
         "\nsimulation was simulated by an earlier keepwell and stands: for today's business, "
