@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import prometheus_client  # noqa: F401 - before Feast is, or all servers of a process would count in one place
 import pytest
 
 hypothesis.settings.register_profile("keepwell", deadline=None)
