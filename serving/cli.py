@@ -27,12 +27,12 @@ def batch(
     ] = False,
 ) -> None:
     """Score a file of customers: each row comes back in its place, a bad one with its error."""
-    from serving.batch.reader import CustomerFile, ending
+    from serving.batch.reader import check, ending
     from serving.platform.settings import Settings
 
     settings = Settings.from_environment()
     ending(output)
-    CustomerFile.open(input, ())
+    check(input)
     from serving.batch.job import score_file  # loads models and stores, so a misspelt name is told before
 
     typer.echo(score_file(settings, input, output, decide=decide, anew=anew))

@@ -174,15 +174,24 @@ def number_readings(
             readings[name] = Reading(NumberStyle(sign), is_sure=one.is_sure)
     plain = [cell for cell in cells if cell.name in found and cell.name not in readings]
     if signs == {","} and plain:
-        counts = ", ".join(
-            f"count_if(contains({cell.written}, '.')), count_if(regexp_full_match({cell.written}, {_GROUPED}))"
-            for cell in plain
-        )
-        row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
-        for at, cell in enumerate(plain):
-            if 0 < row[2 * at] == row[2 * at + 1]:
+        for cell, (dots, grouped, _) in zip(plain, marks(execute, relation, plain), strict=True):
+            if 0 < dots == grouped:
                 readings[cell.name] = Reading(NumberStyle(","), is_sure=False)
     return readings
+
+
+def marks(execute: Execute, relation: Relation, cells: Sequence[Cell]) -> list[tuple[int, int, int]]:
+    """Of each text column, how many values hold a dot, hold dots as those between thousands are, and hold a comma."""
+    found: list[tuple[int, int, int]] = []
+    for chunk in _chunks(cells):
+        counts = ", ".join(
+            f"count_if(contains({cell.written}, '.')), count_if(regexp_full_match({cell.written}, {_GROUPED})), "
+            f"count_if(contains({cell.written}, ','))"
+            for cell in chunk
+        )
+        row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
+        found += [(row[at], row[at + 1], row[at + 2]) for at in range(0, len(row), 3)]
+    return found
 
 
 def is_number(one: Evidence, mostly: bool = True) -> bool:

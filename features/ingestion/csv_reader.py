@@ -6,6 +6,7 @@ on a file, or on a line without a word, where it is malformed. Blocks that are c
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -23,7 +24,7 @@ import pyarrow.csv
 
 from features.config.data import Written
 from features.errors import IngestError
-from features.ingestion.encodings import Readable, Recoded, likely, recoding, refuse_other
+from features.ingestion.encodings import WESTERN, Readable, Recoded, marked, recoding, recognised, refuse_other
 from features.ingestion.quarantine import BadLine, Reason, raw_row
 from features.words import word
 
@@ -63,7 +64,8 @@ class Layout:
     first_line: int  # the physical line, from 1, after the header
     offset: int  # the same in (decompressed) bytes
     carriage_returns: bool  # lines end in \r alone, as on old Macs
-    encoding: str | None = None  # that of the TOML
+    encoding: str | None = None  # that of the TOML, or the one that was recognised
+    note: str | None = None  # what was recognised, for the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,12 @@ def layout(path: Path, dialect: Dialect) -> Layout:
     Raises:
         IngestError: the file is empty, damaged, binary or not of its encoding, or its header names a column twice.
     """
+    encoding = dialect.encoding
+    if encoding is None:
+        found = encoding_of(path)
+        encoding = found if found in WESTERN else None
     with path.open("rb") as file:
-        sample = _read(_opened(file, path, dialect.encoding), _SAMPLE, path)
+        sample = _read(_opened(file, path, encoding), _SAMPLE, path)
     refuse_other(path, sample)
     if not sample.strip():
         raise IngestError(f"{path}: the file is empty.")
@@ -108,7 +114,8 @@ def layout(path: Path, dialect: Dialect) -> Layout:
         raise IngestError(f"{path}: the header cannot be read as CSV ({error}).") from None
     except UnicodeEncodeError:
         raise IngestError(
-            f'{path}: the header is not UTF-8 text; set encoding = "{likely(sample)}", or save the file as UTF-8.'
+            f"{path}: the header is not UTF-8 text, and which encoding it has its letters do not tell; set encoding, such as "
+            f"{', '.join(map(repr, WESTERN))}, or save the file as UTF-8."
         ) from None
     if header is None:
         raise IngestError(f"{path}: the file is empty.")
@@ -121,9 +128,51 @@ def layout(path: Path, dialect: Dialect) -> Layout:
         if names == dialect.columns:
             raise IngestError(f"{path}: the first line is the header that `columns` names; leave the key out.")
         names, taken = dialect.columns, 0
+    note = None
+    if encoding is not None and dialect.encoding is None:
+        note = f"{path.name}: read as {WESTERN[encoding]} text, as its letters say; `encoding` says otherwise."
     bom = len(_BOM) if sample.startswith(_BOM) else 0
     offset = bom + sum(len(line) + 1 for line in [*before, *lines[:taken]])
-    return Layout(path, names, delimiter, skipped + taken + 1, offset, carriage_returns, dialect.encoding)
+    return Layout(path, names, delimiter, skipped + taken + 1, offset, carriage_returns, encoding, note)
+
+
+def encoding_of(path: Path) -> str | None:
+    """The encoding of a file, found out: "utf-8" only where it is so throughout, and holds more than ASCII.
+
+    None: ASCII, or nothing that is near certain.
+    """
+    with path.open("rb") as file, closing(_unpacked(file)) as stream:
+        try:
+            start = _read(stream, _BLOCK, path)
+            said = marked(start)
+            if said is not None:
+                return said
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            is_ascii, part = True, start
+            while part:
+                is_ascii = is_ascii and part.isascii()
+                if not is_ascii:
+                    decoder.decode(part)
+                part = _read(stream, _BLOCK, path)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            pass
+        else:
+            return None if is_ascii else "utf-8"
+    with path.open("rb") as file, closing(_unpacked(file)) as stream:
+        return None if b"\0" in start else recognised(_lines(stream, path))
+
+
+def _lines(stream: Readable, path: Path) -> Iterator[bytes]:
+    """Lines of bytes; those of a megabyte and more come in parts."""
+    rest = b""
+    while part := _read(stream, _BLOCK, path):
+        *lines, rest = (rest + part).replace(b"\r", b"\n").split(b"\n")
+        yield from lines
+        if len(rest) > _BLOCK:
+            yield rest
+            rest = b""
+    yield rest
 
 
 def blocks(where: Layout, advance: Callable[[int], None]) -> Iterator[Block]:
@@ -300,18 +349,20 @@ def _likeliest_delimiter(lines: list[str]) -> str:
     return best
 
 
-def _opened(file: BinaryIO, path: Path, encoding: str | None) -> Readable:
-    """The file's content as UTF-8, unpacked."""
+def _unpacked(file: BinaryIO) -> Readable:
+    """The file's content, unpacked."""
     start = file.read(2)
     file.seek(0)
-    if start != _GZIP:
-        code = recoding(encoding, start)
-        return file if code is None else Recoded(file, code)
-    with gzip.GzipFile(fileobj=file) as packed:
-        start = _read(packed, 2, path)
+    return gzip.GzipFile(fileobj=file) if start == _GZIP else file
+
+
+def _opened(file: BinaryIO, path: Path, encoding: str | None) -> Readable:
+    """The file's content as UTF-8, unpacked."""
+    start = _read(_unpacked(file), 4, path)
     file.seek(0)
     code = recoding(encoding, start)
-    return gzip.GzipFile(fileobj=file) if code is None else Recoded(gzip.GzipFile(fileobj=file), code)
+    stream = _unpacked(file)
+    return stream if code is None else Recoded(stream, code)
 
 
 def _read(stream: Readable, size: int, path: Path) -> bytes:

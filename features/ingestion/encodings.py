@@ -4,17 +4,51 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
 from features.errors import IngestError
 
-_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""With what a file begins that says how it is written; UTF-8's own mark is taken away where the header is read."""
 _UTF8: Final = ("utf-8", "utf-8-sig")
+UTF: Final = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+"""Encodings of which there is no doubt."""
 _SHEETS: Final = (".xlsx", ".xlsm", ".xlsb", ".ods", ".xls")
 _AS_PARQUET: Final = "write it as CSV or Parquet, as `duckdb -c \"COPY (FROM '{}') TO 'data.parquet'\"` does"
-_MAC_LETTERS: Final = b"\x80\x83\x85\x86\x87\x88\x89\x8a\x8d\x8e\x8f\x90\x91\x96\x97\x9a\x9c\x9d\x9e\x9f"
-"""Ä É Ö Ü á à â ä ç é è ê ë ñ ó ö ú ù û ü on old Macs; Windows has dashes and quotes there, or nothing."""
+WESTERN: Final = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman", "cp850": "DOS (code page 850)"}
+"""Encodings of a byte a letter that are told apart by what comes of a file's words, and what people call them."""
+_ALPHABETS: Final = tuple(
+    map(
+        frozenset,
+        (
+            *("àâæçéèêëîïôœùûü", "äöüßé", "áéíóúüñ", "àáâãçéêíóôõú", "àèéìíîòóùú", "àçèéíïòóúü"),
+            *("åäöéàü", "æøåéèêóòôâ", "éëïöüèêáóíúâîôû", "áâàéêèëíîïóôòöúûùü"),
+        ),
+    )
+)
+"""Letters beside a to z: French, German, Spanish, Portuguese, Italian, Catalan; Swedish, Danish, Dutch, Welsh."""
+_STRANGE: Final = re.compile(
+    "õ(?!e)|ã(?![oes]|$)|è[aeiouyáéíóúý]|ñ(?![aeiouáéíóúü])|[aeiou]æ|(?<=i)ê(?!n)|ç(?![aouàáâãóôõúûü]|$)"
+)
+"""What none of these languages writes: the letters of Eastern Europe come out so."""
+_TOKEN: Final = re.compile("[0-9A-Za-z\u0080-\uffff]+(?:(?<=[0-9]) [\u0080-\uffff](?![0-9A-Za-z\u0080-\uffff]))?")
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
+_MONEY: Final = "€£"
+_BETWEEN: Final = "’–—"
+_BEFORE: Final = "“‘«‹„‚¿¡–—•·©§"
+_AFTER: Final = "”’»›“…™®ªº°–—·²³"
+_ALONE: Final = "–—•·€£°©®™§½¼¾²³±µ×…«»"
+_NEARLY: Final = 0.02  # of all words may be odd where an encoding is the right one: files hold typing errors
+_MOST: Final = 0.5  # of all words must be odd under each of the others
+_ENOUGH: Final = 1 << 20  # bytes of lines that say something
 
 
 class Readable(Protocol):
@@ -50,19 +84,113 @@ class Recoded:
         self._stream.close()
 
 
+def normal(encoding: str) -> str:
+    """One name of an encoding that has several; ISO 8859-1 is Windows-1252 in all that is text."""
+    name = codecs.lookup(encoding).name
+    return "utf-8" if name in _UTF8 else {"iso8859-1": "cp1252", "mac-roman": "mac_roman"}.get(name, name)
+
+
 def recoding(encoding: str | None, start: bytes) -> str | None:
     """The encoding to read a file as that starts so, where it is not UTF-8; without a key, UTF-16 says what it is."""
     if encoding is None:
-        return "utf-16" if start.startswith(_UTF16) else None
+        return marked(start)
     name = codecs.lookup(encoding).name
     return None if name in _UTF8 else name
 
 
-def likely(sample: bytes) -> str:
-    """What text that is no UTF-8 probably is."""
-    mac = sum(byte in _MAC_LETTERS for byte in sample)
-    western = sum(byte >= 0xC0 for byte in sample)
-    return "mac_roman" if mac > western else "cp1252"
+def marked(start: bytes) -> str | None:
+    """The encoding, not UTF-8, that the first four bytes of a file say: by their mark, or by every other being zero."""
+    for mark, name in _MARKS:
+        if start.startswith(mark):
+            return name
+    zeros = [byte == 0 for byte in start[:4]]
+    return "utf-16-le" if zeros == [False, True] * 2 else "utf-16-be" if zeros == [True, False] * 2 else None
+
+
+def recognised(lines: Iterable[bytes]) -> str | None:
+    """Which of the `WESTERN` encodings lines that are no UTF-8 have; None where that is not near certain.
+
+    Under the right one the bytes beyond ASCII are letters of a language among others of its alphabet, or signs where
+    signs may stand; under each of the others most words have letters of no language, capitals after small letters, or
+    signs among their letters.
+    """
+    taken: list[bytes] = []
+    size = 0
+    for line in lines:
+        if line.isascii():
+            continue
+        if _is_utf8(line):
+            return None  # a file of UTF-8, with some damage
+        taken.append(line)
+        size += len(line)
+        if size > _ENOUGH:
+            break
+    content = b"\n".join(taken)
+    odd: dict[str, float] = {}
+    sound: list[str] = []
+    for encoding in WESTERN:
+        found = _TOKEN.findall(content.decode(encoding, "replace"))
+        words = {token.replace(" ", "") for token in found if not token.isascii()}
+        verdicts = [_verdict(word) for word in words]
+        odd[encoding] = verdicts.count(False) / max(len(words), 1)
+        if True in verdicts and odd[encoding] <= _NEARLY and not any("\ufffd" in word for word in words):
+            sound.append(encoding)
+    others = [share for encoding, share in odd.items() if encoding not in sound]
+    return sound[0] if len(sound) == 1 and min(others) >= _MOST else None
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _verdict(word: str) -> bool | None:
+    """Whether a word with characters beyond ASCII is one of a language; None where it says nothing."""
+    found = None
+    for match in _LETTERS.finditer(word):
+        if match[0].isascii():
+            continue
+        if len(match[0]) == 1:
+            beside = word[: match.start()][-1:] + word[match.end() :][:1]
+            if any(sign.isdigit() for sign in beside):
+                return False
+        elif not _is_of_a_language(match[0]):
+            return False
+        else:
+            found = True
+    for position, sign in enumerate(word):
+        if sign.isascii() or sign.isalpha() or sign == "\u00a0":
+            continue
+        if not _may_stand(sign, word[:position][-1:], word[position + 1 :][:1]):
+            return False
+        found = found or (True if sign in _MONEY and any(other.isdigit() for other in word) else None)
+    return found
+
+
+def _is_of_a_language(letters: str) -> bool:
+    special = {letter.lower() for letter in letters if not letter.isascii()}
+    is_capital = any(letter.isupper() and not letter.isascii() for letter in letters[1:])
+    return (
+        any(special <= alphabet for alphabet in _ALPHABETS)
+        and not (is_capital and not letters.isupper())
+        and sum(not letter.isascii() for letter in letters) <= max(1, (len(letters) + 1) // 2)
+        and _STRANGE.search(letters.lower()) is None
+    )
+
+
+def _may_stand(sign: str, before: str, after: str) -> bool:
+    if before.isalpha() and after.isalpha():
+        if sign == "·":
+            return before.lower() == after.lower() == "l"
+        return sign in _BETWEEN and (sign == "’" or not (before + after).isupper())
+    if after.isalpha():
+        return sign in _BEFORE
+    if before.isalpha():
+        return sign in _AFTER and not (sign == "…" and before.isupper())
+    return sign in _ALONE + _BEFORE + _AFTER
 
 
 def refuse_other(path: Path, sample: bytes) -> None:

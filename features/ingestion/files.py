@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -49,7 +49,8 @@ class Relation:
     sql: str
     cells: tuple[Cell, ...]
     rows: int  # bad lines included
-    bad: str | None = None  # SQL with columns file_position, line_number, reason, raw
+    bad: str | None = None  # SQL with columns file_position, line_number, row_position, reason, raw
+    notes: tuple[str, ...] = ()  # what was found out of how the files are written
 
     def cell(self, name: str, key: str) -> Cell:
         """The column `name`, which `key` of the TOML names.
@@ -97,6 +98,8 @@ def read(
     progress: Progress,
     check_text: bool = False,
     only: tuple[Path, ...] | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> Relation:
     """Make the files at `path`, or `only` these of them, a relation; CSV is taken apart into Parquet under `work`, Parquet is read where it is.
 
@@ -121,7 +124,7 @@ def read(
         relation = _staged_parquet(connection, path, files, work, progress)
     else:
         relation = _parquet_in_place(connection, path, files)
-    if relation.rows == 0:
+    if relation.rows == 0 and not may_be_empty:
         raise IngestError(
             f"{path}: there is a header, but no rows." if len(files) == 1 else f"{path}: there are no rows."
         )
@@ -262,7 +265,7 @@ def _staged_csv(
                 progress("Reading", (done + count) / sum(sizes))
 
             for block in csv_reader.blocks(layout, advance):
-                bad.add(position, block.bad)
+                bad.add(position, block.bad, before)
                 own = {names[name]: column for name, column in zip(layout.header, block.columns, strict=True)}
                 count = len(block.rows)
                 rows += count + len(block.bad)
@@ -276,7 +279,8 @@ def _staged_csv(
                 yield pa.record_batch(arrays, schema=schema)
 
     sql = _stage(work, schema, batches())
-    return _relation(connection, path, files, sql, list(names), rows, bad.close())
+    relation = _relation(connection, path, files, sql, list(names), rows, bad.close())
+    return replace(relation, notes=tuple(layout.note for layout in layouts if layout.note is not None))
 
 
 def _staged_parquet(
@@ -307,7 +311,7 @@ def _staged_parquet(
                             for column in batch.columns
                         ]
                         raw = raw_row(batch.schema.names, cells)
-                        bad.add(position, [BadLine(start + index, before + index + 1, Reason.BAD_UTF8, raw)])
+                        bad.add(position, [BadLine(start + index, before + index + 1, Reason.BAD_UTF8, raw)], 0)
                     lines = pa.array(range(start, start + len(batch)), pa.int64())
                     keep = pa.array([index for index in range(len(batch)) if index not in wrong], pa.int64())
                     numbers = [pa.repeat(position, len(batch)).cast(pa.int64()), lines, pc.add(lines, first)]
@@ -356,9 +360,11 @@ class _BadLines:
         self._writer: Any = None
         self._pending: list[dict[str, object]] = []
 
-    def add(self, position: int, lines: Sequence[BadLine]) -> None:
+    def add(self, position: int, lines: Sequence[BadLine], before: int) -> None:
+        """Lines of the file at `position`, `before` whose rows came so many of others."""
         self._pending += [
-            {FILE: position, LINE: line.line, "reason": str(line.reason), "raw": line.raw} for line in lines
+            {FILE: position, LINE: line.line, ROW: before + line.row, "reason": str(line.reason), "raw": line.raw}
+            for line in lines
         ]
         if len(self._pending) >= _ROWS // 16:
             self._write()
@@ -372,7 +378,8 @@ class _BadLines:
         return f"read_parquet({literal(str(self._file))})"
 
     def _write(self) -> None:
-        schema = pa.schema([(FILE, pa.int64()), (LINE, pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
+        numbers = [(name, pa.int64()) for name in (FILE, LINE, ROW)]
+        schema = pa.schema([*numbers, ("reason", pa.string()), ("raw", pa.string())])
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._file, schema, compression="lz4")
         self._writer.write_table(pa.Table.from_pylist(self._pending, schema))

@@ -25,7 +25,7 @@ from features.ingestion.source_files import Progress
 
 _MEMORY: Final = "2GB"
 _HEARTBEAT: Final = 0.2  # seconds
-_WIDE: Final = 100  # columns; beyond it, DuckDB's search for common subexpressions takes longer than it saves
+WIDE: Final = 100  # columns; beyond it, DuckDB's search for common subexpressions takes longer than it saves
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ class Staging:
             self._relations[key] = files.read(
                 self.connection, path, dialect, self.work, self.progress, self.check_text, only
             )
+            self.notes += self._relations[key].notes
         self._sources.append(self._relations[key])
         return len(self._sources) - 1, self._relations[key]
 
@@ -162,7 +163,7 @@ class Staging:
         """
         relation = self._relation(number)
         position = f"{FILE}, {LINE}, {ROW}"
-        if len(columns) > _WIDE:
+        if len(columns) > WIDE:
             self.connection.execute("SET disabled_optimizers = 'common_subexpressions'")
         self.execute(
             "Reading customers",

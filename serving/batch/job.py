@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,7 @@ class BatchJob:
 
     def start(self) -> Score:
         """What scores rows of the file, in a process of its own."""
-        _, batch = open_batch(self.source, Release.load(self.release), Database(self.database))
-        return batch.table
+        return open_batch(self.source, Release.load(self.release), Database(self.database)).table
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +169,15 @@ def score_file(
     written = bad = 0
     try:
         database.migrate()
-        file, batch = open_batch(source, release, database)
+        batch = open_batch(source, release, database)
         book = DecidedFile(database, digest_of(source, release.generation.business, chunk)) if decide else None
         if book is not None:
             book.begin(anew=anew)
-        with writing(target, decided=decide) as output, progress("Scoring customers", None) as bar:
-            chunks = file.read(bar, chunk)
+        with (
+            writing(target, decided=decide) as output,
+            progress("Scoring customers", None) as bar,
+            closing(batch.reader.read(bar, chunk)) as chunks,
+        ):
             # Decisions wait for the database, not for a processor, and are drawn here in the order of the file.
             job = BatchJob(source, settings.database, release.parts)
             tables = (
@@ -197,8 +200,8 @@ def score_file(
     return f"{written:,} rows{failed}{before}: {target}"
 
 
-def open_batch(source: Path, release: Release, database: Database) -> tuple[CustomerFile, Batch]:
-    """The file `source`, and how a release scores its rows.
+def open_batch(source: Path, release: Release, database: Database) -> Batch:
+    """How a release scores the rows of the file `source`.
 
     Raises:
         CommandError, IngestError, SchemaMismatch: the file is not there, or not what it should be.
@@ -206,9 +209,14 @@ def open_batch(source: Path, release: Release, database: Database) -> tuple[Cust
     business = Business.of(release.generation)
     table = business.data if isinstance(business.data, TableData) else None
     playbook = Playbook.of_release(release)
-    file = CustomerFile.open(source, release.schema.names, None if table is None else table.delimiter)
+    wanted = [
+        CUSTOMER_ID,
+        *release.schema.names,
+        *([] if table is None or table.customer_id is None else [table.customer_id]),
+    ]
+    file = CustomerFile.open(source, wanted, table)
     reader = _reader(file, business, release, playbook)
-    return file, Batch(reader, release, playbook, database, from_file=table is not None)
+    return Batch(reader, release, playbook, database, from_file=table is not None)
 
 
 def _reader(file: CustomerFile, business: Business, release: Release, playbook: Playbook) -> RowReader:
@@ -220,7 +228,7 @@ def _reader(file: CustomerFile, business: Business, release: Release, playbook: 
     data = business.data
     if not isinstance(data, TableData):
         _require(file, [CUSTOMER_ID], "which an event business is scored by")
-        return RowReader(file.path, file.names, CUSTOMER_ID, FeatureSchema(()), {}, business.timezone)
+        return RowReader(file, CUSTOMER_ID, FeatureSchema(()), {}, business.timezone)
     id_name = data.customer_id
     if id_name is None and CUSTOMER_ID in file.names and CUSTOMER_ID not in data.drop:
         id_name = CUSTOMER_ID
@@ -229,13 +237,12 @@ def _reader(file: CustomerFile, business: Business, release: Release, playbook: 
     needed = dict.fromkeys([*release.schema.names, *playbook.features])
     _require(file, [name for name in release.generation.schema.names if name in needed], "which the model reads")
     return RowReader(
-        file.path,
-        file.names,
+        file,
         id_name,
         release.generation.schema,
         release.bundle.categories,
         business.timezone,
-        data.missing,
+        data,
         load_readings(release.generation.path),
     )
 

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -50,7 +50,7 @@ def on_all_cores(score: Score, start: Callable[[], Score], chunks: Iterator[File
     try:
         waiting: deque[Future[pa.Buffer]] = deque()
         for rows in remaining:
-            waiting.append(pool.submit(_score_packed, _packed(rows.table), rows.first, rows.bad))
+            waiting.append(pool.submit(_score_packed, _packed(rows.table), rows.first))
             if len(waiting) > 2 * cores:
                 yield _unpacked(waiting.popleft().result())
         while waiting:
@@ -83,9 +83,9 @@ def _end() -> None:
     _score = None
 
 
-def _score_packed(table: pa.Buffer, first: int, bad: Mapping[int, str]) -> pa.Buffer:
+def _score_packed(table: pa.Buffer, first: int) -> pa.Buffer:
     assert _score is not None
-    return _packed(_score(FileRows(_unpacked(table), first, bad)))
+    return _packed(_score(FileRows(_unpacked(table), first)))
 
 
 # A slice that is pickled takes the whole table along, Arrow's own format only the rows.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -11,15 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.config.business import Written
 from features.config.suggestions import near_matches
 from features.errors import IngestError
-from features.ingestion import csv_reader
-from features.ingestion.cells.casts import Cell, cleaned, literal
+from features.ingestion import files
+from features.ingestion.cells.casts import Cell, literal
 from features.ingestion.cells.truths import truth
-from features.ingestion.cells.whole_ids import with_decimals
-from features.ingestion.column_reading import PLAIN, Reading
+from features.ingestion.column_reading import Execute, Reading, applied, with_missing
+from features.ingestion.csv_reader import Dialect
+from features.ingestion.files import LINE, ROW, Relation
+from features.ingestion.staging import WIDE
 from features.schema import Column, DType, FeatureSchema
 from features.words import word
+from serving.batch.layouts import file_readings, written_as
 from serving.errors import CommandError
 from serving.platform.progress import Bar
 
@@ -28,6 +33,7 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 CHUNK = 8192
 """Rows that are scored at a time."""
 _NO_ID = "no customer_id"
+_MEMORY = "2GB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,14 @@ class Customers:
 
 @dataclass(frozen=True, slots=True)
 class FileRows:
-    """Some rows as they stand in the file; `bad` maps positions among them to why they are none."""
+    """Some rows of a file, parsed: a column `id`, `error` (None: good), and of the n-th feature `f<n>`.
+
+    `w<n>` is what stands there where a number is none.
+    """
 
     table: pa.Table
     first: int
     """The number of the first row, from 1."""
-    bad: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,165 +69,122 @@ class CustomerFile:
 
     path: Path
     names: tuple[str, ...]
-    layout: csv_reader.Layout | None
-    """None for Parquet."""
+    dialect: Dialect
+    """Of a CSV."""
 
     @classmethod
-    def open(cls, path: Path, wanted: Collection[str], delimiter: str | None = None) -> CustomerFile:
-        """Look at the file's head; `delimiter` is tried where the one that it seems to have gives no column that is wanted.
+    def open(cls, path: Path, wanted: Collection[str], written: Written | None = None) -> CustomerFile:
+        """Look at the file's head; `written` is how the TOML says that the build's files are.
 
         Raises:
             CommandError: there is no such file, or its ending is none that is known.
             IngestError: the file is empty, damaged, or not what its ending says.
         """
-        kind = ending(path)
-        if not path.is_file():
-            siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-            raise CommandError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
-        if kind in PARQUET_ENDINGS:
+        check(path)
+        if ending(path) in PARQUET_ENDINGS:
             try:
-                names = tuple(map(word, pq.read_schema(path).names))
+                names = pq.read_schema(path).names
             except (pa.ArrowInvalid, OSError) as error:
                 raise IngestError(f"{path}: this is no Parquet file that can be read ({_first_line(error)}).") from None
-            return cls(path, _distinct(path, names), None)
+            return cls(path, _distinct(path, tuple(map(word, names))), Dialect())
+        said = Dialect() if written is None else Dialect.of(written)
         try:
-            layout = csv_reader.layout(path, csv_reader.Dialect())
-            if delimiter is not None and not set(layout.header) & set(map(word, wanted)):
-                layout = csv_reader.layout(path, csv_reader.Dialect(delimiter))
+            header, dialect = written_as(path, frozenset(map(word, wanted)), said)
         except OSError as error:
             raise CommandError(f"{path}: the file cannot be read ({error.strerror}).") from None
-        return cls(path, _distinct(path, layout.header), layout)
-
-    def read(self, bar: Bar, chunk: int = CHUNK) -> Iterator[FileRows]:
-        """All rows in their order, `chunk` at a time at most.
-
-        Raises:
-            IngestError: the file turns out to be damaged.
-        """
-        return self._parquet_rows(bar, chunk) if self.layout is None else self._csv_rows(self.layout, bar, chunk)
-
-    def _parquet_rows(self, bar: Bar, chunk: int) -> Iterator[FileRows]:
-        first = 1
-        try:
-            with pq.ParquetFile(self.path) as file:
-                bar.expect(file.metadata.num_rows)
-                for batch in file.iter_batches(batch_size=chunk):
-                    yield FileRows(pa.Table.from_batches([batch]), first, {})
-                    first += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise IngestError(f"{self.path}: the file is damaged at row {first} ({_first_line(error)}).") from None
-
-    def _csv_rows(self, layout: csv_reader.Layout, bar: Bar, chunk: int) -> Iterator[FileRows]:
-        size, done = max(1, self.path.stat().st_size), 0
-
-        def note(read: int) -> None:
-            nonlocal done
-            done = read
-
-        for block in csv_reader.blocks(layout, note):
-            reasons = {bad.row: f"line {bad.line}: {bad.reason.value}" for bad in block.bad}
-            numbers = np.sort(np.concatenate([block.rows, np.array(sorted(reasons), dtype=np.int64)]))
-            # A bad line takes its place as a row of nulls, so that all come back in their order.
-            taken = pa.array(np.where(np.isin(numbers, block.rows), np.searchsorted(block.rows, numbers), -1))
-            taken = pa.compute.if_else(pa.compute.less(taken, 0), None, taken)
-            whole = pa.table(
-                [column.take(taken) for column in block.columns], names=[str(i) for i in range(len(block.columns))]
-            ).rename_columns(list(layout.header))
-            if len(numbers):
-                bar.expect(int(numbers[-1] * size / max(done, 1)))
-            for start in range(0, len(numbers), chunk):
-                here = numbers[start : start + chunk]
-                bad = {place: reasons[number] for place, number in enumerate(here.tolist()) if number in reasons}
-                yield FileRows(whole.slice(start, chunk), int(here[0]), bad)
+        return cls(path, _distinct(path, header), dialect)
 
 
 class RowReader:
-    """Turns rows of a file into ids and features, cell by cell as the build does.
+    """Reads a file's rows as ids and features, cell by cell as the build does.
 
     Args:
-        path: the file, for messages.
-        names: its columns.
+        file: the file.
         id_name: the column of customers' ids; None makes the row's number the id.
         schema: the features to read; a column that the file lacks is missing throughout.
         categories: of word features, the categories that the model knows.
         timezone: what a time without a zone means.
-        missing: what means missing, where the TOML says it.
+        written: how the TOML says that files are written.
         readings: how columns write their numbers, as the build found out.
     """
 
     def __init__(
         self,
-        path: Path,
-        names: Sequence[str],
+        file: CustomerFile,
         id_name: str | None,
         schema: FeatureSchema,
         categories: Mapping[str, Sequence[str]],
         timezone: str,
-        missing: tuple[str, ...] | None = None,
+        written: Written | None = None,
         readings: Mapping[str, Reading] | None = None,
     ) -> None:
-        self._path = path
-        self._names = tuple(names)
+        self._file = file
         self._id_name = None if id_name is None else word(id_name)
-        self._missing = missing
+        self._written = Written() if written is None else written
         self._readings = readings or {}
         self._schema = schema
         self._categories = categories
-        self._connection = duckdb.connect(":memory:", config={"threads": 1})
-        self._connection.execute(f"SET TimeZone = '{timezone}'")
+        self._timezone = timezone
 
-    def parse(self, rows: FileRows) -> Customers:
-        """Ids and features of the rows.
+    def read(self, bar: Bar, chunk: int = CHUNK) -> Generator[FileRows]:
+        """All rows in their order, `chunk` at a time.
 
         Raises:
-            IngestError: the file holds text that is no UTF-8.
+            IngestError: the file turns out to be damaged, or writes numbers in another way than the build's.
         """
-        table, first, n = rows.table, rows.first, rows.table.num_rows
-        errors: list[str | None] = [rows.bad.get(place) for place in range(n)]
-        try:
-            parsed = self._query(table)
-        except duckdb.Error as error:
-            raise IngestError(
-                f"{self._path}: the rows from {first} on cannot be read ({_first_line(error)})."
-            ) from None
-        ids: list[str | None] = (
-            [str(first + place) for place in range(n)] if self._id_name is None else parsed.column("id").to_pylist()
-        )
+        first = 1
+        with tempfile.TemporaryDirectory(prefix="keepwell-") as folder, duckdb.connect() as connection:
+            connection.execute(f"SET TimeZone = {literal(self._timezone)}")
+            connection.execute(f"SET memory_limit = '{_MEMORY}'")
+            connection.execute(f"SET temp_directory = {literal(folder)}")
+            try:
+                relation = files.read(
+                    connection, self._file.path, self._file.dialect, Path(folder), lambda *_: None, may_be_empty=True
+                )
+                bar.expect(relation.rows)
+                sql = self._sql(lambda _, sql: connection.execute(sql), relation)
+                for table in _in_chunks(connection.sql(sql).to_arrow_reader(chunk), chunk):
+                    yield FileRows(table, first)
+                    first += table.num_rows
+            except duckdb.Error as error:
+                raise IngestError(
+                    f"{self._file.path}: the rows from {first} on cannot be read ({_first_line(error)})."
+                ) from None
+
+    def parse(self, rows: FileRows) -> Customers:
+        """Ids and features of the rows."""
+        table = rows.table
+        n = table.num_rows
+        ids: list[str | None] = table.column("id").to_pylist()
+        errors: list[str | None] = table.column("error").to_pylist()
         columns: dict[str, Column] = {}
         for position, feature in enumerate(self._schema):
-            if word(feature.name) not in self._names:
+            if f"f{position}" not in table.column_names:
                 words = feature.dtype is DType.STRING
                 columns[feature.name] = [None] * n if words else np.full(n, np.nan, dtype=np.float32)
-            elif feature.dtype is DType.STRING:
-                columns[feature.name] = parsed.column(f"f{position}").to_pylist()
-            else:
-                values = parsed.column(f"f{position}").to_numpy(zero_copy_only=False).astype(np.float32)
-                columns[feature.name] = values
-                for place in np.flatnonzero(parsed.column(f"b{position}").to_numpy(zero_copy_only=False)).tolist():
-                    if errors[place] is None:
-                        value = table.column(self._names.index(word(feature.name)))[place].as_py()
-                        errors[place] = f"{feature.name}: {value!r} is no finite number"
+                continue
+            values = table.column(f"f{position}")
+            if feature.dtype is DType.STRING:
+                columns[feature.name] = values.to_pylist()
+                continue
+            columns[feature.name] = values.to_numpy(zero_copy_only=False).astype(np.float32)
+            wrong = table.column(f"w{position}")
+            for place in np.flatnonzero(wrong.is_valid().to_numpy()).tolist():
+                if errors[place] is None:
+                    errors[place] = f"{feature.name}: {wrong[place].as_py()!r} is no finite number"
         for place in range(n):
             if ids[place] is None and errors[place] is None:
                 errors[place] = _NO_ID
         return Customers(ids, columns, errors)
 
-    def _query(self, table: pa.Table) -> pa.Table:
-        # DuckDB's names ignore case, and a file's don't.
-        renamed = table.rename_columns([f"c{position}" for position in range(table.num_columns)])
-        self._connection.register("rows", renamed)
-        described = self._connection.execute("DESCRIBE rows").fetchall()
-        found = [Cell(name, column, kind) for name, (column, kind, *_) in zip(self._names, described, strict=True)]
-        ids = [cell for cell in found if cell.name == self._id_name]
-        whole = {cell.name: cell for cell in with_decimals(self._connection.execute, "rows", ids)}
-        clean, columns = cleaned([whole.get(cell.name, cell) for cell in found])
-        cells = {
-            cell.name: self._readings.get(cell.name, PLAIN).applied(replace(cell, missing=self._missing))
-            for cell in clean
-        }
-        selected = ["NULL AS nothing"]
-        if self._id_name is not None:
-            selected.append(f"{cells[self._id_name].id} AS id")
+    def _sql(self, execute: Execute, relation: Relation) -> str:
+        """The rows in their order as `FileRows` has them; a bad line takes its place."""
+        relation = with_missing(relation, self._written)
+        numbers = [word(feature.name) for feature in self._schema if feature.dtype is not DType.STRING]
+        relation = applied(relation, file_readings(execute, relation, numbers, self._written, self._readings))
+        cells = {cell.name: cell for cell in relation.cells}
+        id = f"CAST({ROW} AS VARCHAR)" if self._id_name is None else cells[self._id_name].id
+        selected = [f"{ROW} AS place", f"{id} AS id", "NULL::VARCHAR AS error"]
         for position, feature in enumerate(self._schema):
             cell = cells.get(word(feature.name))
             if cell is None:
@@ -228,14 +193,30 @@ class RowReader:
                 said = _spelled(cell, self._categories.get(feature.name, ()))
                 selected.append(f"CAST({said} AS VARCHAR) AS f{position}")
             else:
-                selected.append(f"CAST({cell.number} AS DOUBLE) AS f{position}")
-                selected.append(f"({cell.junk} OR {cell.infinite}) AS b{position}")
-        try:
-            return self._connection.sql(
-                f"SELECT {', '.join(selected)} FROM (SELECT {columns} FROM rows)"
-            ).to_arrow_table()
-        finally:
-            self._connection.unregister("rows")
+                wrong = f"CASE WHEN {cell.junk} OR {cell.infinite} THEN CAST({cell.raw or cell.sql} AS VARCHAR) END"
+                selected += [f"CAST({cell.number} AS DOUBLE) AS f{position}", f"{wrong} AS w{position}"]
+        if len(selected) > WIDE:
+            execute("", "SET disabled_optimizers = 'common_subexpressions'")
+        sql = f"SELECT {', '.join(selected)} FROM {relation.sql}"
+        if relation.bad is None:
+            return sql
+        id = f"CAST({ROW} AS VARCHAR)" if self._id_name is None else "NULL::VARCHAR"
+        bad = f"SELECT {ROW} AS place, {id} AS id, 'line ' || {LINE} || ': ' || reason AS error FROM {relation.bad}"
+        return f"SELECT * FROM ({sql} UNION ALL BY NAME {bad}) ORDER BY place"
+
+
+def _in_chunks(batches: pa.RecordBatchReader, chunk: int) -> Iterator[pa.Table]:
+    """The same rows, so many at a time whatever comes: who goes on with a file must find them as they were."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        pending.append(batch)
+        if sum(map(len, pending)) >= chunk:
+            table = pa.Table.from_batches(pending)
+            whole = table.num_rows - table.num_rows % chunk
+            yield from (table.slice(start, chunk) for start in range(0, whole, chunk))
+            pending = table.slice(whole).to_batches()
+    if sum(map(len, pending)):
+        yield pa.Table.from_batches(pending)
 
 
 def _spelled(cell: Cell, categories: Sequence[str]) -> str:
@@ -253,6 +234,18 @@ def _spelled(cell: Cell, categories: Sequence[str]) -> str:
         if word(category) != category
     ]
     return f"CASE {cell.text} {' '.join(former)} ELSE {cell.text} END" if former else cell.text
+
+
+def check(path: Path) -> None:
+    """Refuse what is no file of a known kind.
+
+    Raises:
+        CommandError: there is no such file, or its ending is none that is known.
+    """
+    ending(path)
+    if not path.is_file():
+        siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        raise CommandError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
 
 
 def ending(path: Path) -> str:

@@ -19,7 +19,8 @@ from features.ingestion.files import read
 from features.schema import DType, Feature, FeatureSchema
 from features.words import BLANKS, INVISIBLE, NO_BREAK
 from serving.api.schemas import CustomerId
-from serving.batch.reader import FileRows, RowReader
+from serving.batch.reader import CustomerFile, RowReader
+from serving.platform.progress import progress
 
 _TEXT = st.text(st.sampled_from("aé\u0301Z ñ.0" + BLANKS + NO_BREAK + INVISIBLE), max_size=8)
 _API, _TOML = TypeAdapter(CustomerId), TypeAdapter(Text)
@@ -34,21 +35,24 @@ def offline(file: Path) -> tuple[list[str | None], list[str | None]]:
     return [row[0] for row in rows], [row[1] for row in rows]
 
 
-def batch(table: pa.Table) -> tuple[list[str | None], list[object]]:
+def batch(file: Path) -> tuple[list[str | None], list[object]]:
     """The same as `serving batch` reads it."""
     schema = FeatureSchema((Feature("plan", "other", DType.STRING),))
-    customers = RowReader(Path("in.parquet"), table.column_names, "id", schema, {}, "UTC").parse(FileRows(table, 1, {}))
+    reader = RowReader(CustomerFile.open(file, ["id"]), "id", schema, {}, "UTC")
+    with progress("", None, quiet=True) as bar:
+        (rows,) = reader.read(bar)
+    customers = reader.parse(rows)
     return customers.ids, list(customers.columns["plan"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_TEXT, min_size=1, max_size=6))
 def test_builds_batches_the_toml_and_the_api_agree(tmp_path: Path, words: list[str]) -> None:
     assume(any(words))
     table = pa.table({"id": words, "plan": words})
     pq.write_table(table, tmp_path / "in.parquet")
     ids, plans = offline(tmp_path / "in.parquet")
-    assert batch(table) == (ids, plans)
+    assert batch(tmp_path / "in.parquet") == (ids, plans)
     for written, id, plan in zip(words, ids, plans, strict=True):
         if plan is None:
             assert id is None

@@ -118,7 +118,7 @@ def read_trial(business: Business) -> DecisionLog:
         fingerprint=fingerprint,
         warnings=(),
     )
-    return replace(log, warnings=(*read.notes, *check(log, str(relation.path))))
+    return replace(log, warnings=(*relation.notes, *read.notes, *check(log, str(relation.path))))
 
 
 def _reference(spec: Decisions, counts: Counter[str], column: str) -> Reference:

@@ -379,6 +379,8 @@ customer_id = "Customer"
 outcome = "Churn"
 churned = "Yes"
 drop = ["secret"]
+skip_lines = 1
+decimal = ","
 [churn]
 horizon_days = 30
 [value]
@@ -401,6 +403,14 @@ class Phones:
     rows: list[list[Any]]
 
 
+def as_exported(path: Path, rows: Sequence[Sequence[Any]]) -> Path:
+    """The file as the TOML says that it is written: a line before the header, semicolons, commas before decimals."""
+    cells = [[str(cell).replace(".", ",") if isinstance(cell, float) else cell for cell in row] for row in rows]
+    write_csv(path, NAMES, cells, ";")
+    path.write_bytes("Größen vom Mai\n".encode("cp1252") + path.read_bytes())
+    return path
+
+
 @pytest.fixture(scope="module")
 def phones(tmp_path_factory: pytest.TempPathFactory) -> Phones:
     folder = tmp_path_factory.mktemp("phones")
@@ -413,7 +423,7 @@ def phones(tmp_path_factory: pytest.TempPathFactory) -> Phones:
         rows.append(
             [f"P{number}", failures if rng.random() > 0.05 else "", rate, plan, "s", "Yes" if churned else "No"]
         )
-    file = write_csv(folder / "phones.csv", NAMES, rows)
+    file = as_exported(folder / "phones.csv", rows)
     (folder / "phones.toml").write_text(TABLE)
     home = Home(folder / "home")
     built = build_features(Business.load(folder / "phones.toml"), home, datetime.now(UTC), lambda _what, _share: None)
@@ -476,15 +486,20 @@ def test_a_tables_own_file_is_scored_as_its_build_is(phones: Phones, tmp_path: P
         assert [row[f"reason_{n}"] for n in (1, 2, 3)] == [reason.text for reason in served.reasons[:3]]
 
 
-def test_parquet_with_types_of_its_own_says_the_same_as_csv(phones: Phones, tmp_path: Path) -> None:
-    table = pyarrow.csv.read_csv(phones.file)
+def test_a_plain_file_and_parquet_with_types_of_its_own_say_the_same_as_an_export(
+    phones: Phones, tmp_path: Path
+) -> None:
+    plain = write_csv(tmp_path / "plain.csv", NAMES, phones.rows)
+    table = pyarrow.csv.read_csv(plain)
     table = table.set_column(3, "Plan", table.column("Plan").dictionary_encode())
     pq.write_table(table, tmp_path / "in.parquet")
-    expected = score(phones.settings, phones.file, tmp_path / "a.parquet")
-    for row, other in zip(
-        score(phones.settings, tmp_path / "in.parquet", tmp_path / "b.parquet"), expected, strict=True
-    ):
-        assert {**row, "scored_at": 0, "feature_timestamp": 0} == {**other, "scored_at": 0, "feature_timestamp": 0}
+    export, *others = (
+        score(phones.settings, source, tmp_path / "out.parquet")
+        for source in (phones.file, plain, tmp_path / "in.parquet")
+    )
+    expected = [{**row, "scored_at": 0, "feature_timestamp": 0} for row in export]
+    for rows in others:
+        assert [{**row, "scored_at": 0, "feature_timestamp": 0} for row in rows] == expected
 
 
 def test_bad_cells_are_named_and_unseen_words_are_missing(phones: Phones, tmp_path: Path) -> None:
