@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 import hypothesis
 import prometheus_client  # noqa: F401 - before Feast is, or all servers of a process would count in one place
 import pytest
+
+from models.registry import mlflow_store
 
 hypothesis.settings.register_profile("keepwell", deadline=None)
 hypothesis.settings.load_profile("keepwell")
@@ -27,6 +30,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the slowest tests run at their full size, rather than at one that all of them have time for."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_layout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow's new database is copied for each home: it is laid out in a hundred migrations, which take seconds."""
+    lay_out, known = mlflow_store._lay_out, tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+
+    def copied(database: Path, artifacts: Path) -> None:
+        if not known.exists():
+            lay_out(known, known.parent)
+        shutil.copyfile(known, database)
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(
+                "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
+                (str(known.parent), str(artifacts)),
+            )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_store, "_lay_out", copied)
+        yield
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> None:

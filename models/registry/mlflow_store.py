@@ -57,15 +57,19 @@ def prepare_store(tracking_uri: str) -> None:
 
 def _create_store(database: Path, tracking_uri: str) -> None:
     quiet_mlflow(tracking_uri)
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     aside = database.with_name(f".{database.name}.new")
     # What a killed run left; the lock is held, so nobody writes there.
     for left in database.parent.glob(f"{aside.name}*"):
         left.unlink()
-    store = SqlAlchemyStore(f"sqlite:///{aside}", str(database.parent / "artifacts"))
-    store.engine.dispose()
+    _lay_out(aside, database.parent / "artifacts")
     put(aside, database)
+
+
+def _lay_out(database: Path, artifacts: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(f"sqlite:///{database}", str(artifacts))
+    store.engine.dispose()
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:

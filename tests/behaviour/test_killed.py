@@ -257,8 +257,8 @@ def test_killed_at_any_moment(tmp_path: Path, full: bool) -> None:
             reader.start()
             try:
                 wait_for(lambda: reader.has_seen(home))
-                _kill_builds(server, configs, home, 10 if full else 3)
-                _kill_promotions(server, configs, home, promotion_seconds, 9 if full else 3)
+                _kill_builds(server, configs, home, 10 if full else 1)
+                _kill_promotions(server, configs, home, promotion_seconds, 9 if full else 2)
                 wait_for(lambda: reader.has_seen(home))
             finally:
                 reader.stop()
@@ -295,10 +295,10 @@ def test_killed_while_redis_is_filled(tmp_path: Path, redis_url: str, full: bool
             reader.start()
             try:
                 wait_for(lambda: reader.has_seen(home))
-                _kill_fillings(server, str(config), home, 5 if full else 2)
+                _kill_fillings(server, str(config), home, 5 if full else 1)
                 facts = server.finish("build", str(config), str(home.path))
                 assert Generation.current(home).id == facts[-1]["built"]
-                _kill_redis_promotions(server, str(config), home, promotion_seconds, 5 if full else 2)
+                _kill_redis_promotions(server, str(config), home, promotion_seconds, 5 if full else 1)
                 wait_for(lambda: reader.has_seen(home))
             finally:
                 reader.stop()
