@@ -2,83 +2,37 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
-import multiprocessing
-import os
-import signal
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import lightgbm
-import mlflow
-import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from features.build import build as build_features
-from features.config.business import Business
-from features.errors import FeaturesError
 from features.home import Home
-from models.inference.calibration import Calibration
-from models.registry.mlflow_store import prepare_store
-from models.registry.model_bundle import GateResult, ModelBundle
-from models.registry.registry import Registry
-from models.scorecard import Scorecard
 from serving.__main__ import main
-from serving.batch.decided_file import DecidedFile
-from serving.batch.job import Batch, score_file
-from serving.batch.reader import CHUNK, CustomerFile, FileRows, RowReader
+from serving.batch.job import score_file
+from serving.batch.reader import CustomerFile
 from serving.current_scores.record import COLUMNS
 from serving.current_scores.refresh import refresh
 from serving.errors import CommandError, NoRelease
 from serving.platform.database import Database
-from serving.platform.settings import Settings
-from serving.platform.tables import batch_chunks, decisions
+from serving.platform.tables import decisions
 from serving.releases.follower import ReleaseSource
 from serving.scores.scorer import CustomerScore, Explain, Scorer
-from training.churn.onnx_export import margin_graph
 
 from ..conftest import ODD_IDS, Shop, customer_ids, settings_of
-from ..learned_policy import effects, policy_of, promote_policy
+from .customer_files import score, write_csv
 
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-Rows = list[dict[str, Any]]
-
-
-def score(settings: Settings, source: Path, target: Path, *, decide: bool = False, chunk: int = CHUNK) -> Rows:
-    """The output's rows; missing is None."""
-    score_file(settings, source, target, decide=decide, chunk=chunk)
-    if target.suffix == ".parquet":
-        return list(pq.read_table(target).to_pylist())
-    content = target.read_bytes()
-    text = (gzip.decompress(content) if target.suffix == ".gz" else content).decode()
-    return [{name: value or None for name, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
-
-
-def write_csv(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]], delimiter: str = ",") -> Path:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=delimiter)
-    writer.writerow(names)
-    writer.writerows(rows)
-    content = text.getvalue().encode()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    return path
 
 
 # An event business: ids alone
@@ -185,114 +139,6 @@ def test_a_file_without_rows_gives_one_without_rows(template: Shop, tmp_path: Pa
     assert (tmp_path / "out.csv").read_text().replace('"', "").strip().split(",") == [*COLUMNS, "error"]
 
 
-def test_deciding_logs_what_it_writes(shop: Shop, tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "in.csv", ["customer_id"], [["C00001"], ["nobody"], *([["C00002"]] * 30)])
-    rows = score(shop.settings, source, tmp_path / "out.parquet", decide=True)
-    assert list(rows[0]) == [*COLUMNS, "decision_id", "pscore", "channel", "error"]
-    database = Database(shop.settings.database)
-    with database.read() as connection:
-        log = {row.decision_id: row for row in connection.execute(select(decisions))}
-    database.close()
-    assert len(log) == 31
-    for row in rows:
-        if row["error"]:
-            assert row["decision_id"] is None
-            continue
-        logged = log[row["decision_id"]]
-        assert (logged.customer_id, logged.action, logged.pscore, logged.channel) == (
-            row["customer_id"],
-            row["action"],
-            row["pscore"],
-            row["channel"],
-        )
-        assert logged.decided_by == "serving batch"
-    assert sum(row["action"] == "success_call" for row in rows[2:]) <= 1
-
-
-def logged(settings: Settings) -> list[str]:
-    """The ids of the customers who were decided about, sorted."""
-    database = Database(settings.database)
-    with database.read() as connection:
-        found = sorted(connection.scalars(select(decisions.c.customer_id)))
-    database.close()
-    return found
-
-
-def test_the_same_file_gives_the_same_decisions(shop: Shop, tmp_path: Path) -> None:
-    ids = customer_ids()
-    source = write_csv(tmp_path / "in.csv", ["customer_id"], [[customer_id] for customer_id in ids])
-    first = score(shop.settings, source, tmp_path / "out.csv", decide=True, chunk=100)
-    again = score(shop.settings, source, tmp_path / "again.csv", decide=True, chunk=100)
-    assert again == first
-    assert logged(shop.settings) == sorted(ids)
-    said = score_file(shop.settings, source, tmp_path / "out.csv", decide=True, chunk=100)
-    assert said.startswith(f"{len(ids)} rows, {len(ids)} as they were decided about before: ")
-    # A file that says something else is another, and so is one that is meant to be.
-    write_csv(source, ["customer_id"], [[customer_id] for customer_id in ids[:-1]])
-    score(shop.settings, source, tmp_path / "out.csv", decide=True, chunk=100)
-    score_file(shop.settings, source, tmp_path / "out.csv", decide=True, anew=True, chunk=100)
-    assert len(logged(shop.settings)) == 3 * len(ids) - 2
-
-
-def test_a_file_is_decided_about_again_after_a_day(shop: Shop, tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "in.csv", ["customer_id"], [["C00001"]])
-    score(shop.settings, source, tmp_path / "out.csv", decide=True)
-    database = Database(shop.settings.database)
-    for hours, kept in ((23, 1), (25, 0)):
-        DecidedFile(database, "0" * 64, lambda: datetime.now(UTC) + timedelta(hours=hours)).begin(anew=False)  # noqa: B023
-        with database.read() as connection:
-            assert len(connection.execute(select(batch_chunks.c.digest)).all()) == kept
-    database.close()
-    score(shop.settings, source, tmp_path / "out.csv", decide=True)
-    assert logged(shop.settings) == ["C00001", "C00001"]
-
-
-def _decide_and_die(settings: Settings, source: Path, target: Path, after: int) -> None:
-    """Decide, and be killed after so many chunks were committed."""
-    decided = Batch.decided
-    done = 0
-
-    def decide(batch: Batch, rows: FileRows, file: DecidedFile) -> pa.Table:
-        nonlocal done
-        if done == after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        table = decided(batch, rows, file)
-        done += 1
-        return table
-
-    def complete(_file: DecidedFile) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    Batch.decided = decide  # type: ignore[assignment,method-assign]
-    DecidedFile.complete = complete  # type: ignore[assignment,method-assign]
-    score_file(settings, source, target, decide=True, chunk=60)
-
-
-@pytest.mark.parametrize("after", [1, 3, 9])
-def test_a_killed_run_is_gone_on_with_and_nobody_is_decided_about_twice(shop: Shop, tmp_path: Path, after: int) -> None:
-    ids = customer_ids()
-    folder = tmp_path / "files"
-    folder.mkdir()
-    source = write_csv(folder / "in.csv", ["customer_id"], [[customer_id] for customer_id in ids])
-    target = folder / "out.csv"
-    process = multiprocessing.get_context("fork").Process(
-        target=_decide_and_die, args=(shop.settings, source, target, after)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    before = logged(shop.settings)
-    assert before == sorted(ids[: 60 * after])
-    # Only where all was decided the file is in its place; nothing else is left.
-    assert sorted(path.name for path in folder.iterdir()) == (["in.csv", "out.csv"] if after == 9 else ["in.csv"])
-    said = score_file(shop.settings, source, target, decide=True, chunk=60)
-    assert f"{len(before)} as they were decided about before" in said
-    assert logged(shop.settings) == sorted(ids)
-    rows = list(csv.DictReader(io.StringIO(target.read_text())))
-    assert [row["customer_id"] for row in rows] == ids
-    assert len({row["decision_id"] for row in rows}) == len(ids)
-
-
 def test_without_decide_nothing_is_logged(shop: Shop, tmp_path: Path) -> None:
     source = write_csv(tmp_path / "in.csv", ["customer_id"], [["C00001"]])
     score(shop.settings, source, tmp_path / "out.csv")
@@ -365,267 +211,6 @@ def test_a_file_may_be_replaced_by_its_scores(template: Shop, tmp_path: Path) ->
     (row,) = score(template.settings, both, both)
     assert row["customer_id"] == "C00001"
     assert row["action"] is not None
-
-
-# A table business: its own columns
-
-TABLE = """
-[business]
-name = "phones"
-[data]
-kind = "table"
-path = "phones.csv"
-customer_id = "Customer"
-outcome = "Churn"
-churned = "Yes"
-drop = ["secret"]
-skip_lines = 1
-decimal = ","
-[churn]
-horizon_days = 30
-[value]
-at_stake = "`emp.var.rate` * 2"
-[[actions]]
-name = "call"
-channel = "phone"
-cost = 0.01
-prior_effect = 0.5
-"""
-NAMES = ("Customer", "Call  Failure", "emp.var.rate", "Plan", "secret", "Churn")
-
-
-@dataclass(frozen=True, slots=True)
-class Phones:
-    """A table business with a champion, and the rows that it was built from."""
-
-    settings: Settings
-    file: Path
-    rows: list[list[Any]]
-
-
-def as_exported(path: Path, rows: Sequence[Sequence[Any]]) -> Path:
-    """The file as the TOML says that it is written: a line before the header, semicolons, commas before decimals."""
-    cells = [[str(cell).replace(".", ",") if isinstance(cell, float) else cell for cell in row] for row in rows]
-    write_csv(path, NAMES, cells, ";")
-    path.write_bytes("Größen vom Mai\n".encode("cp1252") + path.read_bytes())
-    return path
-
-
-@pytest.fixture(scope="module")
-def phones(tmp_path_factory: pytest.TempPathFactory) -> Phones:
-    folder = tmp_path_factory.mktemp("phones")
-    rng = np.random.default_rng(4)
-    rows: list[list[Any]] = []
-    for number in range(300):
-        failures, rate = int(rng.poisson(3)), round(float(rng.normal(1, 0.4)), 3)
-        plan = str(rng.choice(["basic", "pro", " "], p=[0.5, 0.4, 0.1]))
-        churned = rng.random() < 1 / (1 + np.exp(2 - 0.5 * failures))
-        rows.append(
-            [f"P{number}", failures if rng.random() > 0.05 else "", rate, plan, "s", "Yes" if churned else "No"]
-        )
-    file = as_exported(folder / "phones.csv", rows)
-    (folder / "phones.toml").write_text(TABLE)
-    home = Home(folder / "home")
-    built = build_features(Business.load(folder / "phones.toml"), home, datetime.now(UTC), lambda _what, _share: None)
-    generation = built.generation
-    schema = generation.schema
-    raw = {name: [row[NAMES.index(name)] for row in rows] for name in schema.names}
-    columns: dict[str, Any] = {
-        name: [None if str(v).strip() == "" else v for v in values] for name, values in raw.items()
-    }
-    categories = {"Plan": ("pro", "basic")}
-    matrix = schema.to_matrix(columns, categories)
-    y = np.array([row[-1] == "Yes" for row in rows], dtype=np.int64)
-    booster = lightgbm.train(
-        {"objective": "binary", "num_leaves": 4, "num_threads": 1, "verbosity": -1, "min_data_in_leaf": 10, "seed": 1},
-        lightgbm.Dataset(matrix, y, feature_name=[f"f{column}" for column in range(matrix.shape[1])]),
-        num_boost_round=20,
-    )
-    bundle = ModelBundle(
-        business="phones",
-        horizon_days=30,
-        schema=schema.to_json(),
-        feature_names=schema.names,
-        categories=categories,
-        typical={"Call  Failure": 3.0, "emp.var.rate": 1.0, "Plan": "basic"},
-        prior=float(y.mean()),
-        model_text=booster.model_to_string(),
-        onnx=margin_graph(booster),
-        calibration=Calibration.fit(booster.predict(matrix, raw_score=True), y),
-        scorecard_proposal=Scorecard("1", float(y.mean()), 10.0),
-        metrics={"auc": 0.8},
-        gates={"ece": GateResult(True, 0.01, 0.08)},
-        data_fingerprint="ab" * 32,
-        trained_at=datetime.now(UTC),
-    )
-    settings = settings_of(home)
-    prepare_store(settings.registry)
-    client = mlflow.MlflowClient(settings.registry)
-    experiment = client.create_experiment("tests", artifact_location=str(home.mlflow / "artifacts"))
-    run_id = str(client.create_run(experiment).info.run_id)
-    bundle.save(folder / "bundle")
-    client.log_artifacts(run_id, str(folder / "bundle"), "bundle")
-    registry = Registry(settings.registry, "phones")
-    model = registry.register(run_id, bundle_hash=bundle.hash)
-    registry.promote(model.version, Scorecard("1", 0.35, 10.0))
-    return Phones(settings, file, rows)
-
-
-def test_a_tables_own_file_is_scored_as_its_build_is(phones: Phones, tmp_path: Path) -> None:
-    rows = score(phones.settings, phones.file, tmp_path / "out.parquet")
-    ids = [row["customer_id"] for row in rows]
-    assert ids == [row[0] for row in phones.rows]
-    source = ReleaseSource(phones.settings)
-    scorer = Scorer(source.load(source.newest()))
-    for row, served in zip(rows, scorer.score(ids, Explain.TOP), strict=True):
-        assert isinstance(served, CustomerScore)
-        assert served.reasons is not None
-        assert row["error"] is None
-        assert row["churn_probability"] == served.probability
-        assert row["health_score"] == served.score
-        assert [row[f"reason_{n}"] for n in (1, 2, 3)] == [reason.text for reason in served.reasons[:3]]
-
-
-def test_a_plain_file_and_parquet_with_types_of_its_own_say_the_same_as_an_export(
-    phones: Phones, tmp_path: Path
-) -> None:
-    plain = write_csv(tmp_path / "plain.csv", NAMES, phones.rows)
-    table = pyarrow.csv.read_csv(plain)
-    table = table.set_column(3, "Plan", table.column("Plan").dictionary_encode())
-    pq.write_table(table, tmp_path / "in.parquet")
-    export, *others = (
-        score(phones.settings, source, tmp_path / "out.parquet")
-        for source in (phones.file, plain, tmp_path / "in.parquet")
-    )
-    expected = [{**row, "scored_at": 0, "feature_timestamp": 0} for row in export]
-    for rows in others:
-        assert [{**row, "scored_at": 0, "feature_timestamp": 0} for row in rows] == expected
-
-
-def test_bad_cells_are_named_and_unseen_words_are_missing(phones: Phones, tmp_path: Path) -> None:
-    names = ["Plan", "emp.var.rate", "Customer", "Call  Failure"]  # in another order, without outcome and secret
-    source = write_csv(
-        tmp_path / "in.csv",
-        names,
-        [
-            ["pro", "1.5", "a", "3"],
-            ["pro", "much", "b", "3"],
-            ["pro", "1.5", "c", "inf"],
-            ["never seen", "1.5", "d", "3"],
-            ["", "NA", "e", ""],
-            ["pro", "1.5", "", "3"],
-            ["pro", "1e39", "g", "three"],
-        ],
-    )
-    rows = score(phones.settings, source, tmp_path / "out.parquet")
-    assert [row["customer_id"] for row in rows] == ["a", "b", "c", "d", "e", None, "g"]
-    assert rows[1]["error"] == "emp.var.rate: 'much' is no finite number"
-    assert rows[2]["error"] == "Call  Failure: 'inf' is no finite number"
-    assert rows[5]["error"] == "no customer_id"
-    assert rows[6]["error"] == "Call  Failure: 'three' is no finite number"
-    assert [row["error"] is None for row in rows] == [True, False, False, True, True, False, False]
-    assert rows[3]["churn_probability"] is not None
-
-
-def test_a_missing_column_is_named(phones: Phones, tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "in.csv", ["Customer", "Call Failure", "emp.var.rate", "Plan"], [["a", 1, 1, "pro"]])
-    with pytest.raises(
-        FeaturesError, match="there is no column 'Call  Failure', which the model reads; did you mean 'Call Failure'"
-    ):
-        score_file(phones.settings, source, tmp_path / "out.csv", decide=False)
-    source = write_csv(tmp_path / "ids.csv", ["Customer"], [["a"]])
-    with pytest.raises(
-        FeaturesError, match=r"there are no columns 'Call  Failure', 'emp\.var\.rate', 'Plan', which the model"
-    ):
-        score_file(phones.settings, source, tmp_path / "out.csv", decide=False)
-    source = write_csv(tmp_path / "no_ids.csv", ["Call  Failure", "emp.var.rate", "Plan"], [[1, 1, "pro"]])
-    with pytest.raises(FeaturesError, match="there is no column 'Customer', which holds the customers' ids"):
-        score_file(phones.settings, source, tmp_path / "out.csv", decide=False)
-    assert not (tmp_path / "out.csv").exists()
-
-
-def test_a_tables_rows_are_decided_about(phones: Phones, tmp_path: Path) -> None:
-    rows = score(phones.settings, phones.file, tmp_path / "out.parquet", decide=True)
-    assert {row["action"] for row in rows} == {"call", "no_action"}
-    assert all(row["pscore"] > 0 for row in rows)
-
-
-def _score_and_die(settings: Settings, source: Path, target: Path) -> None:
-    """Killed while the second part of the rows is scored."""
-    whole, chunks = RowReader.parse, 0
-
-    def parse(self: RowReader, *arguments: Any) -> Any:
-        nonlocal chunks
-        chunks += 1
-        if chunks == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return whole(self, *arguments)
-
-    RowReader.parse = parse  # type: ignore[assignment,method-assign]
-    score_file(settings, source, target, decide=False)
-
-
-@pytest.mark.slow
-def test_a_killed_run_leaves_the_old_file(template: Shop, tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "in.csv", ["customer_id"], [["C00001"]] * 10_000)
-    target = tmp_path / "out.csv"
-    target.write_text("old\n")
-    process = multiprocessing.get_context("spawn").Process(
-        target=_score_and_die, args=(template.settings, source, target)
-    )
-    process.start()
-    process.join()  # it ends by itself, however slow the machine is
-    assert process.exitcode == -signal.SIGKILL
-    assert target.read_text() == "old\n"
-    assert len(score(template.settings, source, target)) == 10_000
-
-
-@pytest.mark.slow
-def test_many_rows_are_scored_by_several_processes_as_by_one(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Learned effects among what must be the same: no row may fall back to what the TOML believes."""
-    promote_policy(shop.home, policy_of(effects()))
-    known = [*customer_ids(), "nobody"]
-    rows = [[known[number % len(known)]] for number in range(600)]
-    rows[500] = ["too", "many"]
-    source = write_csv(tmp_path / "in.csv", ["customer_id"], rows)
-
-    def on(cores: int) -> Rows:
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-        return score(shop.settings, source, tmp_path / f"{cores}.parquet", chunk=50)
-
-    together, alone = on(2), on(1)
-    assert len(together) == 600
-    assert [row["customer_id"] for row in together[:500]] == [row[0] for row in rows[:500]]
-    for left, right in zip(together, alone, strict=True):
-        del left["scored_at"], right["scored_at"]
-    assert together == alone
-
-
-@pytest.mark.slow
-def test_processes_end_with_the_one_that_started_them(template: Shop, tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "in.csv", ["customer_id"], [["C00001"]] * 400_000)
-    target = tmp_path / "out.csv"
-    target.write_text("old\n")
-    process = multiprocessing.get_context("spawn").Process(
-        target=score_file, args=(template.settings, source, target), kwargs={"decide": False}
-    )
-    process.start()
-    assert process.pid is not None
-    parent = psutil.Process(process.pid)
-    children: list[psutil.Process] = []
-    until = time.monotonic() + 300
-    while not any("spawn_main" in " ".join(child.cmdline()) for child in children):
-        assert process.is_alive()
-        assert time.monotonic() < until
-        time.sleep(0.05)
-        children = parent.children()
-    parent.kill()
-    process.join(60)
-    _, alive = psutil.wait_procs(children, timeout=60)
-    assert alive == []
-    assert target.read_text() == "old\n"
 
 
 def test_an_unknown_ending_is_refused_before_anything_is_read(tmp_path: Path) -> None:
