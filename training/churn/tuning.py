@@ -32,6 +32,12 @@ _REVISION = 3
 # A smaller model may be worse by so much of the best one's log-loss, if chance explains it.
 TOLERANCE = 0.01
 
+# Either half errs in its own way where the world moves: what is taken where nothing tells which recipe foretells later rows.
+BLEND: Parameters = {
+    "kind": "blend", "categorical": False, "penalty": 10.0, "num_leaves": 8, "learning_rate": 0.05,
+    "min_child_samples": 40, "subsample": 0.8, "colsample": 0.6, "reg_lambda": 5.0,
+}  # fmt: skip
+
 # What is tried first: both parts, a regression alone, and LightGBM as it comes (words split by sets of their levels) but for
 # a trace of L2, so that no budget of three trials is worse off than with either; then what is good where rows are few,
 # where the world moves, where interactions decide, and where all of it does.
@@ -41,8 +47,7 @@ FIRST: tuple[Parameters, ...] = (
     {"kind": "linear", "penalty": 10.0},
     {"kind": "trees", "categorical": True, "num_leaves": 31, "learning_rate": 0.1,
      "min_child_samples": 20, "subsample": 1.0, "colsample": 1.0, "reg_lambda": 0.1},
-    {"kind": "blend", "categorical": False, "penalty": 10.0, "num_leaves": 8, "learning_rate": 0.05,
-     "min_child_samples": 40, "subsample": 0.8, "colsample": 0.6, "reg_lambda": 5.0},
+    BLEND,
     {"kind": "both", "categorical": False, "penalty": 10.0, "num_leaves": 31, "learning_rate": 0.05,
      "min_child_samples": 10, "subsample": 0.8, "colsample": 0.5, "reg_lambda": 1.0},
     {"kind": "trees", "categorical": True, "num_leaves": 8, "learning_rate": 0.05,
@@ -116,8 +121,7 @@ class Tuner:
             if trial is None:
                 parameters = FIRST[number] if number < len(FIRST) else memory.suggest(trials)
                 courses[number] = course = run(parameters)
-                loss = float(_losses(rows, folds, course).mean())
-                trial = Trial(number, parameters, loss, course.trees, course.size)
+                trial = _trial(number, parameters, rows, folds, course)
                 memory.add(trial)
             trials.append(trial)
             advance()
@@ -135,6 +139,15 @@ class Tuner:
             ):
                 return Tuned(course_of(trial), trial, best, tuple(trials))
         raise AssertionError("The best trial is as good as itself.")
+
+    def unsearched(
+        self, rows: LabelledRows, folds: Sequence[Fold], parameters: Parameters, advance: Callable[[], None]
+    ) -> Tuned:
+        """The course of one recipe, where the folds could not tell a better one."""
+        course = held_out_course(rows, folds, recipe_of(parameters), self.threads)
+        trial = _trial(0, parameters, rows, folds, course)
+        advance()
+        return Tuned(course, trial, trial, (trial,))
 
     def _goes_on(self, done: int, seconds: float) -> bool:
         if self.budget.trials is not None:
@@ -164,6 +177,11 @@ def _suggested(trial: optuna.trial.BaseTrial) -> Parameters:
         found["colsample"] = trial.suggest_float("colsample", 0.3, 1.0)
         found["reg_lambda"] = trial.suggest_float("reg_lambda", 0.1, 100.0, log=True)
     return found
+
+
+def _trial(number: int, parameters: Parameters, rows: LabelledRows, folds: Sequence[Fold], course: Course) -> Trial:
+    loss = float(_losses(rows, folds, course).mean())
+    return Trial(number, parameters, loss, course.trees, course.size)
 
 
 def _losses(rows: LabelledRows, folds: Sequence[Fold], course: Course) -> FloatArray:
