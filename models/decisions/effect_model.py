@@ -17,7 +17,6 @@ import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from statistics import NormalDist
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -26,6 +25,7 @@ from models.arrays import FloatArray, Matrix
 from models.decisions.design_matrix import Design
 from models.errors import EffectError
 from models.inference.calibration import Calibration, expit
+from models.inference.interval import critical_value
 from models.inference.onnx_predictor import ChurnPredictor
 
 LEARNED: Final = "learned"
@@ -211,7 +211,7 @@ class EffectModel:
                 + action.slope_variance * np.square(distance)
             )
             error[:, position] = np.sqrt(np.maximum(variance, 0.0))
-        reach = NormalDist().inv_cdf(0.5 + confidence / 2.0) * error
+        reach = critical_value(confidence) * error
         lower, upper = effect - reach, effect + reach
         if self.unit == CHURN_PROBABILITY:
             effect, lower, upper = (np.clip(figure, -1.0, 1.0) for figure in (effect, lower, upper))

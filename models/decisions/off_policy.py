@@ -18,7 +18,6 @@ The policy that made the log has w = 1 and chose A: its ips, snips and dr are th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from models.arrays import FloatArray, Rows
 from models.decisions.design_matrix import Design
 from models.decisions.logged_trials import NOTHING, Trials
-from models.inference.interval import Estimate
+from models.inference.interval import Estimate, critical_value
 
 ESTIMATORS = ("ips", "snips", "dm", "dr")
 CONFIDENCE = 0.95
@@ -142,7 +141,7 @@ def interval(figures: FloatArray, group: Rows, confidence: float = CONFIDENCE, u
 
 def around(value: float, variance: float, confidence: float = CONFIDENCE) -> Estimate:
     """A normal figure with its interval (95 %)."""
-    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * float(np.sqrt(variance))
+    reach = critical_value(confidence) * float(np.sqrt(variance))
     return Estimate(value, value - reach, value + reach)
 
 

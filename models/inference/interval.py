@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +12,11 @@ from models.arrays import FloatArray
 
 Z95 = 1.959964
 """Standard deviations on either side of a normal mean that hold 95 %."""
+
+
+def critical_value(confidence: float) -> float:
+    """Standard deviations on either side of a normal mean that hold a share of `confidence`."""
+    return NormalDist().inv_cdf(0.5 + confidence / 2.0)
 
 
 @dataclass(frozen=True, slots=True)

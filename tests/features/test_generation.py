@@ -271,7 +271,7 @@ def test_a_killed_build_leaves_the_old_generation_or_the_new(tmp_path: Path, ful
         signs = builder.signs()
         inside = [n for n, task in enumerate(signs, start=1) if task == "Filling the online store"]
         last = [n for n, task in enumerate(signs, start=1) if task in ("before write", "before commit", "after commit")]
-        steps, within = (12, 5) if full else (4, 2)
+        steps, within = (12, 5) if full else (2, 1)
         spread = [1 + step * len(signs) // steps for step in range(steps)]
         deadly = sorted({*spread, *inside[:within], *last})
         assert len(deadly) >= steps + len(last)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from features.home import Home
-from models.inference.interval import Interval
+from models.inference.interval import Z95, Interval
 from models.registry.model_bundle import GateResult
 from models.registry.registered_model import RegisteredModel
 from models.registry.registry import Registry
@@ -120,7 +120,7 @@ def compare(home: Home, registry: Registry, challenger: RegisteredModel, champio
     """Judge both by log-loss on rows that neither was fitted on.
 
     The gate is passed where the challenger's log-loss is below the champion's, or above it by no more than a paired
-    bootstrap of customers takes for noise: 1.96 standard deviations of the difference (Efron and Tibshirani 1993).
+    bootstrap of customers takes for noise: the reach of a 95 % interval of the difference (Efron and Tibshirani 1993).
     """
     both = (
         Contestant(f"version {challenger.version}", challenger.run_id),
@@ -136,7 +136,7 @@ def compare(home: Home, registry: Registry, challenger: RegisteredModel, champio
     drawn = resampled(ranked, rows.customers)
     mine, theirs = (float(one.measure(np.ones(len(rows.y)))[LOG_LOSS]) for one in ranked.values())
     draws, draws_of_champion = drawn["0"][:, LOG_LOSS], drawn["1"][:, LOG_LOSS]
-    limit = theirs + 1.96 * float(np.nanstd(draws - draws_of_champion))
+    limit = theirs + Z95 * float(np.nanstd(draws - draws_of_champion))
     return Comparison(
         GateResult(mine <= limit, mine, limit), None, difference("log_loss", mine, theirs, draws, draws_of_champion)
     )

@@ -117,7 +117,7 @@ def set_up(folder: Path, days: int, seed: int, more: str = "", many: int = 12) -
     return Business.load(folder / "tiny.toml"), files
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10_000), st.sampled_from(["", CUSTOMERS]), st.booleans(), st.integers(1, 2))
 def test_what_is_added_gives_the_same_as_everything(
     tmp_path_factory: pytest.TempPathFactory, seed: int, more: str, monthly: bool, steps: int

@@ -13,11 +13,14 @@ import pytest
 
 from features.build import build
 from features.config.business import Business
+from features.config.search_budget import Budget
+from features.generation import Generation
 from features.home import Home
 from models.arrays import FloatArray
 from models.value.customer_value import Method
-from training.churn.fit import fit
-from training.dataset.prepare import current_generation, prepare
+from training.churn.fit import FittedModel, fit
+from training.churn.tuning import Tuner
+from training.dataset.prepare import Prepared, current_generation, prepare
 from training.value import spend
 from training.value.spend import Foretold, LearnedValue, learned_value
 
@@ -31,11 +34,15 @@ CDNOW = Path(__file__).parents[3] / "experiments/cdnow.toml"
 
 def valued(business: Business, home: Home) -> LearnedValue | None:
     """What a business that was built teaches of value."""
+    return learned_value(*learned(business, home))[0]
+
+
+def learned(business: Business, home: Home) -> tuple[Generation, Business, Prepared, FittedModel]:
+    """What value is learned from: the trees read the rows as the churn model does, whose quality does not matter here."""
     generation = current_generation(business, home)
     prepared = prepare(generation, business)
-    # The trees of value read the rows as the churn model does; how good that model is does not matter here.
-    model = fit(prepared.data, prepared.train[:: max(1, len(prepared.train) // 2_000)])
-    return learned_value(generation, business, prepared, model)[0]
+    few = prepared.train[:: max(1, len(prepared.train) // 500)]
+    return generation, business, prepared, fit(prepared.data, few, tuner=Tuner(Budget(trials=1)))
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +56,14 @@ def bought_home(
 
 
 @pytest.fixture(scope="module")
-def bought(bought_home: tuple[Business, Home]) -> LearnedValue:
+def bought_learned(bought_home: tuple[Business, Home]) -> tuple[Generation, Business, Prepared, FittedModel]:
+    return learned(*bought_home)
+
+
+@pytest.fixture(scope="module")
+def bought(bought_learned: tuple[Generation, Business, Prepared, FittedModel]) -> LearnedValue:
     """What their purchases teach."""
-    found = valued(*bought_home)
+    found = learned_value(*bought_learned)[0]
     assert found is not None
     return found
 
@@ -110,19 +122,19 @@ def test_cdnow_from_1997_alone(tmp_path: Path) -> None:
     ("off", "method", "said"), [(0.2, True, ""), (-0.4, True, "40% too low"), (2.65, False, "265% too high")]
 )
 def test_a_total_that_is_far_off_is_warned_of_and_one_that_says_nothing_is_not_served(
-    bought_home: tuple[Business, Home], monkeypatch: pytest.MonkeyPatch, off: float, method: bool, said: str
+    bought_learned: tuple[Generation, Business, Prepared, FittedModel],
+    monkeypatch: pytest.MonkeyPatch,
+    off: float,
+    method: bool,
+    said: str,
 ) -> None:
-    business, home = bought_home
     foretell = spend._foretold
 
     def shifted(values: FloatArray, spent: FloatArray) -> Foretold:
         return foretell(values * ((1.0 + off) * spent.sum() / values.sum()), spent)
 
     monkeypatch.setattr(spend, "_foretold", shifted)
-    generation = current_generation(business, home)
-    prepared = prepare(generation, business)
-    model = fit(prepared.data, prepared.train[:: max(1, len(prepared.train) // 500)])
-    found, warnings = learned_value(generation, business, prepared, model)
+    found, warnings = learned_value(*bought_learned)
     assert (found is not None) is method
     assert bool(warnings) is bool(said)
     assert said in "".join(warnings)
