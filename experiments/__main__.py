@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from experiments.cli import compare, decisions, demo, foretold, quality, simulate, speed
+from experiments.cli import compare, decisions, demo, faults, foretold, quality, simulate, speed
 
 app = typer.Typer(
     help="A simulated business, models side by side, speed and quality.",
@@ -43,6 +43,7 @@ benchmark.command()(foretold.value)
 benchmark.command()(quality.quality)
 benchmark.command()(quality.steadiness)
 benchmark.command()(quality.worlds)
+benchmark.command()(faults.faults)
 
 if __name__ == "__main__":
     app()

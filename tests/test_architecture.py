@@ -68,6 +68,7 @@ SPANNING = {
     "features/test_command.py",
     "serving/api/test_contract.py",
     "serving/decisions/test_learned_effects.py",
+    "serving/platform/test_attacks.py",
     "serving/platform/test_postgresql.py",
     "serving/web/test_morning.py",
     "training/policy/test_hillstrom.py",

@@ -34,6 +34,8 @@ class Shedder:
         self._late_since: float | None = None
         self._waiting = _Shares()
         self._this_turn = _Shares()
+        self._in_time: int | None = None
+        """How many of this turn were let in within `max_wait`, once it is over."""
 
     def enter(self, caller: str = "") -> bool:
         """Whether a request of `caller` is admitted; `leave` ends it then."""
@@ -44,10 +46,12 @@ class Shedder:
             asyncio.get_running_loop().call_soon(self._next_turn)
         waited = now - self._turn
         is_late = self._late_since is not None and now - self._late_since > PATIENCE_SECONDS
-        if (is_late and waited > self._max_wait) and (
-            waited > 2 * self._max_wait or self._this_turn.is_spent(caller, self._this_turn.total)
-        ):
-            return False
+        if is_late and waited > self._max_wait:
+            # Counted, not timed: refusals take time too, and those of a flood would use up everybody's.
+            if self._in_time is None:
+                self._in_time = self._this_turn.total
+            if self._this_turn.total >= 2 * self._in_time or self._this_turn.is_spent(caller, self._in_time):
+                return False
         if self._waiting.total >= self._max_waiting and (
             self._waiting.total >= 2 * self._max_waiting or self._waiting.is_spent(caller, self._max_waiting)
         ):
@@ -66,7 +70,7 @@ class Shedder:
             self._late_since = None
         elif self._late_since is None:
             self._late_since = self._turn
-        self._turn = None
+        self._turn = self._in_time = None
         self._this_turn = _Shares()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,12 +13,48 @@ import numpy as np
 from experiments.benchmarks.errors import BenchmarkError
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: requests in turns, over so many connections at a time."""
+
+    requests: Sequence[bytes]
+    connections: int
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one caller was answered."""
+
+    caller: Caller
+    turn: int = 0
+    latencies: list[float] = field(default_factory=list)
+    refused: int = 0
+
+    def next(self) -> bytes:
+        request = self.caller.requests[self.turn % len(self.caller.requests)]
+        self.turn += 1
+        return request
+
+    def note(self, status: int, seconds: float) -> None:
+        if status == 200:
+            self.latencies.append(seconds)
+        else:
+            self.refused += 1
+
+
 @dataclass(slots=True)
 class _Connection:
     socket: socket.socket
+    tally: _Tally
     sent_at: float = 0.0
     received: bytearray = field(default_factory=bytearray)
     wanted: int = 0
+    status: int = 0
+    answered: bool = False
+
+    def ask(self) -> None:
+        self.sent_at = time.perf_counter()
+        self.socket.sendall(self.tally.next())
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +64,9 @@ class Load:
     requests_per_second: float
     p50: float
     p99: float
-    """Latencies in seconds."""
+    """Latencies in seconds, of what was answered 200."""
+    answered: int
+    refused: int
 
 
 def get(path: str, headers: Sequence[str] = ()) -> bytes:
@@ -48,44 +86,67 @@ def load(port: int, requests: Sequence[bytes], seconds: float, connections: int)
     Raises:
         BenchmarkError: an answer is not 200.
     """
+    (measured,) = loads(port, [Caller(requests, connections)], seconds)
+    return measured
+
+
+def loads(
+    port: int, callers: Sequence[Caller], seconds: float, refusals: Collection[int] = (), settling: float = 0.0
+) -> list[Load]:
+    """Keep each connection of each caller busy with one request at a time.
+
+    Args:
+        refusals: statuses beside 200 that a server may answer; they are counted.
+        settling: so many seconds come before those that are measured, and more until each connection was answered once.
+
+    Raises:
+        BenchmarkError: an answer is neither 200 nor a refusal.
+    """
     selector = selectors.DefaultSelector()
+    tallies = [_Tally(caller) for caller in callers]
     opened = []
-    for _ in range(connections):
-        connected = socket.create_connection(("127.0.0.1", port), timeout=60)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        opened.append(_Connection(connected))
-        selector.register(connected, selectors.EVENT_READ, opened[-1])
-    latencies: list[float] = []
-    turn = 0
-    begun = time.perf_counter()
+    for tally in tallies:
+        for _ in range(tally.caller.connections):
+            connected = socket.create_connection(("127.0.0.1", port), timeout=60)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.append(_Connection(connected, tally))
+            selector.register(connected, selectors.EVENT_READ, opened[-1])
+    begun = time.perf_counter() + settling
     until = begun + seconds
     for connection in opened:
-        connection.sent_at = time.perf_counter()
-        connection.socket.sendall(requests[turn % len(requests)])
-        turn += 1
-    busy = len(opened)
+        connection.ask()
+    busy = unanswered = len(opened)
     while busy:
         for key, _ in selector.select(60):
             connection = key.data
-            if not _complete(connection):
+            if not _complete(connection, refusals):
                 continue
             now = time.perf_counter()
-            latencies.append(now - connection.sent_at)
+            if settling and unanswered:
+                unanswered -= not connection.answered
+                connection.answered = True
+                begun = max(begun, now)
+                until = begun + seconds
+            if not settling or connection.sent_at >= begun:
+                connection.tally.note(connection.status, now - connection.sent_at)
             if now >= until:
                 busy -= 1
                 selector.unregister(connection.socket)
                 continue
-            connection.sent_at = time.perf_counter()
-            connection.socket.sendall(requests[turn % len(requests)])
-            turn += 1
+            connection.ask()
     took = time.perf_counter() - begun
     for connection in opened:
         connection.socket.close()
-    p50, p99 = np.quantile(latencies, [0.5, 0.99])
-    return Load(len(latencies) / took, float(p50), float(p99))
+    return [_measured(tally, took) for tally in tallies]
 
 
-def _complete(connection: _Connection) -> bool:
+def _measured(tally: _Tally, took: float) -> Load:
+    p50, p99 = np.quantile(tally.latencies or [np.inf], [0.5, 0.99])
+    answered = len(tally.latencies)
+    return Load(answered / took, float(p50), float(p99), answered, tally.refused)
+
+
+def _complete(connection: _Connection, refusals: Collection[int]) -> bool:
     """Read on; whether the answer is whole."""
     received = connection.received
     part = connection.socket.recv(65_536)
@@ -97,7 +158,8 @@ def _complete(connection: _Connection) -> bool:
         if end < 0:
             return False
         head = bytes(received[:end]).lower()
-        if not head.startswith(b"http/1.1 200"):
+        connection.status = int(head[9:12]) if head.startswith(b"http/1.1 ") else 0
+        if connection.status != 200 and connection.status not in refusals:
             raise BenchmarkError(f"A server answered: {bytes(received[:400]).decode(errors='replace')}")
         length = head.find(b"content-length:")
         if length < 0:

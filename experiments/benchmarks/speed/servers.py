@@ -45,9 +45,17 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def server(
-    command: Sequence[str], port: int, ready: str, environment: Mapping[str, str], log: Path
+    command: Sequence[str],
+    port: int,
+    ready: str,
+    environment: Mapping[str, str],
+    log: Path,
+    within: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m command…` on the server's core, from the moment at which `ready` answers 200 until the block ends.
+
+    Args:
+        within: a program that runs the command as its arguments, such as one that sets limits.
 
     Raises:
         BenchmarkError: it ended, or did not answer in time; says what it wrote last.
@@ -56,7 +64,7 @@ def server(
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited().get("PATH", "")])
     with log.open("wb") as output, on(cores()[0]):
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [*within, sys.executable, "-m", *command],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=inherited(PATH=path, OMP_NUM_THREADS="1", **environment),

@@ -15,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select, text
 
+from experiments.benchmarks.faults.stores import PostgreSQL
 from features.config.business import Business
 from features.errors import UnknownCustomer
 from serving.auth.api_keys import ApiKeys, Principal, Role
@@ -37,7 +38,6 @@ from serving.web.tasks import Notes, Plays, Status
 from serving.web.team import figures as team
 
 from ..conftest import Shop, customer_ids
-from .conftest import PostgreSQL
 
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [

@@ -13,12 +13,12 @@ import httpx
 import pytest
 import redis
 
+from experiments.benchmarks.faults.stores import PostgreSQL
 from serving.auth.api_keys import ApiKeys, Role
 from serving.platform.database import Database
 from serving.platform.settings import Settings
 
 from ..conftest import Running, Shop, build, make_keys, serving, settings_of, wait_for
-from .conftest import PostgreSQL
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
