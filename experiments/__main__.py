@@ -25,13 +25,15 @@ app.command()(demo.screenshots)
 app.command()(compare.compare)
 app.command()(compare.card)
 
-benchmark = typer.Typer(no_args_is_help=True, help="Speed, side by side with what a user would pick instead.")
+benchmark = typer.Typer(
+    no_args_is_help=True, help="Speed, quality and decisions, beside what a user would pick instead; attacks."
+)
 app.add_typer(benchmark, name="benchmark")
 
 
 @benchmark.callback()
 def benchmarks() -> None:
-    """How fast: every figure beside its peer's, in one run."""
+    """How fast and how good, every figure beside its peer's, in one run; and what holds under attack."""
 
 
 benchmark.command()(speed.speed)

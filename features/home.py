@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,17 @@ from pathlib import Path
 from features.atomic_write import write_atomically
 from features.errors import HomeError
 
+_LEAST_ROOM = 4 * 2**20
+
 
 def keep_private() -> None:
     """Let files and folders that this process makes from now on be its user's alone; call once, from a command."""
     os.umask(0o077)
+
+
+def has_room(folder: Path) -> bool:
+    """Whether something can still be recorded on the disk that a folder lies on; what is left of a full one is nothing."""
+    return shutil.disk_usage(folder).free >= _LEAST_ROOM
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ ELSEWHERE = {
     "experiments benchmark worlds": "tests/experiments/benchmarks/quality/test_worlds.py",
     "experiments benchmark horizons": "tests/experiments/benchmarks/quality/test_horizons.py",
     "experiments benchmark reasons": "tests/experiments/benchmarks/quality/test_first_reasons.py",
+    "experiments benchmark faults": "tests/serving/platform/test_attacks.py",
     "experiments screenshots": "tests/experiments/test_screenshots.py",
 }
 

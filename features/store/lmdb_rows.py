@@ -16,6 +16,7 @@ from typing import Any
 import lmdb
 
 from features.errors import StoreUnavailable
+from features.home import has_room
 from features.store.rows import Item
 
 # Address space, not memory or disk: room for some 50 million customers.
@@ -214,6 +215,11 @@ class PackedFile:
         except lmdb.MapFullError:
             raise StoreUnavailable(f"The online store ({self.path}) is full at {_MAP_SIZE >> 30} GiB.") from None
         except (lmdb.Error, OSError) as error:
+            # Where a file cannot grow, LMDB says "Input/output error".
+            if not has_room(self.path.parent):
+                raise StoreUnavailable(
+                    f"The online store ({self.path}) cannot be written: the disk is full."
+                ) from error
             raise StoreUnavailable(f"The online store ({self.path}) does not answer: {error}.") from error
 
 

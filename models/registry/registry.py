@@ -36,6 +36,8 @@ _SCORECARD = "scorecard"
 _PREVIOUS = "previous_champion"
 _ARTIFACT_PATH = "artifact_path"
 _BUNDLE_HASH = "bundle_hash"
+_LEAST_ROOM = 4 * 2**20
+"""Bytes that a disk has left that is not full, or as good as that."""
 
 Bundle = TypeVar("Bundle", ModelBundle, PolicyBundle)
 
@@ -249,6 +251,11 @@ class _Versions(Generic[Bundle]):
                     raise
         except OSError as error:
             raise RegistryError(f"{failed}: {error}.") from error
+        except RegistryError as error:
+            # MLflow asks whether the path is right, whatever kept it from writing.
+            if copy.parent.exists() and shutil.disk_usage(copy.parent).free < _LEAST_ROOM:
+                raise RegistryError(f"{failed}: the disk is full.") from error
+            raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

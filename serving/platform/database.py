@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -18,11 +17,11 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 from sqlalchemy.types import Integer
 
 from features.breaker import Breaker
+from features.home import has_room
 from serving.errors import DatabaseUnavailable, StorageFull
 
 _BUSY_SECONDS = 30.0
 _LOCK_BUCKETS = 256
-_LEAST_ROOM = 4 * 2**20
 _SILENT = "The service's database does not answer; try again later."
 
 
@@ -175,33 +174,34 @@ class Database:
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
-        with contextlib.nullcontext() if self._breaker is None else self._breaker.guard(), _translated():
+        with contextlib.nullcontext() if self._breaker is None else self._breaker.guard(), self._translated():
             yield
 
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError, TimeoutError) as error:
+            if self._is_full(error):
+                raise StorageFull from error
+            raise DatabaseUnavailable(_SILENT) from error
+        except DatabaseError as error:
+            # Of a file that is none of its own SQLite says "file is not a database", as a plain DatabaseError.
+            if type(error) is not DatabaseError:
+                raise
+            raise DatabaseUnavailable("The service's database can't be read.") from error
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError, TimeoutError) as error:
-        if _is_full(error):
-            raise StorageFull from error
-        raise DatabaseUnavailable(_SILENT) from error
-    except DatabaseError as error:
-        # Of a file that is none of its own SQLite says "file is not a database", as a plain DatabaseError.
-        if type(error) is not DatabaseError:
-            raise
-        raise DatabaseUnavailable("The service's database can't be read.") from error
+    def _is_full(self, error: Exception) -> bool:
+        """Whether SQLite or PostgreSQL found no room on its disk."""
+        cause = getattr(error, "orig", None)
+        if self.url.get_backend_name() == "sqlite" and "disk I/O error" in str(cause):
+            # So SQLite calls it where a file beside the database cannot grow.
+            return not has_room(Path(self.url.database or "").absolute().parent)
+        return "disk is full" in str(cause) or getattr(cause, "sqlstate", None) == "53100" or is_full(cause)
 
 
 def _is_silence(error: Exception) -> bool:
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, StorageFull)
-
-
-def _is_full(error: Exception) -> bool:
-    """Whether SQLite or PostgreSQL found no room on its disk."""
-    cause = getattr(error, "orig", None)
-    return "disk is full" in str(cause) or getattr(cause, "sqlstate", None) == "53100" or is_full(cause)
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -215,7 +215,7 @@ def check_room(folder: Path) -> None:
     Raises:
         StorageFull: its disk is full, or as good as that.
     """
-    if shutil.disk_usage(folder).free < _LEAST_ROOM:
+    if not has_room(folder):
         raise StorageFull
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -214,6 +216,21 @@ def test_an_artifact_that_is_gone_is_one_sentence(home: Path, registry: Registry
     (home / "artifacts" / model.run_id).rename(home / "gone")
     with pytest.raises(RegistryError, match="cannot be downloaded"):
         registry.load(model.version, tmp_path / "cache")
+
+
+def test_a_full_disk_is_said_to_be_that(
+    registry: Registry, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(**_: object) -> str:
+        raise mlflow.MlflowException("Please ensure that the path is correct.")
+
+    model = train()
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", download)
+    with pytest.raises(RegistryError, match="cannot be downloaded: Please ensure"):
+        registry.load(model, tmp_path / "cache")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(RegistryError, match=r"cannot be downloaded: the disk is full\.$"):
+        registry.load(model, tmp_path / "cache")
 
 
 def test_polling_is_cheap_and_does_not_leak(registry: Registry, train: Train) -> None:

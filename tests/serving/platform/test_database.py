@@ -13,10 +13,10 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from serving.current_scores import database_table  # noqa: F401
-from serving.errors import DatabaseUnavailable
+from serving.errors import DatabaseUnavailable, StorageFull
 from serving.platform.database import Database
 from serving.platform.tables import database_secrets, metadata
 
@@ -119,6 +119,17 @@ def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable):
         database.ping()
     database.close()
+
+
+@pytest.mark.parametrize(("room", "kind"), [(False, StorageFull), (True, DatabaseUnavailable)])
+def test_a_disk_error_where_there_is_no_room_is_a_full_disk(
+    database: Database, monkeypatch: pytest.MonkeyPatch, room: bool, kind: type[DatabaseUnavailable]
+) -> None:
+    monkeypatch.setattr("serving.platform.database.has_room", lambda _: room)
+    database.migrate()
+    with pytest.raises(DatabaseUnavailable) as raised, database.begin():
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+    assert raised.type is kind
 
 
 def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.benchmarks.faults.business import Ground
-from experiments.benchmarks.faults.commands import TRACEBACK, Ended, run
+from experiments.benchmarks.errors import BenchmarkError
+from experiments.benchmarks.faults.business import BUSINESS, Ground
+from experiments.benchmarks.faults.commands import TRACEBACK, run
 from experiments.benchmarks.faults.seen import Seen, Skipped, counted
 from experiments.benchmarks.faults.servers import Server, attacked, eventually
 from features.home import Home
+from models.registry.registry import Registry
 
 _ROOM = 64 * 2**20
 """Bytes that the file system has beyond the home."""
@@ -74,41 +76,40 @@ def _served(ground: Ground, server: Server, home: Path, disk: Path) -> Iterator[
 
 
 def _commands(ground: Ground, home: Path, disk: Path) -> Iterator[Seen]:
-    live = Home(home).live
     source, target = disk / "in.csv", disk / "out.csv"
     source.write_text("\n".join(["customer_id", *ground.customers, ""]))
-    commands = {
-        "features build": ("features", "build", str(ground.config)),
-        "training run": ("training", "run", str(ground.config)),
-        "training promote": ("training", "promote", "--version", "1", "--force", "an attack"),
-        "serving batch --decide": (
-            "serving", "batch", "--input", str(source), "--output", str(target), "--decide",
-        ),
-    }  # fmt: skip
-    for name, command in commands.items():
-        # What a command needs to begin with differs; none of it is enough for all that it writes.
-        with _filled(disk, 0):
-            yield _in_a_sentence(f"{name} on a full disk", run(home, *command))
-    with _filled(disk, 3 * 2**20):
-        for name in ("features build", "training run"):
-            yield _in_a_sentence(f"{name}, the disk full after 3 MB", run(home, *commands[name]))
-    stays = Home(home).live == live
-    ended = [run(home, *command).code for command in commands.values()]
+    build, train = ("features", "build", str(ground.config)), ("training", "run", str(ground.config))
+    promote = ("training", "promote", "--force", "an attack")
+    decide = ("serving", "batch", "--input", str(source), "--output", str(target), "--decide")
+    # A challenger, whom a promotion would have to note.
+    if (ended := run(home, *train)).code:
+        raise BenchmarkError(f"A training failed: {ended.last}")
+    before = _stands(home)
+    for command, left in ((build, 0), (build, 3 * 2**20), (train, 0), (train, 2**18), (promote, 0), (decide, 0)):
+        with _filled(disk, left):
+            ended = run(home, *command)
+        room = f"{left // 1024:,} kB left" if left else "nothing left"
+        yield Seen(
+            f"{' '.join(command[:2])} on a full disk, {room}",
+            "exit code 2 and a sentence that says so, no traceback",
+            f"exit code {ended.code}: {ended.last}",
+            ended.code == 2 and TRACEBACK not in ended.said and _says_full(ended.said.encode()),
+        )
+    after = _stands(home)
+    codes = [run(home, *command).code for command in (promote, build, decide)]
     yield Seen(
         "the disk has room again",
-        "what was live has stayed so, and the same commands succeed",
-        f"{'the same build' if stays else 'another build'}; exit codes {', '.join(map(str, ended))}",
-        stays and set(ended) == {0},
+        "what was live and promoted has stayed so, and the same commands succeed",
+        f"{'as it was' if after == before else f'{after}, was {before}'}; exit codes {', '.join(map(str, codes))}",
+        after == before and set(codes) == {0},
     )
 
 
-def _in_a_sentence(attack: str, ended: Ended) -> Seen:
-    return Seen(
-        attack,
-        "exit code 2 and a sentence that says so, no traceback",
-        f"exit code {ended.code}: {ended.last}",
-        ended.code == 2 and TRACEBACK not in ended.said and _says_full(ended.said.encode()),
-    )
+def _stands(home: Path) -> tuple[str | None, str | None]:
+    """The build that is live, and the champion."""
+    state = Home(home)
+    champion = Registry(state.tracking_uri, BUSINESS).champion()
+    return state.live, None if champion is None else champion.version
 
 
 def _decide(server: Server, customers: tuple[str, ...]) -> dict[str, tuple[str, int]]:
