@@ -85,6 +85,8 @@ class PolicyReport:
             return (
                 f"The personal policy is served: over '{self.best_constant}' for everybody it earns {shown} a decision."
             )
+        if self.gain.low == self.gain.high == 0.0:
+            return f"'{self.served}' is served to everybody: what was learned chooses it for each customer."
         return f"'{self.served}' is served to everybody: no personal policy is proven better than it, with {shown} a decision."
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ _PAGE = """<!doctype html>
 <title>{{ document.title }}</title>
 <style>
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #8886; padding: .3rem .8rem; text-align: left; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th, td { border-bottom: 1px solid #8886; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th:first-child, td:first-child { min-width: 7rem; }
+th:not(:first-child), td:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; height: auto; background: #fff; }
 </style>
 </head>
@@ -38,7 +40,7 @@ img { max-width: 100%; height: auto; background: #fff; }
 {% for table in section.tables %}<table>
 <thead><tr>{% for name in table.columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
-{% for row in table.rows %}<tr>{% for cell in row %}<td{% if not loop.first %} class="number"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell if loop.first else cell | kept_together }}</td>{% endfor %}</tr>
 {% endfor %}</tbody>
 </table>
 {% endfor %}
@@ -107,7 +109,9 @@ class Document:
             for section in self.sections
             for picture in section.pictures
         }
-        return Environment(autoescape=True, trim_blocks=True).from_string(_PAGE).render(document=self, sources=sources)
+        environment = Environment(autoescape=True, trim_blocks=True)
+        environment.filters["kept_together"] = _kept_together
+        return environment.from_string(_PAGE).render(document=self, sources=sources)
 
 
 def figure(value: float | None, digits: int = 4) -> str:
@@ -118,6 +122,11 @@ def figure(value: float | None, digits: int = 4) -> str:
 def interval(pair: Sequence[float] | None, digits: int = 4) -> str:
     """An interval as text."""
     return "–" if pair is None else f"{pair[0]:.{digits}f} to {pair[1]:.{digits}f}"
+
+
+def _kept_together(cell: str) -> str:
+    """A cell whose lines break before and after an interval, never within."""
+    return re.sub(r"\S+ to \S+", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
 
 
 def _markdown_table(table: Table) -> list[str]:
