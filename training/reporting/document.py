@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment
+from markupsafe import Markup, escape
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -23,6 +24,7 @@ table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: a
 th, td { border-bottom: 1px solid #8886; padding: .3rem .6rem; text-align: left; vertical-align: top; }
 th:first-child, td:first-child { min-width: 7rem; }
 th:not(:first-child), td:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
+span.interval { white-space: nowrap; }
 img { max-width: 100%; height: auto; background: #fff; }
 </style>
 </head>
@@ -124,9 +126,9 @@ def interval(pair: Sequence[float] | None, digits: int = 4) -> str:
     return "–" if pair is None else f"{pair[0]:.{digits}f} to {pair[1]:.{digits}f}"
 
 
-def _kept_together(cell: str) -> str:
+def _kept_together(cell: str) -> Markup:
     """A cell whose lines break before and after an interval, never within."""
-    return re.sub(r"\S+ to \S+", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
+    return Markup(re.sub(r"\S+ to \S+", r'<span class="interval">\g<0></span>', str(escape(cell))))
 
 
 def _markdown_table(table: Table) -> list[str]:
