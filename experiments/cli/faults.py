@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from experiments.cli.console import exit_on_error, names_in, saying
+from experiments.cli.console import exit_on_error, names_in, quiet, saying
 
 
 def faults(
@@ -21,7 +21,8 @@ def faults(
 
     with exit_on_error(BenchmarkError, ValueError):
         names = names_in(attacks, table.ATTACKS, "attack") or list(table.ATTACKS)
-        found = table.measure(names, saying(Console(stderr=True)))
+        with quiet():
+            found = table.measure(names, saying(Console(stderr=True)))
     table.write(json, found)
     table.show(Console(width=160), found)
     if not table.all_held(found):

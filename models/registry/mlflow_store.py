@@ -90,3 +90,9 @@ def without_password(tracking_uri: str) -> str:
     if "@" not in tracking_uri:
         return tracking_uri
     return sqlalchemy.engine.make_url(tracking_uri).render_as_string(hide_password=True)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error of MLflow says, in a line: SQLAlchemy puts a note to programmers before what a database said."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if not line.startswith("(raised as a result of")), lines[0])

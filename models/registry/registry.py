@@ -19,6 +19,7 @@ from models.registry.mlflow_store import (
     over_http,
     prepare_store,
     quiet_mlflow,
+    reason_of,
     sqlite_file,
     store_exists,
     without_password,
@@ -323,7 +324,7 @@ class _Versions(Generic[Bundle]):
                 ) from error
             if code is None and not isinstance(error, (OSError, sqlalchemy.exc.SQLAlchemyError)):
                 raise
-            raise RegistryError(f"{what}: {str(error).strip().splitlines()[0]}") from error
+            raise RegistryError(f"{what}: {reason_of(error)}") from error
 
 
 class Registry(_Versions[ModelBundle]):

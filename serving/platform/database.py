@@ -145,6 +145,8 @@ class Database:
             raise DatabaseUnavailable(
                 f"The database {self} was written by a newer keepwell: run that version, or restore a backup."
             ) from None
+        except StorageFull:
+            raise
         except DatabaseUnavailable as error:
             # Only here, where whoever runs the service reads it, does the message say where the database is.
             reason = str(getattr(error.__cause__, "orig", "")).strip().splitlines() or ["no reason given"]

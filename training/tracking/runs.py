@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from features.home import Home
-from models.registry.mlflow_store import prepare_store, quiet_mlflow
+from models.registry.mlflow_store import prepare_store, quiet_mlflow, reason_of
 from models.registry.model_bundle import ModelBundle
 from models.registry.moved_store import follow_home
 from models.registry.policy_bundle import PolicyBundle
@@ -352,5 +352,6 @@ class _translated:  # reads as a statement: with _translated(uri)
         from mlflow.exceptions import MlflowException
 
         if isinstance(error, (MlflowException, OSError)):
-            first = str(error).strip().splitlines()[0]
-            raise TrainingError(f"The run cannot be tracked in {self._uri.split('@')[-1]}: {first}") from error
+            raise TrainingError(
+                f"The run cannot be tracked in {self._uri.split('@')[-1]}: {reason_of(error)}"
+            ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -126,10 +126,20 @@ def test_a_disk_error_where_there_is_no_room_is_a_full_disk(
     database: Database, monkeypatch: pytest.MonkeyPatch, room: bool, kind: type[DatabaseUnavailable]
 ) -> None:
     monkeypatch.setattr("serving.platform.database.has_room", lambda _: room)
-    database.migrate()
-    with pytest.raises(DatabaseUnavailable) as raised, database.begin():
+
+    def refuse(*_: object) -> None:
         raise OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
-    assert raised.type is kind
+
+    monkeypatch.setattr("alembic.command.upgrade", refuse)
+    for write in (database.migrate, lambda: _writes(database, refuse)):
+        with pytest.raises(DatabaseUnavailable) as raised:
+            write()
+        assert raised.type is kind
+
+
+def _writes(database: Database, write: Callable[[], None]) -> None:
+    with database.begin():
+        write()
 
 
 def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:

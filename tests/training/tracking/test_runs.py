@@ -128,7 +128,9 @@ def test_a_failure_that_cannot_be_recorded_hides_nothing(place: Any) -> None:
     tracked = Tracker(place.home, "keepwell-full").start({"a": 1}, {})
 
     def full(*_: object, **__: object) -> None:
-        raise MlflowException("(sqlite3.OperationalError) database or disk is full")
+        raise MlflowException(
+            "(raised as a result of Query-invoked autoflush; consider …)\n(sqlite3.OperationalError) database or disk is full"
+        )
 
     tracked._client = SimpleNamespace(set_terminated=full, log_batch=full)
     tracked.fail()

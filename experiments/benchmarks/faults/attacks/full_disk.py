@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.benchmarks.errors import BenchmarkError
 from experiments.benchmarks.faults.business import BUSINESS, Ground
-from experiments.benchmarks.faults.commands import TRACEBACK, run
+from experiments.benchmarks.faults.commands import TRACEBACK, Ended, run
 from experiments.benchmarks.faults.seen import Seen, Skipped, counted
 from experiments.benchmarks.faults.servers import Server, attacked, eventually
 from features.home import Home
@@ -96,13 +96,18 @@ def _commands(ground: Ground, home: Path, disk: Path) -> Iterator[Seen]:
             ended.code == 2 and TRACEBACK not in ended.said and _says_full(ended.said.encode()),
         )
     after = _stands(home)
-    codes = [run(home, *command).code for command in (promote, build, decide)]
+    endings = [run(home, *command) for command in (promote, build, decide)]
     yield Seen(
         "the disk has room again",
         "what was live and promoted has stayed so, and the same commands succeed",
-        f"{'as it was' if after == before else f'{after}, was {before}'}; exit codes {', '.join(map(str, codes))}",
-        after == before and set(codes) == {0},
+        f"{'as it was' if after == before else f'{after}, was {before}'}; {_told(endings)}",
+        after == before and not any(ended.code for ended in endings),
     )
+
+
+def _told(endings: list[Ended]) -> str:
+    codes = ", ".join(str(ended.code) for ended in endings)
+    return "; ".join([f"exit codes {codes}", *(ended.last for ended in endings if ended.code)])
 
 
 def _stands(home: Path) -> tuple[str | None, str | None]:
