@@ -53,7 +53,6 @@ class Ground:
     config: Path
     """The TOML that it was built from."""
     customers: tuple[str, ...]
-    say: Callable[[str], None]
 
     def home(self, name: str) -> Path:
         """A home of an attack's own."""
@@ -84,7 +83,7 @@ def prepared(scratch: Path, say: Callable[[str], None]) -> Ground:
         ended = run(home, *command)
         if ended.code:
             raise BenchmarkError(f"'python -m {' '.join(command)}' failed: {ended.last}")
-    return Ground(scratch, home, config, customers, say)
+    return Ground(scratch, home, config, customers)
 
 
 def _write_events(path: Path) -> tuple[str, ...]:

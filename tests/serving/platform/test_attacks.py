@@ -35,7 +35,7 @@ def output(untouched: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Where the command writes JSON, in a world in which the home that is attacked is the tests' own."""
 
     def prepared(scratch: Path, say: object) -> Ground:  # noqa: ARG001
-        return Ground(scratch, untouched.home.path, scratch, tuple(customer_ids()[:60]), lambda _: None)
+        return Ground(scratch, untouched.home.path, scratch, tuple(customer_ids()[:60]))
 
     monkeypatch.setattr(business, "prepared", prepared)
     for module in (odd_requests, outcomes):
