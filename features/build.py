@@ -13,13 +13,15 @@ from features.config.suggestions import near_matches
 from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
 from features.generation import ANSWERS_FILE, EMBEDDED, PURCHASES_FILE, Generation, SourceSummary, event_files
 from features.home import Home
+from features.ingestion.csv_reader import Dialect
+from features.ingestion.files import columns
 from features.ingestion.losses import refuse_losses
 from features.ingestion.manifest import Manifest
 from features.ingestion.run import IngestSummary, ingest
 from features.schema import FeatureSchema
 from features.snapshots.builder import Progress, build_snapshots, build_table_snapshot, table_schema
 from features.snapshots.cutoffs import Moments, moments_of_events, moments_of_table
-from features.snapshots.event_table import EventLog, declared_schema
+from features.snapshots.event_table import EventLog, declared_schema, refuse_unknown
 from features.snapshots.purchases import write_purchases
 from features.snapshots.touch_responses import write_answers
 from features.store.offline import OfflineStore, forget
@@ -124,6 +126,9 @@ def describe(
     """
     assert business.data is not None
     assert business.churn is not None
+    if isinstance(business.data, EventsData) and business.data.drop:
+        own = business.data.customers
+        refuse_unknown(business, business.data.drop, () if own is None else columns(own.path, Dialect.of(own)))
     summary = ingest(business, path, now, progress, base.path if base else None)
     if not accept_loss:
         _refuse_losses(business.data, summary, path)

@@ -248,12 +248,12 @@ class FeatureSchema:
         return {name: stored[name] for name in self.names}
 
     def to_matrix(
-        self, columns: Mapping[str, Column], categories: Mapping[str, Sequence[str]]
+        self, columns: Mapping[str, Column], categories: Mapping[str, Sequence[str]], rows: int = 0
     ) -> npt.NDArray[np.float32]:
         """Encode raw columns as a float32 matrix (n, d), C order: the only place that knows column order.
 
         Numbers are rounded to the nearest float32 and null is NaN. A word becomes the index of its category in
-        `categories[name]`; an unseen word is NaN.
+        `categories[name]`; an unseen word is NaN. A schema without features has so many `rows`.
 
         Raises:
             SchemaMismatch: a column is missing, holds a word where a number belongs, or differs in length.
@@ -261,7 +261,7 @@ class FeatureSchema:
         absent = [name for name in self.names if name not in columns]
         if absent:
             raise SchemaMismatch(f"The rows lack {_listed(absent)}.")
-        rows = len(columns[self.features[0].name]) if self.features else 0
+        rows = len(columns[self.features[0].name]) if self.features else rows
         matrix = np.empty((rows, len(self.features)), dtype=np.float32)
         for position, feature in enumerate(self.features):
             column = columns[feature.name]

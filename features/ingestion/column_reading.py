@@ -128,7 +128,7 @@ def evidence(execute: Execute, relation: Relation, cells: Sequence[Cell], writte
         )
         row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
         for at, cell in enumerate(chunk):
-            plain, distinct, others = row[3 * at : 3 * at + 3]
+            plain, distinct, others = (count or 0 for count in row[3 * at : 3 * at + 3])
             found[cell.name] = Evidence(plain, plain, 0, distinct)
             if others:
                 found[cell.name] = _looked_at(execute, relation, cell, written)
@@ -190,7 +190,8 @@ def marks(execute: Execute, relation: Relation, cells: Sequence[Cell]) -> list[t
             for cell in chunk
         )
         row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
-        found += [(row[at], row[at + 1], row[at + 2]) for at in range(0, len(row), 3)]
+        counts_of = [count or 0 for count in row]
+        found += [(counts_of[at], counts_of[at + 1], counts_of[at + 2]) for at in range(0, len(row), 3)]
     return found
 
 
@@ -210,6 +211,8 @@ def clock_reading(execute: Execute, relation: Relation, cell: Cell) -> Reading:
     present, dated, *rest = execute(
         "Looking at columns", f"SELECT count_if({cell.present}), {plain}, {counts} FROM {relation.sql}"
     ).fetchall()[0]
+    if not present:
+        return PLAIN
     for clock, count in zip(CLOCKS.values(), rest, strict=True):
         if count > dated and count >= MOSTLY * present:
             return Reading(clock=clock.name)

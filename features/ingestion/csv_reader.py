@@ -10,6 +10,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -34,6 +35,7 @@ _GZIP: Final = b"\x1f\x8b"
 _BLOCK: Final = 1 << 20
 _LONGEST_ROW: Final = 1 << 22  # bytes; a quote still open after that many was never meant to close
 _SAMPLE: Final = 1 << 16
+_STATED: Final = re.compile(rb'(?i)"?sep=([^"])"?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,12 @@ def layout(path: Path, dialect: Dialect) -> Layout:
     if not whole and len(lines) > 1:
         lines.pop()
     skipped = min(dialect.skip_lines, len(lines))
-    before, lines = lines[:skipped], lines[skipped:]
     delimiter = dialect.delimiter
+    stated = _STATED.fullmatch(lines[skipped].strip()) if skipped < len(lines) else None
+    if stated is not None:  # Excel's own way to say it
+        delimiter = delimiter or stated[1].decode("latin-1")
+        skipped += 1
+    before, lines = lines[:skipped], lines[skipped:]
     if delimiter is None:
         delimiter = _likeliest_delimiter([line.decode("utf-8", "replace") + "\n" for line in lines])
     feed = _Feed([line.decode("utf-8", "surrogateescape") + "\n" for line in lines])

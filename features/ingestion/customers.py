@@ -57,8 +57,13 @@ def read_table(staging: Staging, data: TableData) -> None:
     if not cells:
         raise IngestError(f"{relation.path}: no column is left to be a feature.")
     refuse_reserved(relation, cells, _RESERVED, "[data] drop")
-    read = profiled(staging.execute, relation, [cell.name for cell in cells], data, "[data]", [outcome.name])
+    names = [cell.name for cell in cells]
+    described = {*map(word, data.pillars), *map(word, data.directions)}
+    features = [name for name in names if name not in described]
+    read = profiled(staging.execute, relation, names, data, "[data]", [outcome.name], features=features)
     staging.notes += read.notes
+    if not read.profiles:
+        raise IngestError(f"{relation.path}: no column is left to be a feature.")
     profiles, relation = read.profiles, staging.reread(number, read.relation)
     write_readings(staging.result, read.readings)
     outcome = relation.cell(outcome.name, "[data] outcome")
@@ -82,10 +87,10 @@ def read_table(staging: Staging, data: TableData) -> None:
     staging.stage_customers("staged_table", number, columns, reasons)
     staging.refuse_if_useless([number], "customers")
     _check_outcomes(staging, relation, outcome, data)
-    names = ", ".join(f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles))
+    selected = ", ".join(f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles))
     staging.copy(
         "Writing customers",
-        f"SELECT id AS customer_id, {names}, outcome AS {OUTCOME}, "
+        f"SELECT id AS customer_id, {selected}, outcome AS {OUTCOME}, "
         f"row_number() OVER (ORDER BY position_in_time, {ROW}) AS {ORDER}, member_of AS {GROUP} "
         f"FROM staged_table WHERE reason IS NULL ORDER BY {ROW}",
         "customers.parquet",
@@ -157,9 +162,11 @@ def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: T
                 f"another than {data.churned!r} counts as stayed; take out the rows of which that is not true."
             )
         return
+    blank = churned and staging.scalar(f"SELECT count(*) FROM staged_table WHERE reason = {literal(Reason.NO_OUTCOME)}")
+    cure = f", and nothing in {blank:,} rows; if those stayed, write churned = {{ filled = true }}" if blank else ""
     raise IngestError(
         f"{relation.path}: {'every' if churned else 'no'} row has {data.churned!r} in the column {outcome.name!r}, which "
-        f"[data] churned names as the value that means churned; the column holds {shown}."
+        f"[data] churned names as the value that means churned; the column holds {shown}{cure}."
     )
 
 
@@ -200,7 +207,8 @@ def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
     times = {named["created_at"].name: customers.created_format} if "created_at" in named else {}
     if customers.created_format is not None:
         check_format(staging.connection, customers.created_format, f"{staging.business.path}: {key} created_format")
-    read = profiled(staging.execute, relation, [cell.name for cell in attributes], customers, key, numbers, times)
+    names = [cell.name for cell in attributes]
+    read = profiled(staging.execute, relation, names, customers, key, numbers, times, features=names)
     staging.notes += read.notes
     profiles, relation = read.profiles, staging.reread(number, read.relation)
     id = relation.cell(id.name, key)
@@ -222,5 +230,7 @@ def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
     reasons += number_reasons([named["mrr"]] if "mrr" in named else [])
     columns += [f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)]
     staging.stage_customers("staged_customers", number, columns, reasons)
-    names = [f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles)]
-    return f"SELECT {', '.join(['id AS customer_id', *_CUSTOMER, *names])} FROM staged_customers WHERE reason IS NULL"
+    selected = [f"f{position} AS {quoted(profile.cell.name)}" for position, profile in enumerate(profiles)]
+    return (
+        f"SELECT {', '.join(['id AS customer_id', *_CUSTOMER, *selected])} FROM staged_customers WHERE reason IS NULL"
+    )

@@ -131,6 +131,20 @@ def read(
     return relation
 
 
+def columns(path: Path, dialect: Dialect) -> tuple[str, ...]:
+    """The columns of the files at `path`, by their heads alone.
+
+    Raises:
+        IngestError: a file is missing, empty, or not in a format that is known.
+    """
+    names: dict[str, None] = {}
+    for file in find(path):
+        is_csv = _format(file) is Format.CSV
+        own = csv_reader.layout(file, dialect).header if is_csv else _metadata(file).schema.to_arrow_schema().names
+        names |= dict.fromkeys(map(word, own))
+    return tuple(names)
+
+
 def _format(file: Path) -> Format:
     with file.open("rb") as stream:
         magic = stream.read(4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
@@ -13,10 +13,14 @@ from features.ingestion import column_reading
 from features.ingestion.cells.casts import Cell, literal
 from features.ingestion.cells.missing import MARKERS
 from features.ingestion.column_reading import PLAIN, Evidence, Execute, Reading
-from features.ingestion.files import Relation
+from features.ingestion.files import FILE, ROW, Relation
 from features.ingestion.quarantine import Reason
 
 _PAIR: Final = 2
+_INDEX_ROWS: Final = 20
+"""Fewer rows may be numbered by chance."""
+_AT_ONCE: Final = 50  # columns per query: planning takes time in the square of them
+_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,15 @@ def profiled(
     numbers: Sequence[str] = (),
     times: Mapping[str, str | None] = MappingProxyType({}),
     mostly: bool = True,
+    *,
+    features: Collection[str] = (),
 ) -> Profiles:
     """How the columns `names` are read, and those that hold `numbers` and `times` because the TOML says so.
 
     A text column is a number where all its values are, or (`mostly`) where 95 % are and more than 20 differ; yes and no are numbers
     (1, 0) only among `numbers`. A column without any value is a number that is always missing. `times` are columns and the
-    formats that the TOML gives them. `key` is the TOML's table.
+    formats that the TOML gives them. `key` is the TOML's table. Of the `features`, those that only number the rows are left
+    out; the notes say so, and which are words.
     """
     relation = column_reading.with_missing(relation, written)
     asked = [cell for cell in relation.cells if cell.name in {*names, *numbers}]
@@ -88,6 +95,10 @@ def profiled(
     notes = column_reading.notes(execute, relation, [*of_numbers, *numbers, *times], marked, readings, key)
     junk = [profile.cell for profile in profiles if profile.is_number]
     notes += column_reading.junk_notes(execute, relation, junk)
+    if features:
+        counted = _row_numbers(execute, relation, [profile for profile in profiles if profile.cell.name in features])
+        profiles = tuple(profile for profile in profiles if profile.cell.name not in counted)
+        notes += _guessed(relation, profiles, counted)
     kept = {name: reading for name, reading in readings.items() if reading != PLAIN}
     return Profiles(relation, profiles, kept, tuple(notes))
 
@@ -106,6 +117,45 @@ def _profile(execute: Execute, relation: Relation, cell: Cell, found: Evidence |
             # The rest are times, so that what says that it is missing is none of the words.
             return Profile(replace(cell, missing=cell.missing or MARKERS), False)
     return Profile(cell, False)
+
+
+def _row_numbers(execute: Execute, relation: Relation, profiles: Sequence[Profile]) -> list[str]:
+    """The columns that only number the rows, as an index that was written along does, file by file."""
+    steps = {
+        profile.cell.name: f"max({profile.cell.number} - {ROW}) = min({profile.cell.number} - {ROW}) "
+        f"AND count({profile.cell.number}) = count(*) AND max({profile.cell.number}) = trunc(max({profile.cell.number}))"
+        for profile in profiles
+        if profile.is_number and profile.cell.type != "BOOLEAN"
+    }
+    if relation.rows < _INDEX_ROWS or not steps:
+        return []
+    head = f"(SELECT * FROM {relation.sql} WHERE {ROW} <= {_INDEX_ROWS})"
+    for sql in (f"{head} WHERE {FILE} = 0", relation.sql):
+        names = list(steps)
+        found: list[bool] = []
+        for start in range(0, len(names), _AT_ONCE):
+            tests = ", ".join(f"{steps[name]} AS s{at}" for at, name in enumerate(names[start : start + _AT_ONCE]))
+            every = ", ".join(f"bool_and(s{at})" for at in range(len(names[start : start + _AT_ONCE])))
+            rows = execute("Looking at columns", f"SELECT {every} FROM (SELECT {tests} FROM {sql} GROUP BY {FILE})")
+            found += rows.fetchall()[0]
+        steps = {name: steps[name] for name, is_one in zip(names, found, strict=True) if is_one}
+    return list(steps)
+
+
+def _guessed(relation: Relation, profiles: Sequence[Profile], counted: Sequence[str]) -> list[str]:
+    """What a user should know of what columns were taken for."""
+    said: list[str] = []
+    if counted:
+        what, are = ("columns", "number") if len(counted) > 1 else ("column", "numbers")
+        said.append(
+            f"{relation.path.name}: the {what} {', '.join(map(repr, counted))} only {are} the rows, and no feature; "
+            "customer_id or order may name it."
+        )
+    words = [profile.cell.name for profile in profiles if not profile.is_number]
+    if words:
+        more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+        said.append(f"{relation.path.name}: read as words: {', '.join(map(repr, words[:_SHOWN]))}{more}.")
+    return said
 
 
 def number_reasons(cells: Sequence[Cell]) -> list[str]:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ibis
 
 from features.config.business import Business, EventsData
-from features.errors import IngestError
+from features.config.data import SURVEYS
+from features.config.suggestions import near_matches
+from features.errors import ConfigError, IngestError
 from features.generation import event_files, evidence_files
 from features.ingestion.cells.casts import literal
 from features.pillars import adoption, commercial, engagement, other, relationship, sentiment, support
-from features.pillars.data_profile import PROPERTIES, SUBSCRIPTION, Cap, DataProfile
+from features.pillars.data_profile import FED_BY, PROPERTIES, SUBSCRIPTION, Cap, DataProfile
 from features.pillars.exact_sum import HUGE
-from features.schema import DType, FeatureSchema, Pillar
+from features.schema import DType, Feature, FeatureSchema, Pillar
 
 HELD_ROWS = 300_000
 """A log of at most so many events is held in memory."""
 MEMORY = "3GB"
 """What DuckDB may take; beyond it, aggregates spill to disk."""
 SPILL = ".spill"
+
+_OF_A_TYPE: Final = re.compile(r"[0-9a-z_]+_((days_)?\d+d|recency_days|trend|gap_ratio)|customer .+|other_age_days")
+"""Features of event types that no pillar knows, and of attributes that are named as others are."""
 
 CUSTOMER_COLUMNS = ("customer_id", "created_at", "name", "owner", "plan", "mrr")
 
@@ -84,14 +90,56 @@ class EventLog:
 
 def declared_schema(log: EventLog, drop: Collection[str] = ()) -> FeatureSchema:
     """All features that the log's evidence allows, with their expressions; no model learns from those of `drop`."""
-    evidence = log.evidence
+    features = (replace(one, predictive=False) if one.name in drop else one for one in _features(log.evidence))
+    return FeatureSchema(tuple(features))
+
+
+def refuse_unknown(business: Business, drop: Collection[str], columns: Collection[str]) -> None:
+    """Refuse features in [data] drop that no log has; of types that are not known, events only tell when they are read.
+
+    Args:
+        columns: of the customers' file, each of which may be an attribute.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    kinds = {kind for kinds in FED_BY.values() for kind in kinds}
+    everything = replace(
+        _wishes(business),
+        types=frozenset(kinds),
+        valued=frozenset(kinds),
+        properties=frozenset((kind, name) for name, kinds in PROPERTIES.items() for kind in kinds),
+        surveys=frozenset(SURVEYS),
+        attributes={name: DType.FLOAT for name in columns if name not in CUSTOMER_COLUMNS},
+        has_plan=True,
+        has_mrr=True,
+    )
+    known = [feature.name for feature in _features(everything)]
+    for name in drop:
+        if name not in known and not _OF_A_TYPE.fullmatch(name):
+            raise ConfigError(f"{business.path}: [data] drop: there is no feature {name!r}{near_matches(name, known)}.")
+
+
+def _features(evidence: DataProfile) -> Iterator[Feature]:
     pillars: list[Pillar | None] = [
         module.pillar(evidence) for module in (adoption, engagement, sentiment, support, commercial, relationship)
     ]
     taken = [feature.name for pillar in pillars if pillar for feature in pillar.features]
     pillars.append(other.pillar(evidence, taken))
-    features = (feature for pillar in pillars if pillar for feature in pillar.features)
-    return FeatureSchema(tuple(replace(one, predictive=False) if one.name in drop else one for one in features))
+    return (feature for pillar in pillars if pillar for feature in pillar.features)
+
+
+def _wishes(business: Business) -> DataProfile:
+    """What a business asks for, whatever its data hold."""
+    return DataProfile(
+        types=frozenset(),
+        activity=frozenset(business.churn.activity) if business.churn else frozenset(),
+        currency=business.currency,
+        scopes=consent_scopes(business),
+        caps=tuple(Cap(action.name, action.cap.days) for action in business.actions if action.cap),
+        units=business.data.units if isinstance(business.data, EventsData) else {},
+        overall_days=None if business.policy.cap is None else business.policy.cap.days,
+    )
 
 
 def _observe(business: Business, said: Any, customers: Any | None) -> tuple[DataProfile, int]:
@@ -112,7 +160,8 @@ def _observe(business: Business, said: Any, customers: Any | None) -> tuple[Data
             name: DType.STRING if customers[name].type().is_string() else DType.FLOAT for name in own if name in filled
         }
     says = frozenset((row["type"], name) for row in found for name in PROPERTIES if row[f"has_{name}"])
-    evidence = DataProfile(
+    evidence = replace(
+        _wishes(business),
         types=frozenset(row["type"] for row in found),
         valued=frozenset(row["type"] for row in found if row["valued"]),
         properties=says,
@@ -120,12 +169,6 @@ def _observe(business: Business, said: Any, customers: Any | None) -> tuple[Data
         attributes=attributes,
         has_plan="plan" in filled or any((kind, "plan") in says for kind in SUBSCRIPTION),
         has_mrr="mrr" in filled or any((kind, "mrr") in says for kind in SUBSCRIPTION),
-        activity=frozenset(business.churn.activity) if business.churn else frozenset(),
-        currency=business.currency,
-        scopes=consent_scopes(business),
-        caps=tuple(Cap(action.name, action.cap.days) for action in business.actions if action.cap),
-        units=business.data.units if isinstance(business.data, EventsData) else {},
-        overall_days=None if business.policy.cap is None else business.policy.cap.days,
     )
     return evidence, sum(row["rows"] for row in found)
 

@@ -19,7 +19,7 @@ from features.words import word
 from serving.auth.api_keys import Principal, Role
 from serving.batch.decided_file import DecidedFile, digest_of
 from serving.batch.pool import Score, on_all_cores
-from serving.batch.reader import CHUNK, CustomerFile, Customers, FileRows, RowReader, ending
+from serving.batch.reader import CHUNK, CUSTOMER_ID, CustomerFile, Customers, FileRows, RowReader, ending, own_file
 from serving.batch.writer import DECIDED, file_schema, writing
 from serving.current_scores.record import COLUMNS, BatchRow
 from serving.current_scores.table import ScoreTable
@@ -33,7 +33,6 @@ from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release, ReleaseParts
 from serving.scores.scorer import CustomerScore, Explain, Scorer, score_as_of_now
 
-CUSTOMER_ID = "customer_id"
 COMMAND = Principal("serving batch", Role.ADMIN)
 """Who decides, in the log, when nobody came with a key."""
 
@@ -207,16 +206,12 @@ def open_batch(source: Path, release: Release, database: Database) -> Batch:
         CommandError, IngestError, SchemaMismatch: the file is not there, or not what it should be.
     """
     business = Business.of(release.generation)
-    table = business.data if isinstance(business.data, TableData) else None
+    own = own_file(business)
+    names = [CUSTOMER_ID, *([own.customer_id] if own is not None and own.customer_id is not None else [])]
     playbook = Playbook.of_release(release)
-    wanted = [
-        CUSTOMER_ID,
-        *release.schema.names,
-        *([] if table is None or table.customer_id is None else [table.customer_id]),
-    ]
-    file = CustomerFile.open(source, wanted, table)
+    file = CustomerFile.open(source, [*names, *release.schema.names], own)
     reader = _reader(file, business, release, playbook)
-    return Batch(reader, release, playbook, database, from_file=table is not None)
+    return Batch(reader, release, playbook, database, from_file=isinstance(business.data, TableData))
 
 
 def _reader(file: CustomerFile, business: Business, release: Release, playbook: Playbook) -> RowReader:
@@ -227,8 +222,10 @@ def _reader(file: CustomerFile, business: Business, release: Release, playbook: 
     """
     data = business.data
     if not isinstance(data, TableData):
-        _require(file, [CUSTOMER_ID], "which an event business is scored by")
-        return RowReader(file, CUSTOMER_ID, FeatureSchema(()), {}, business.timezone)
+        own = own_file(business)
+        named = CUSTOMER_ID if own is None or CUSTOMER_ID in file.names else own.customer_id or CUSTOMER_ID
+        _require(file, [named], "which an event business is scored by")
+        return RowReader(file, named, FeatureSchema(()), {}, business.timezone, own)
     id_name = data.customer_id
     if id_name is None and CUSTOMER_ID in file.names and CUSTOMER_ID not in data.drop:
         id_name = CUSTOMER_ID

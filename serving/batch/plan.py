@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from features.atomic_write import replacing
+from features.config.business import Business
 from features.errors import UnknownCustomer
 from models.decisions.allocation import Plan, assign, greedy
 from models.decisions.eligibility import Remaining
 from models.decisions.policy import Worth
+from serving.batch.reader import read_ids
 from serving.current_scores.refresh import population
 from serving.decisions.playbook import Playbook
 from serving.errors import CommandError
@@ -21,6 +23,7 @@ from serving.platform.database import Database
 from serving.platform.progress import progress
 from serving.platform.settings import Settings
 from serving.releases.follower import ReleaseSource
+from serving.releases.release import Release
 from serving.scores.scorer import CustomerScore, Scorer, score_as_of_now
 
 COLUMNS = ("customer_id", "action", "channel", "expected_gain", "ranked_on", "cost", "minutes", "churn_probability")
@@ -71,7 +74,7 @@ def write_plan(settings: Settings, output: Path, source: Path | None, overrides:
         now = datetime.now(UTC)
         with database.read() as connection:
             limits = _overridden(playbook.allowance(connection, now).remaining(), overrides, playbook)
-        chunks = population(release.generation) if source is None else _ids(source)
+        chunks = population(release.generation) if source is None else _ids(source, release)
         total = release.generation.sources.customers if source is None else None
         candidates: list[Candidate] = []
         with progress("Weighing actions", total) as bar:
@@ -113,15 +116,8 @@ def _overridden(remaining: Remaining, overrides: Overrides, playbook: Playbook) 
     )
 
 
-def _ids(source: Path) -> Iterator[list[str]]:
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if "customer_id" not in (rows.fieldnames or ()):
-                raise CommandError(f"{source}: there is no column 'customer_id'.")
-            ids = list(dict.fromkeys(row["customer_id"] for row in rows if row["customer_id"]))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CommandError(f"{source} cannot be read: {error}.") from None
+def _ids(source: Path, release: Release) -> Iterator[list[str]]:
+    ids = read_ids(source, Business.of(release.generation))
     for start in range(0, len(ids), _CHUNK):
         yield ids[start : start + _CHUNK]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.config.business import Written
+from features.config.business import Business, CustomersSource, EventsData, TableData, Written
 from features.config.suggestions import near_matches
 from features.errors import IngestError
 from features.ingestion import files
@@ -26,10 +26,11 @@ from features.schema import Column, DType, FeatureSchema
 from features.words import word
 from serving.batch.layouts import file_readings, written_as
 from serving.errors import CommandError
-from serving.platform.progress import Bar
+from serving.platform.progress import Bar, progress
 
 CSV_ENDINGS = (".csv", ".csv.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
+CUSTOMER_ID = "customer_id"
 CHUNK = 8192
 """Rows that are scored at a time."""
 _NO_ID = "no customer_id"
@@ -234,6 +235,29 @@ def _spelled(cell: Cell, categories: Sequence[str]) -> str:
         if word(category) != category
     ]
     return f"CASE {cell.text} {' '.join(former)} ELSE {cell.text} END" if former else cell.text
+
+
+def own_file(business: Business) -> CustomersSource | TableData | None:
+    """The business's own file of customers: others are written as it is, or plainly, and may call their ids as it does."""
+    return business.data.customers if isinstance(business.data, EventsData) else business.data
+
+
+def read_ids(path: Path, business: Business) -> list[str]:
+    """The customers of a file, each once, in its order; rows without one are left out.
+
+    Raises:
+        CommandError, IngestError: the file is not there, or not what it should be.
+    """
+    own = own_file(business)
+    candidates = [CUSTOMER_ID, *([own.customer_id] if own is not None and own.customer_id is not None else [])]
+    file = CustomerFile.open(path, candidates, own)
+    name = next((name for name in candidates if word(name) in file.names), None)
+    if name is None:
+        raise CommandError(f"{path}: there is no column {CUSTOMER_ID!r}{near_matches(CUSTOMER_ID, file.names)}")
+    reader = RowReader(file, name, FeatureSchema(()), {}, business.timezone, own)
+    with progress("Reading customers", None) as bar:
+        found = (reader.parse(rows).ids for rows in reader.read(bar))
+        return list(dict.fromkeys(id for ids in found for id in ids if id is not None))
 
 
 def check(path: Path) -> None:

@@ -171,7 +171,8 @@ class Playbook:
         if model is None or not scores:
             return [{} for _ in scores]
         columns = {name: [score.features[name] for score in scores] for name in model.feature_names}
-        X = FeatureSchema.from_json(model.schema).select(model.feature_names).to_matrix(columns, model.categories)
+        schema = FeatureSchema.from_json(model.schema).select(model.feature_names)
+        X = schema.to_matrix(columns, model.categories, len(scores))
         # The lower bound is one-sided, the model's intervals are two-sided.
         bound = model.predict(X, confidence=2.0 * self.business.policy.confidence - 1.0)
         interval = model.predict(X)

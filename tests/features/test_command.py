@@ -184,7 +184,7 @@ def test_services_move_to_the_next_build_and_the_rest_is_said(table: Path, tmp_p
     assert set(OfflineStore(second.generation).services()["churn_1"]) == {"a__b", "Contract"}
     (tmp_path / "customers.csv").write_text(ROWS.replace("a__b", "other name"))
     third = build(business, home, datetime(2026, 1, 3, tzinfo=UTC), lambda *_: None)
-    assert third.notes == ("churn_1 reads features that are gone: train and promote a new model.",)
+    assert third.notes[-1] == "churn_1 reads features that are gone: train and promote a new model."
     assert Generation.complete(home) == (first.generation, second.generation, third.generation)
 
 
@@ -216,6 +216,12 @@ def test_a_feature_may_be_kept_from_models(
     events.write_text(written.replace('kind = "events"', f'kind = "events"\ndrop = ["{first}_"]'))
     assert run("build", "--accept-loss", events) == 2
     assert f"there is no feature '{first}_'" in capsys.readouterr().err
+    # What is no feature of any log is refused before it is read.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("features.build.ingest", lambda *_: pytest.fail("the log was read"))
+        events.write_text(written.replace('kind = "events"', 'kind = "events"\ndrop = ["purchase_recency"]'))
+        assert run("build", "--accept-loss", events) == 2
+        assert "there is no feature 'purchase_recency'; did you mean 'purchase_recency_days'" in capsys.readouterr().err
     assert Generation.current(home).schema == schema
 
 

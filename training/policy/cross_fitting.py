@@ -147,27 +147,28 @@ def only(trials: Trials, learned: npt.NDArray[np.bool_]) -> tuple[Trials, Rows]:
 def cross_fit(trials: Trials, advance: Callable[[], None] = lambda: None, seed: int = learners.SEED) -> CrossFitted:
     """Fit every learner without each fold in turn, and weigh them; `advance` is called after each of `N_FOLDS` folds."""
     fold = trials.fold_numbers(N_FOLDS, seed)
-    binary = trials.is_binary
+    binary, has_features = trials.is_binary, trials.X.shape[1] > 0
     design = Design.fit(trials.X, trials.n_categories)
     Z = design.transform(trials.X)
     penalty = choose_penalty(Z, trials, 3, seed)
-    by_mean: dict[str, FloatArray] = {name: np.empty((len(trials), trials.k + 1)) for name in ("lines", "departures")}
+    by_mean: dict[str, FloatArray] = {}
     for number in range(N_FOLDS):
         train, held_out = fold != number, fold == number
         seen = trials.take(train)
-        fitted = {
-            "lines": learners.lines(seen, Z[train], penalty, binary=binary),
-            "departures": learners.departures(seen, Z[train], binary=binary),
-        }
+        fitted = {"lines": learners.lines(seen, Z[train], penalty, binary=binary)}
+        if has_features:
+            fitted["departures"] = learners.departures(seen, Z[train], binary=binary)
         for name, member in fitted.items():
-            by_mean[name][held_out] = member.means(Z[held_out], trials.X[held_out], member.open())
-    means = _mixed(trials, by_mean["lines"], by_mean["departures"])
+            found = by_mean.setdefault(name, np.empty((len(trials), trials.k + 1)))
+            found[held_out] = member.means(Z[held_out], trials.X[held_out], member.open())
+    means = _mixed(trials, by_mean["lines"], by_mean.get("departures", by_mean["lines"]))
     scores = doubly_robust(trials, means)
     target = scores[:, 1:] - scores[:, :1]
     candidates = {name: found[:, 1:] - found[:, :1] for name, found in by_mean.items()}
     for number in range(N_FOLDS):
         train, held_out = fold != number, fold == number
-        for name, member in _of_scores(trials.take(train), Z[train], target[train]).items():
+        fitted = _of_scores(trials.take(train), Z[train], target[train]) if has_features else {}
+        for name, member in fitted.items():
             effects = member.effects(Z[held_out], trials.X[held_out], member.open())
             candidates.setdefault(name, np.zeros((len(trials), trials.k)))[held_out] = effects
         advance()
@@ -212,6 +213,8 @@ def weigh(trials: Trials, target: FloatArray, candidates: Mapping[str, FloatArra
     Averages are left out of it: a weight says how far a learner's differences between customers can be believed.
     Source: van der Laan, Polley and Hubbard (2007), "Super learner".
     """
+    if not trials.X.shape[1]:
+        return dict.fromkeys(candidates, 0.0)  # nobody differs from anybody
     columns: list[list[FloatArray]] = [[] for _ in candidates]
     targets = []
     for arm in range(trials.k):

@@ -66,11 +66,7 @@ class DecisionLog:
             return np.flatnonzero(known & (self.pscore > 0.0) & (self.pscore <= 1.0))
 
     def informative(self, rows: Rows) -> tuple[FeatureSchema, tuple[str, ...]]:
-        """The features that tell some rows apart, and a sentence about those that do not.
-
-        Raises:
-            DecisionLogError: none does.
-        """
+        """The features that tell some rows apart, perhaps none, and a sentence about those that do not."""
         kept: list[str] = []
         left_out: list[str] = []
         for feature in self.schema:
@@ -83,11 +79,14 @@ class DecisionLog:
                 known = column[~np.isnan(column)]
                 tells = len(known) > 0 and (bool(np.ptp(known) > 0) or len(known) < len(column))
             (kept if tells else left_out).append(feature.name)
-        if not kept:
-            raise DecisionLogError("No column tells one decision from another: give the log some features.")
         shown = ", ".join(f"'{name}'" for name in left_out[:8])
         more = f" and {len(left_out) - 8} more" if len(left_out) > 8 else ""
-        notes = (f"Left out, as they say nothing that repeats: {shown}{more}.",) if left_out else ()
+        notes: tuple[str, ...] = (f"Left out, as they say nothing that repeats: {shown}{more}.",) if left_out else ()
+        if not kept:
+            notes = (
+                *notes,
+                "No column tells one decision from another: effects are averages, and no policy is personal.",
+            )
         return self.schema.select(kept), notes
 
     def categories(self, schema: FeatureSchema, rows: Rows) -> Categories:
@@ -102,7 +101,7 @@ class DecisionLog:
 
     def X(self, schema: FeatureSchema, categories: Categories) -> Matrix:
         """All rows encoded as float32 (n, d)."""
-        return schema.to_matrix(self.columns, categories)
+        return schema.to_matrix(self.columns, categories, len(self))
 
     def trials(self, X: Matrix, schema: FeatureSchema, categories: Categories, rows: Rows) -> Trials:
         """Some usable rows as trials."""

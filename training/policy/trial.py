@@ -47,10 +47,10 @@ def read_trial(business: Business) -> DecisionLog:
         dropped = {relation.cell(name, "[decisions] drop").name for name in spec.drop}
         used = {cell.name for cell in (action, reward, pscore, id) if cell is not None}
         names_of = [cell.name for cell in relation.cells if cell.name not in dropped | used]
-        if not names_of:
-            raise DecisionLogError(f"{relation.path}: no column is left to be a feature.")
         stated = [cell.name for cell in (reward, pscore) if cell is not None]
-        read = profiled(lambda _, sql: connection.execute(sql), relation, names_of, spec, "[decisions]", stated)
+        read = profiled(
+            lambda _, sql: connection.execute(sql), relation, names_of, spec, "[decisions]", stated, features=names_of
+        )
         relation, profiles = read.relation, read.profiles
         action, reward = (relation.cell(cell.name, "[decisions]") for cell in (action, reward))
         pscore, id = (None if cell is None else relation.cell(cell.name, "[decisions]") for cell in (pscore, id))

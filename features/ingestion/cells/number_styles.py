@@ -36,7 +36,7 @@ class NumberStyle:
         for separator in separators:
             if separator in ("", self.decimal):
                 continue
-            by = "['’]" if separator == "'" else re.escape(separator)
+            by = {"'": "['’]", " ": "[ \u2009]"}.get(separator, re.escape(separator))
             groups = [
                 rf"[1-9][0-9]{{0,2}}(?:{by}[0-9]{{3}})+",
                 rf"[1-9][0-9]?(?:{by}[0-9]{{2}})+{by}[0-9]{{3}}",
@@ -57,7 +57,7 @@ class NumberStyle:
         """SQL of a cleaned VARCHAR as DOUBLE, NULL where it is no number of this style."""
         digits = f"regexp_extract({text}, {_literal(self.pattern)}, 1)"
         # What is no decimal sign parts thousands; a dash in place of the cents is no digit.
-        parts = f"[ ''’{''.join(sign for sign in DECIMALS if sign != self.decimal)}]"
+        parts = f"[ \u2009''’{''.join(sign for sign in DECIMALS if sign != self.decimal)}]"
         plain = f"replace(regexp_replace(regexp_replace({digits}, '(--?|–|—)$', ''), '{parts}', '', 'g'), ',', '.')"
         negative = f"regexp_matches({text}, {_literal(rf'^[^0-9]*[(−–-]|[0-9][^0-9,.]*{_MINUS}[^0-9]*$')})"
         return (

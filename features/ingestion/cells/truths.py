@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0", "ja", "j", "wahr", "oui", "o", "vrai", "si", "sí", "verdadero", "sim")  # fmt: skip
-FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0", "nein", "falsch", "non", "faux", "falso", "não", "nao")
+TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0", "ja", "j", "wahr", "oui", "o", "vrai", "si", "sí", "verdadero", "sim", "✓", "✔", "☑")  # fmt: skip
+FALSE: Final = (
+    "false",
+    "f",
+    "no",
+    "n",
+    "off",
+    "0",
+    "0.0",
+    "nein",
+    "falsch",
+    "non",
+    "faux",
+    "falso",
+    "não",
+    "nao",
+    "✗",
+    "✘",
+    "☐",
+)
 
 
 def truth(word: str) -> bool | None:

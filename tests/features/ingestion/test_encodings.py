@@ -43,7 +43,7 @@ def test_an_encoding_is_recognised_by_what_comes_of_the_letters(tmp_path: Path, 
     assert [(row["plan"], row["prénom"]) for row in result.customers] == [("größer", "Zoë"), ("café", "Müller")]
     known = WESTERN.get({"latin-1": "cp1252"}.get(encoding, encoding))
     note = [f"t.csv: read as {known} text, as its letters say; `encoding` says otherwise."] if known else []
-    assert [said for said in result.summary.notes if "read as" in said] == note
+    assert [said for said in result.summary.notes if "text, as its letters say" in said] == note
 
 
 WORDS = [
@@ -153,6 +153,12 @@ def test_lines_before_the_header_are_skipped(tmp_path: Path, top: str) -> None:
     result = table(tmp_path, top + "id,x,left\n1,5,yes\n2,6,no\n3,7\n", "skip_lines = 2")
     assert [row["x"] for row in result.customers] == [5.0, 6.0]
     assert [row["line"] for row in result.rejected] == [6]
+
+
+def test_a_first_line_that_says_the_delimiter_is_no_header(tmp_path: Path) -> None:
+    result = table(tmp_path, "\ufeffsep=;\r\nid;x;left\r\n1;5,5;yes\r\n2;6,5;no\r\n3;7\r\n")
+    assert [row["x"] for row in result.customers] == [5.5, 6.5]
+    assert [row["line"] for row in result.rejected] == [5]
 
 
 def test_a_file_without_a_header_has_the_names_of_the_toml(tmp_path: Path) -> None:

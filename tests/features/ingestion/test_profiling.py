@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from tests.features.ingestion.ingested import (
+    built,
     table,
+    table_business,
 )
 
 
@@ -38,3 +41,33 @@ def test_a_wide_table(tmp_path: Path) -> None:
     result = table(tmp_path, "\n".join(lines))
     assert list(result.customers[2])[1:301] == names
     assert result.customers[2]["column 299"] == 598.0
+
+
+def test_an_index_that_was_written_along_is_no_feature(tmp_path: Path) -> None:
+    rows = [(number, 7 * number % 11, "ab"[number % 2], 100 - number) for number in range(30)]
+    lines = [f"{a},{b},{c},{d},{'yes' if a % 3 else 'no'}" for a, b, c, d in rows]
+    result = table(tmp_path, "\n".join([",x,plan,left_over,left", *lines]))
+    assert set(result.customers[0]) == {"customer_id", "x", "plan", "left_over", "__outcome", "__order", "__group"}
+    notes = list(result.summary.notes)
+    said = "t.csv: the column 'Unnamed: 0' only numbers the rows, and no feature; customer_id or order may name it."
+    assert said in notes
+    assert "t.csv: read as words: 'plan'." in notes
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_an_index_numbers_each_file_anew(tmp_path: Path, parts: int) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    for part in range(parts):
+        lines = [f"{number + 1},{number % 7},{'yes' if number % 3 else 'no'}" for number in range(30)]
+        (folder / f"{part}.csv").write_text("\n".join(["index,x,left", *lines]))
+    result = built(table_business(tmp_path, name="t"))
+    assert "index" not in result.customers[0]
+    # Named, it is what it is named for.
+    (tmp_path / "out").rename(tmp_path / "before")
+    assert "index" not in built(table_business(tmp_path, 'order = "index"', name="t")).customers[0]
+
+
+def test_what_nearly_numbers_the_rows_is_a_feature(tmp_path: Path) -> None:
+    lines = [f"{number if number != 25 else 99},{'yes' if number % 3 else 'no'}" for number in range(30)]
+    assert "tenure" in table(tmp_path, "\n".join(["tenure,left", *lines])).customers[0]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from features.schema import FeatureSchema
+from models.decisions.design_matrix import Design
 from models.decisions.effect_model import REWARD, EffectModel
 from serving.auth.api_keys import Principal, Role
 from serving.decisions.playbook import Playbook
@@ -83,6 +84,15 @@ def test_one_constant_action_where_nothing_better_is_proven(release: Release) ->
     scores = [s for s in score_as_of_now(Scorer(release), EVERYBODY) if isinstance(s, CustomerScore)]
     best = {playbook.policy.best(playbook.context(score, {})).action for score in scores}
     assert best == {"winback_email", "no_action"}
+
+
+def test_effects_of_no_feature_are_the_same_for_everybody(release: Release) -> None:
+    model = replace(effects(), schema={"features": []}, feature_names=(), design=Design(()), members=())
+    playbook = Playbook.of_release(learned(release, model))
+    scores = [s for s in score_as_of_now(Scorer(release), EVERYBODY) if isinstance(s, CustomerScore)]
+    found = playbook.effects(scores)
+    assert len(found) == len(scores)
+    assert {effect["success_call"].estimate for effect in found} == {0.02}
 
 
 def test_effects_of_another_reward_are_not_taken_for_churn(release: Release) -> None:
