@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from experiments.cli import compare, decisions, demo, faults, foretold, quality, simulate, speed
+from experiments.cli import compare, decisions, demo, faults, foretold, mistakes, quality, simulate, speed
+from experiments.cli.console import Commands
+from features.words import print_any_name
 
 app = typer.Typer(
+    cls=Commands,
     help="A simulated business, models side by side, speed and quality.",
     no_args_is_help=True,
     add_completion=False,
@@ -46,6 +49,14 @@ benchmark.command()(quality.quality)
 benchmark.command()(quality.steadiness)
 benchmark.command()(quality.worlds)
 benchmark.command()(faults.faults)
+benchmark.command()(mistakes.mistakes)
+
+
+def main() -> None:
+    """Run the command."""
+    print_any_name()
+    app()
+
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.errors import FeaturesError
+from features.errors import FeaturesError, told
 from features.home import keep_private
+from features.words import print_any_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,10 +43,18 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except FeaturesError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(told(error), err=True)
         raise typer.Exit(2) from None
     except OSError as error:
-        typer.echo(f"{error.filename or 'The build'}: {error.strerror or error}.", err=True)
+        typer.echo(told(error, "The build"), err=True)
+        raise typer.Exit(2) from None
+    except Exception as error:
+        from features.damage import damage_behind
+
+        damage = damage_behind(error)
+        if damage is None:
+            raise
+        typer.echo(damage, err=True)
         raise typer.Exit(2) from None
 
 
@@ -193,6 +202,12 @@ def _show_customer(generation: Generation, customer: str) -> None:
     console.print(table)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     keep_private()
+    print_any_name()
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from features.config.business import Business, EventsData, TableData
 from features.config.suggestions import near_matches
-from features.errors import ConfigError, IngestError, NoGeneration, StoreUnavailable
+from features.damage import damage_in
+from features.errors import ConfigError, FeaturesError, HomeError, IngestError, StoreUnavailable
 from features.generation import ANSWERS_FILE, EMBEDDED, PURCHASES_FILE, Generation, SourceSummary, event_files
 from features.home import Home
 from features.ingestion.csv_reader import Dialect
@@ -82,13 +83,22 @@ def build(
         path = home.generations / generation_id
         path.mkdir(parents=True)
         try:
-            replaced = _live(home)
-            generation = describe(business, path, now, online_store, progress, replaced, accept_loss=accept_loss)
+            replaced = base = _live(home)
+            try:
+                generation = describe(business, path, now, online_store, progress, base, accept_loss=accept_loss)
+            except Exception as error:
+                if base is None or isinstance(error, FeaturesError) or (harm := damage_in(base.path)) is None:
+                    raise
+                notes.append(f"{harm}; nothing of that build was taken over.")
+                base = None
+                shutil.rmtree(path)
+                path.mkdir()
+                generation = describe(business, path, now, online_store, progress, accept_loss=accept_loss)
             offline = OfflineStore(generation)
             progress(REGISTERING, 0.0)
             offline.apply()
-            if replaced is not None:
-                gone = offline.carry_services(replaced)
+            if base is not None:
+                gone = offline.carry_services(base)
                 notes += [f"{name} reads features that are gone: train and promote a new model." for name in gone]
             progress(REGISTERING, 1.0)
             _materialize(offline, progress)
@@ -106,7 +116,7 @@ def build(
 def _live(home: Home) -> Generation | None:
     try:
         return Generation.current(home)
-    except NoGeneration:
+    except HomeError:  # one that was damaged, too: it is what this build replaces
         return None
 
 
@@ -194,7 +204,7 @@ def _describe_events(
         for name in data.drop:
             if name not in schema.names:
                 known = near_matches(name, schema.names)
-                raise ConfigError(f"{business.path}: [data] drop: there is no feature {name!r}{known}.")
+                raise ConfigError(f"{business.path}: [data] drop: there is no feature {name!r}{known}")
         left_by = business.churn.event or CANCELLED
         kept = _kept(schema, path, base)
         customers = build_snapshots(log, schema, moments, path, left_by, progress, kept)

@@ -10,7 +10,19 @@ FeaturesError
 └── StoreUnavailable         the online store does not answer
 """
 
+import re
 from collections.abc import Sequence
+from typing import Final
+
+_LONG: Final = re.compile(r"\S{400,}")
+
+
+def told(error: Exception, otherwise: str = "The command") -> str:
+    """An error as a user reads it: what the system says of a file, or of `otherwise`, as a sentence; long words are cut."""
+    said = str(error)
+    if isinstance(error, OSError):
+        said = f"{error.filename or otherwise}: {error.strerror or error}."
+    return _LONG.sub(lambda long: f"{long[0][:200]}…", said)
 
 
 class FeaturesError(Exception):

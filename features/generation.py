@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 
 from features.atomic_write import sync, write_atomically
 from features.errors import HomeError, NoGeneration
-from features.home import Home
+from features.home import Home, read_json
 from features.schema import FeatureSchema
 
 MANIFEST = "generation.json"
 KEPT = 3
+BUILD_AGAIN = "run 'python -m features build CONFIG' again"
+_ID = re.compile(r"\w[\w-]*")
 EMBEDDED = "embedded"
 PURCHASES_FILE = "purchases.parquet"
 ANSWERS_FILE = "answers.parquet"
@@ -179,12 +181,9 @@ class Generation:
         Raises:
             NoGeneration: nothing was built yet.
         """
-        try:
-            generation_id = home.current_file.read_text().strip()
-        except FileNotFoundError:
-            raise NoGeneration(
-                f"{home.path} holds no features yet: run 'python -m features build CONFIG' first."
-            ) from None
+        generation_id = home.live
+        if generation_id is None:
+            raise NoGeneration(f"{home.path} holds no features yet: run 'python -m features build CONFIG' first.")
         return cls.load(home, generation_id)
 
     @classmethod
@@ -193,25 +192,27 @@ class Generation:
 
         Raises:
             NoGeneration: it is not there, or was never finished.
-            HomeError: its manifest can't be read.
+            HomeError: its manifest can't be read, or is of a newer version.
         """
         path = home.generations / generation_id
         try:
-            data = json.loads((path / MANIFEST).read_text())
+            if not _ID.fullmatch(generation_id):
+                raise FileNotFoundError(generation_id)
+            generation = read_json(path / MANIFEST, lambda data: cls._from_json(data, path), BUILD_AGAIN)
         except (FileNotFoundError, NotADirectoryError):
-            raise NoGeneration(f"{home.path} holds no finished generation '{generation_id}'.") from None
-        except ValueError:
-            raise HomeError(f"{path / MANIFEST} is damaged: run 'python -m features build CONFIG' again.") from None
-        generation = cls._from_json(data, path)
+            raise NoGeneration(f"{home.path} holds no finished generation '{generation_id}': {BUILD_AGAIN}.") from None
         if home.online_store is not None and not generation.is_embedded:
             return replace(generation, online_store=home.online_store)
         return generation
 
     @classmethod
     def complete(cls, home: Home) -> tuple[Generation, ...]:
-        """All finished generations, oldest first."""
-        found = sorted(path.parent.name for path in home.generations.glob(f"*/{MANIFEST}"))
-        return tuple(cls.load(home, generation_id) for generation_id in found)
+        """All finished generations, oldest first; one whose manifest is damaged is as good as unfinished."""
+        found: list[Generation] = []
+        for generation_id in sorted(path.parent.name for path in home.generations.glob(f"*/{MANIFEST}")):
+            with contextlib.suppress(HomeError):
+                found.append(cls.load(home, generation_id))
+        return tuple(found)
 
     def is_made_in(self, home: Home) -> bool:
         """Whether `home` built it, rather than a home that it was copied or moved from."""
@@ -233,7 +234,7 @@ class Generation:
         Before a directory goes, `forget` hears of its id, with the generation if it was finished, so that what lives
         elsewhere goes with it. Only under `home.lock("build")`: an unfinished directory is then a killed build's.
         """
-        live = home.current_file.read_text().strip() if home.current_file.exists() else None
+        live = home.live
         finished = {generation.id: generation for generation in cls.complete(home)}
         kept = {*list(finished)[-KEPT:], live}
         found = sorted(path.name for path in home.generations.iterdir()) if home.generations.is_dir() else []
@@ -270,7 +271,11 @@ class Generation:
 
     @classmethod
     def _from_json(cls, data: Mapping[str, Any], path: Path) -> Generation:
-        sources = data["sources"]
+        sources, format_ = data["sources"], data.get("format", 1)
+        if format_ > FORMAT:
+            raise HomeError(
+                f"{path} was built by a newer keepwell (format {format_}): run that version, or build again."
+            )
         return cls(
             id=data["id"],
             path=path,
@@ -293,7 +298,7 @@ class Generation:
             ),
             fingerprint=data["fingerprint"],
             configuration=data["configuration"],
-            format=data.get("format", 1),
+            format=format_,
             made_in=data.get("made_in"),
         )
 

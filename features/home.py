@@ -7,12 +7,15 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from features.atomic_write import write_atomically
-from features.errors import HomeError
+from features.errors import HomeError, SchemaMismatch
+
+T = TypeVar("T")
 
 _LEAST_ROOM = 4 * 2**20
 
@@ -54,7 +57,7 @@ class Home:
     def live(self) -> str | None:
         """The id of the build that is live, None before the first."""
         try:
-            return self.current_file.read_text().strip()
+            return self.current_file.read_bytes().decode("utf-8", "replace").strip()
         except FileNotFoundError:
             return None
 
@@ -79,10 +82,10 @@ class Home:
     def business(self) -> str | None:
         """The name of the business that lives here, or None before the first build."""
         try:
-            name = json.loads(self.business_file.read_text())["name"]
+            advice = "restore it from a backup, or build in an empty home"
+            return read_json(self.business_file, lambda content: str(content["name"]), advice)
         except FileNotFoundError:
             return None
-        return str(name)
 
     def protect(self) -> None:
         """Close the home to others, if it was made before homes were private; one that is another user's is left alone."""
@@ -119,3 +122,16 @@ class Home:
                     f"Another {name} is running in {self.path}: wait for it to end, then try again."
                 ) from None
             yield
+
+
+def read_json(path: Path, of: Callable[[Any], T], advice: str) -> T:
+    """What `of` makes of a JSON file that is kept in a home; `advice` says what to do where it is damaged.
+
+    Raises:
+        FileNotFoundError: there is none.
+        HomeError: it is cut, or says something else than what belongs there.
+    """
+    try:
+        return of(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, SchemaMismatch):
+        raise HomeError(f"{path} is damaged: {advice}.") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import unicodedata
 from typing import Final
 
@@ -37,3 +39,14 @@ def is_untidy_sql(text: str) -> str:
     """SQL: whether a VARCHAR is not as `word_sql` has it; told fast of ASCII without blanks around it."""
     tidy = f"strlen({text}) = length({text}) AND {text} >= '!' AND right({text}, 1) >= '!'"
     return f"CASE WHEN {tidy} THEN FALSE ELSE {word_sql(text)} <> {text} END"
+
+
+def print_any_name() -> None:
+    """Let stdout escape what is no text in a file's name, as stderr does, rather than break off; call once, from a command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """A name or a value as a message quotes it, however long it is."""
+    return repr(f"{value[: longest - 1]}…" if isinstance(value, str) and len(value) > longest else value)

@@ -48,18 +48,28 @@ def run(
 
 def main() -> None:
     """Run the command; a user's mistake is one sentence on stderr, and exit code 2."""
-    from features.errors import FeaturesError
+    from features.errors import FeaturesError, told
     from features.home import keep_private
+    from features.words import print_any_name
     from models.errors import ModelsError
 
     keep_private()
+    print_any_name()
     try:
         app()
     except (ServingError, FeaturesError, ModelsError) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(told(error), err=True)
         sys.exit(2)
     except OSError as error:
-        typer.echo(f"{error.filename or 'The command'}: {error.strerror or error}.", err=True)
+        typer.echo(told(error), err=True)
+        sys.exit(2)
+    except Exception as error:
+        from features.damage import damage_behind
+
+        damage = damage_behind(error)
+        if damage is None:
+            raise
+        typer.echo(damage, err=True)
         sys.exit(2)
 
 

@@ -75,11 +75,14 @@ def digest(
     url: Annotated[str | None, typer.Option("--url", help="Where the pages are; by default, HOST and PORT.")] = None,
 ) -> None:
     """Write the Monday list of each owner, as HTML and as plain text, ready for mail."""
+    from serving.errors import CommandError
     from serving.platform.database import Database
     from serving.platform.settings import Settings
     from serving.web.team.digest import write_digests
 
     settings = Settings.from_environment()
+    if output.exists() and not output.is_dir():
+        raise CommandError(f"--output is {output}, which is no folder: give one to write to.")
     database = Database(settings.database)
     try:
         database.migrate()

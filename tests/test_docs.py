@@ -100,6 +100,7 @@ ELSEWHERE = {
     "experiments benchmark quality": "test_a_benchmark_on_public_data",
     "experiments benchmark steadiness": "test_a_benchmark_on_public_data",
     "experiments benchmark worlds": "tests/experiments/benchmarks/quality/test_worlds.py",
+    "experiments benchmark mistakes": "tests/experiments/benchmarks/mistakes/test_judge.py",
     "experiments benchmark horizons": "tests/experiments/benchmarks/quality/test_horizons.py",
     "experiments benchmark reasons": "tests/experiments/benchmarks/quality/test_first_reasons.py",
     "experiments benchmark faults": "tests/serving/platform/test_attacks.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from features.home import keep_private
+from features.words import print_any_name
 from training.cli import policy, promotion, run, watch
 
 app = typer.Typer(
@@ -19,6 +20,13 @@ app.command()(watch.watch)
 app.command(cls=promotion.ForceAsksWhy)(promotion.promote)
 app.command()(promotion.rollback)
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command."""
     keep_private()
+    print_any_name()
     app()
+
+
+if __name__ == "__main__":
+    main()

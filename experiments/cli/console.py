@@ -5,21 +5,43 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Self
+from typing import Any, Self
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
+
+from features.damage import damage_behind
+from features.errors import FeaturesError, told
+from features.words import shown
 
 
 @contextlib.contextmanager
 def exit_on_error(*mistakes: type[Exception]) -> Iterator[None]:
-    """End with exit code 2 and what one of `mistakes` says."""
+    """End with exit code 2 and what one of `mistakes` says, or what the system says of a file."""
     try:
         yield
     except mistakes as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+        said: str | None = told(error)
+    except OSError as error:
+        said = told(error)
+    except Exception as error:
+        said = damage_behind(error)
+        if said is None:
+            raise
+    else:
+        return
+    Console(stderr=True).print(said, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+class Commands(TyperGroup):
+    """Commands of which none ends with a traceback where a setting, or a file to read or to write, is not as it should be."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with exit_on_error(FeaturesError), quiet():
+            return super().invoke(ctx)
 
 
 @contextlib.contextmanager
@@ -39,7 +61,7 @@ def names_in(chosen: str, known: Iterable[str], what: str) -> list[str]:
     names = [name.strip() for name in chosen.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ValueError(f"There is no {what} {name!r}: choose from {', '.join(known)}.")
+            raise ValueError(f"There is no {what} {shown(name)}: choose from {', '.join(known)}.")
     return names
 
 

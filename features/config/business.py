@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ from features.config.suggestions import near_matches
 from features.errors import ConfigError
 from features.generation import Generation
 from features.schema import ALL_PILLARS
+from features.words import shown
 
 __all__ = [
     "NO_ACTION",
@@ -105,17 +107,23 @@ class Business:
         """
         path = path.absolute()
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ConfigError(f"{path}: this is no file.")
             content = path.read_bytes()
             raw = tomllib.loads(content.decode("utf-8-sig"))
         except FileNotFoundError:
-            siblings = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+            siblings = (
+                sorted(found.name for found in path.parent.glob("*.toml") if found.exists())
+                if path.parent.is_dir()
+                else []
+            )
             raise ConfigError(f"{path}: there is no such file{near_matches(path.name, siblings)}") from None
         except OSError as error:
             raise ConfigError(f"{path}: the file cannot be read ({error.strerror}).") from None
         except UnicodeDecodeError:
             raise ConfigError(f"{path}: the file is not UTF-8 text; save it as UTF-8.") from None
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: this is no valid TOML: {error}.") from None
+            raise ConfigError(f"{path}: this is no valid TOML: {_in_words(error)}.") from None
         return _Reader(path, raw).read(hashlib.sha256(content).hexdigest())
 
     @classmethod
@@ -128,6 +136,12 @@ class Business:
         return _loaded(generation.business_file)
 
 
+def _in_words(error: tomllib.TOMLDecodeError) -> str:
+    """What is wrong with a TOML, with a table as it is written there, not as Python has it."""
+    said = _TUPLE.sub(lambda names: f"[{'.'.join(re.findall(_QUOTED, names[0]))}]", str(error))
+    return said.replace("Cannot overwrite a value", "A key is there twice")
+
+
 @lru_cache(maxsize=4)
 def _loaded(path: Path) -> Business:
     # A generation's own copy never changes.
@@ -135,6 +149,8 @@ def _loaded(path: Path) -> Business:
 
 
 _T = TypeVar("_T", bound=Section)
+_QUOTED: Final = r"'([^']*)'"
+_TUPLE: Final = re.compile(r"\('[^()]*'(, '[^()]*')*,?\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +234,7 @@ class _Reader:
                 if source.where is not None:
                     Expression.parse(source.where, f"{self.path}: [data.events] where", result="condition")
             return events
-        raise self.error(f'[data] kind must be "table" or "events", not {kind!r}')
+        raise self.error(f'[data] kind must be "table" or "events", not {shown(kind)}')
 
     def check_table(self, data: TableData) -> None:
         for key, column in (("outcome", data.outcome), ("customer_id", data.customer_id), ("group", data.group)):

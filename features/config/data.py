@@ -25,7 +25,8 @@ from pydantic import (
 
 from features.config.search_budget import Budget
 from features.config.suggestions import near_matches
-from features.words import word
+from features.config.wording import said_of
+from features.words import shown, word
 
 NO_ACTION: Final = "no_action"
 MINIMUM_COVERAGE: Final = 0.5
@@ -132,7 +133,7 @@ def _one_or_many(value: object) -> object:
 
 def _delimiter(value: str) -> str:
     if len(value) != 1 or value in '\r\n"':
-        raise ValueError(f"{value!r} is no delimiter: it must be one character, such as ';'")
+        raise ValueError(f"{shown(value)} is no delimiter: it must be one character, such as ';'")
     return value
 
 
@@ -140,20 +141,22 @@ def _encoding(value: str) -> str:
     try:
         "a".encode(value)
     except (LookupError, ValueError):
-        raise ValueError(f"{value!r} is no encoding such as 'cp1252', 'mac_roman' or 'utf-16'") from None
+        raise ValueError(f"{shown(value)} is no encoding such as 'cp1252', 'mac_roman' or 'utf-16'") from None
     return value
 
 
 def _business_name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} must be 1 to 40 characters of a-z, 0-9, _ and -, as it names models")
+        raise ValueError(f"{shown(value)} must be 1 to 40 characters of a-z, 0-9, _ and -, as it names models")
     return value
 
 
 def _time_zone(value: str) -> str:
     known = zoneinfo.available_timezones() - {"localtime"}
     if value not in known:
-        raise ValueError(f"{value!r} is no time zone{near_matches(value, sorted(known))}")
+        near = near_matches(value, sorted(known))
+        meant = near if "did you mean" in near else " such as 'Europe/Paris' or 'UTC'"
+        raise ValueError(f"{shown(value)} is no time zone{meant}")
     return value
 
 
@@ -363,8 +366,7 @@ def sentence(error: ValidationError, model: type[BaseModel], table: str) -> str:
         return f"{header} has no key {key!r}{near_matches(key, sorted(owner.model_fields))}"
     if problem["type"] == "missing":
         return f"{header} needs the key {key!r}"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    return f"{header} {key}: {message}"
+    return f"{header} {key}: {said_of(problem)}"
 
 
 def _inner_table(annotation: object) -> type[BaseModel] | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from features.config.wording import said_of
 from features.errors import ConfigError
 from features.generation import EMBEDDED
 from features.home import Home
@@ -54,6 +55,7 @@ class Environment(BaseSettings):
             return None
         parts = urlsplit(setting)
         scheme, _, _ = parts.scheme.partition("+")
+        _check_port(parts)
         if scheme not in _REGISTRIES or "://" not in setting:
             given = f"{parts.scheme}://…" if "@" in setting else setting  # it may hold a password
             raise ValueError(
@@ -72,6 +74,7 @@ class Environment(BaseSettings):
         if setting in (EMBEDDED, "sqlite"):  # its former name
             return EMBEDDED
         parts = urlsplit(setting)
+        _check_port(parts)
         if parts.scheme not in ("redis", "rediss") or not parts.hostname:
             raise ValueError(f"'{setting}' is neither '{EMBEDDED}' nor a URL such as redis://localhost:6379/0")
         return setting
@@ -88,7 +91,7 @@ class Environment(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = _variable(str(first["loc"][0])) if first["loc"] else ""
-            message = first["msg"].removeprefix("Value error, ")
+            message = said_of(first)
             raise ConfigError(f"{name}: {message}." if name else f"{message}.") from None
 
     @property
@@ -115,6 +118,14 @@ def _check_path(path: str) -> None:
     if odd is not None:
         shown = path.encode("utf-8", "backslashreplace").decode()
         raise ValueError(f"{shown!r} holds {odd!a}, which databases take amiss in a path; choose another folder")
+
+
+def _check_port(parts: SplitResult) -> None:
+    try:
+        _ = parts.port
+    except ValueError:
+        place = parts.netloc.rpartition("@")[2]
+        raise ValueError(f"'{place}' names a port that is none; it is a number from 0 to 65535") from None
 
 
 def _variable(field: str) -> str:

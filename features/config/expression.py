@@ -24,6 +24,7 @@ from sqlglot.tokens import Tokenizer as SqlTokenizer
 
 from features.config.suggestions import near_matches
 from features.errors import ConfigError
+from features.words import shown
 
 Scalar = float | str | bool | None
 
@@ -148,7 +149,7 @@ class Expression:
         try:
             root = builder.build(_parsed(text, where), Kind(result))
         except RecursionError:
-            raise ConfigError(f"{where}: {_shown(text)} is no expression: it is nested too deeply.") from None
+            raise ConfigError(f"{where}: {shown(text)} is no expression: it is nested too deeply.") from None
         return cls(text=text, where=where, kinds=dict(builder.kinds), _root=root)
 
     @property
@@ -174,7 +175,7 @@ class Expression:
 
     def _missing_column(self, name: str, known: Sequence[str]) -> ConfigError:
         return ConfigError(
-            f"{self.where}: {self.text!r} reads {name!r}, which does not exist{near_matches(name, known)}"
+            f"{self.where}: {shown(self.text)} reads {name!r}, which does not exist{near_matches(name, known)}"
         )
 
     def _evaluate(self, node: _Node, row: Mapping[str, Scalar]) -> Scalar:
@@ -205,7 +206,7 @@ class Expression:
             return bool(value) if column.kind is Kind.CONDITION else float(value)
         except ValueError:
             raise ConfigError(
-                f"{self.where}: {self.text!r} computes with {column.name!r}, which holds the text {value!r}."
+                f"{self.where}: {shown(self.text)} computes with {column.name!r}, which holds the text {shown(value)}."
             ) from None
 
 
@@ -270,7 +271,7 @@ def _parsed(text: str, where: str) -> exp.Expr:
     try:
         tokens = _LANGUAGE.tokenize(text)
     except TokenError:
-        raise ConfigError(f"{where}: {_shown(text)} opens a quote that it never closes.") from None
+        raise ConfigError(f"{where}: {shown(text)} opens a quote that it never closes.") from None
     followers = [*tokens[1:], None]
     words = [
         # The parser knows more words than the tokenizer; between backquotes, it takes none for its own.
@@ -282,7 +283,7 @@ def _parsed(text: str, where: str) -> exp.Expr:
     odd = next((token for token in tokens if token.token_type is TokenType.VAR and not token.text.isidentifier()), None)
     if odd is not None:
         raise ConfigError(
-            f"{where}: {_shown(text)} is no expression: {odd.text[:40]!r} is not allowed (allowed: {_ALLOWED})."
+            f"{where}: {shown(text)} is no expression: {odd.text[:40]!r} is not allowed (allowed: {_ALLOWED})."
         )
     try:
         trees = _LANGUAGE.parser().parse_into(exp.Condition, words, text)
@@ -292,9 +293,9 @@ def _parsed(text: str, where: str) -> exp.Expr:
         lacks = str(found.get("description")).startswith("Required") and not str(found.get("end_context") or "").strip()
         what = "it is not complete" if lacks else f"{wrong[:40]!r} after {before[-40:].strip()!r} is not allowed"
         advice = _advice(text) or (_BACKQUOTES if wrong.isidentifier() else "")
-        raise ConfigError(f"{where}: {_shown(text)} is no expression: {what}{advice} (allowed: {_ALLOWED}).") from None
+        raise ConfigError(f"{where}: {shown(text)} is no expression: {what}{advice} (allowed: {_ALLOWED}).") from None
     if len(trees) != 1 or trees[0] is None:
-        raise ConfigError(f"{where}: {_shown(text)} is no expression: ';' is not allowed (allowed: {_ALLOWED}).")
+        raise ConfigError(f"{where}: {shown(text)} is no expression: ';' is not allowed (allowed: {_ALLOWED}).")
     return trees[0]
 
 
@@ -305,7 +306,7 @@ class _Builder:
     kinds: dict[str, Kind]
 
     def refuse(self, what: str) -> ConfigError:
-        return ConfigError(f"{self.where}: {_shown(self.text)} {what} (allowed: {_ALLOWED}).")
+        return ConfigError(f"{self.where}: {shown(self.text)} {what} (allowed: {_ALLOWED}).")
 
     def build(self, parsed: exp.Expr, wanted: Kind) -> _Node:
         node = parsed.unnest()
@@ -325,9 +326,9 @@ class _Builder:
         if kind is Kind.NUMBER:
             value = float(value)
             if not math.isfinite(value):
-                raise self.refuse(f"holds {value!r}, which is neither a number nor text")
+                raise self.refuse(f"holds {shown(value)}, which is neither a number nor text")
         if kind is not wanted:
-            raise self.refuse(f"has {value!r} where a {wanted} is needed")
+            raise self.refuse(f"has {shown(value)} where a {wanted} is needed")
         return _Literal(value)
 
     def column(self, name: str, kind: Kind) -> _Column:
@@ -410,10 +411,6 @@ def _name(node: exp.Expr) -> str | None:
         head = _name(node.this)
         return None if head is None else f"{head}.{node.expression.name}"
     return None
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:79] + "…")
 
 
 def _advice(text: str) -> str:

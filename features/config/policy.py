@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from features.config.data import Cap, Names, Section, Text
+from features.words import shown
 
 LEVER_BOUNDS = (0.5, 2.0)
 
@@ -19,7 +20,7 @@ def _clock(value: object) -> object:
     try:
         moment = time.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"{value!r} is no time of day such as '20:00'") from None
+        raise ValueError(f"{shown(value)} is no time of day such as '20:00'") from None
     if moment.tzinfo is not None:
         raise ValueError(f"{value!r} must have no zone: the business's own counts")
     return moment

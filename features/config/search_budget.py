@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from features.words import shown
+
 _WRITTEN = re.compile(r"(\d+(?:\.\d+)?)\s*(trials?|minutes?|min|seconds?|s)", re.IGNORECASE)
 _MOST_TRIALS = 10_000
 _MOST_MINUTES = 24 * 60
@@ -34,13 +36,13 @@ class Budget:
         """
         written = _WRITTEN.fullmatch(text.strip())
         if written is None:
-            raise ValueError(f'{text!r} is no budget: write it as "10 trials", "3 minutes" or "90 seconds"')
+            raise ValueError(f'{shown(text)} is no budget: write it as "10 trials", "3 minutes" or "90 seconds"')
         number, unit = float(written[1]), written[2].lower()
         if unit.startswith("trial"):
             if number != int(number) or not 1 <= number <= _MOST_TRIALS:
-                raise ValueError(f"{text!r} is no budget: trials are a whole number from 1 to {_MOST_TRIALS:,}")
+                raise ValueError(f"{shown(text)} is no budget: trials are a whole number from 1 to {_MOST_TRIALS:,}")
             return cls(trials=int(number))
         minutes = number / 60.0 if unit.startswith("s") else number
         if not 0.0 < minutes <= _MOST_MINUTES:
-            raise ValueError(f"{text!r} is no budget: give more than no time, and at most a day")
+            raise ValueError(f"{shown(text)} is no budget: give more than no time, and at most a day")
         return cls(minutes=minutes)

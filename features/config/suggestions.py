@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Sequence
 
+from features.words import shown
+
 _CLOSE = 0.6
 _NEARLY_AS_CLOSE = 0.1
 
@@ -16,8 +18,8 @@ def near_matches(name: str, known: Sequence[str]) -> str:
         by_folded[match] for match, ratio in zip(close, ratios, strict=True) if ratio >= ratios[0] - _NEARLY_AS_CLOSE
     ]
     if best:
-        return "; did you mean " + " or ".join(repr(candidate) for candidate in best) + "?"
+        return "; did you mean " + " or ".join(map(shown, best)) + "?"
     if not known:
         return "."
-    shown = ", ".join(repr(candidate) for candidate in known[:12])
-    return f"; there are {shown}{f' and {len(known) - 12} more' if len(known) > 12 else ''}."
+    listed = ", ".join(map(shown, known[:12]))
+    return f"; there are {listed}{f' and {len(known) - 12} more' if len(known) > 12 else ''}."

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from features.config.business import Written
+from features.generation import BUILD_AGAIN
+from features.home import read_json
 from features.ingestion.cells.casts import Cell, literal
 from features.ingestion.cells.clocks import CLOCKS
 from features.ingestion.cells.number_styles import DECIMALS, NumberStyle
@@ -105,10 +107,13 @@ def write_readings(folder: Path, readings: Mapping[str, Reading]) -> None:
 def load_readings(folder: Path) -> dict[str, Reading]:
     """How the build at `folder` read its columns, those that are written plainly aside."""
     try:
-        content: dict[str, Any] = json.loads((folder / READINGS).read_text())
+        return read_json(
+            folder / READINGS,
+            lambda content: {name: Reading.from_json(one) for name, one in content.items()},
+            BUILD_AGAIN,
+        )
     except FileNotFoundError:  # the build of an earlier version
         return {}
-    return {name: Reading.from_json(one) for name, one in content.items()}
 
 
 def with_missing(relation: Relation, written: Written) -> Relation:
@@ -122,8 +127,8 @@ def evidence(execute: Execute, relation: Relation, cells: Sequence[Cell], writte
     found: dict[str, Evidence] = {}
     for chunk in _chunks(texts):
         counts = ", ".join(
-            f"count_if({cell.number} IS NOT NULL OR {cell.infinite}), approx_count_distinct({cell.number}), "
-            f"count_if({cell.number} IS NULL AND NOT {cell.infinite} AND {cell.filled})"
+            f"count(*) FILTER ({cell.number} IS NOT NULL OR {cell.infinite}), approx_count_distinct({cell.number}), "
+            f"count(*) FILTER ({cell.number} IS NULL AND NOT {cell.infinite} AND {cell.filled})"
             for cell in chunk
         )
         row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
@@ -185,8 +190,8 @@ def marks(execute: Execute, relation: Relation, cells: Sequence[Cell]) -> list[t
     found: list[tuple[int, int, int]] = []
     for chunk in _chunks(cells):
         counts = ", ".join(
-            f"count_if(contains({cell.written}, '.')), count_if(regexp_full_match({cell.written}, {_GROUPED})), "
-            f"count_if(contains({cell.written}, ','))"
+            f"count(*) FILTER (contains({cell.written}, '.')), count(*) FILTER (regexp_full_match({cell.written}, {_GROUPED})), "
+            f"count(*) FILTER (contains({cell.written}, ','))"
             for cell in chunk
         )
         row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
@@ -206,10 +211,10 @@ def clock_reading(execute: Execute, relation: Relation, cell: Cell) -> Reading:
     if cell.is_time:
         return PLAIN
     number = cell.number
-    counts = ", ".join(f"count_if({clock.sql(number)} IS NOT NULL)" for clock in CLOCKS.values())
-    plain = "0" if cell.is_number else f"count_if({cell.time()} IS NOT NULL)"
+    counts = ", ".join(f"count(*) FILTER ({clock.sql(number)} IS NOT NULL)" for clock in CLOCKS.values())
+    plain = "0" if cell.is_number else f"count(*) FILTER ({cell.time()} IS NOT NULL)"
     present, dated, *rest = execute(
-        "Looking at columns", f"SELECT count_if({cell.present}), {plain}, {counts} FROM {relation.sql}"
+        "Looking at columns", f"SELECT count(*) FILTER ({cell.present}), {plain}, {counts} FROM {relation.sql}"
     ).fetchall()[0]
     if not present:
         return PLAIN
@@ -272,7 +277,7 @@ def junk_notes(execute: Execute, relation: Relation, cells: Sequence[Cell]) -> l
     ]
     said: list[str] = []
     for chunk in _chunks(asked):
-        counts = ", ".join(f"count_if({cell.junk} OR {cell.infinite})" for cell in chunk)
+        counts = ", ".join(f"count(*) FILTER ({cell.junk} OR {cell.infinite})" for cell in chunk)
         row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
         for cell, count in zip(chunk, row, strict=True):
             if count:

@@ -117,7 +117,8 @@ def layout(path: Path, dialect: Dialect) -> Layout:
         if header is not None:
             "".join(header).encode()
     except csv.Error as error:
-        raise IngestError(f"{path}: the header cannot be read as CSV ({error}).") from None
+        why = "lines end with a carriage return alone; save it with line feeds" if "new-line" in str(error) else error
+        raise IngestError(f"{path}: the header cannot be read as CSV ({why}).") from None
     except UnicodeEncodeError:
         raise IngestError(
             f"{path}: the header is not UTF-8 text, and which encoding it has its letters do not tell; set encoding, such as "

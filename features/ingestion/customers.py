@@ -19,7 +19,7 @@ from features.ingestion.losses import Acquaintance, acquaintance
 from features.ingestion.profiling import number_reasons, profiled, refuse_reserved, refuse_rounded
 from features.ingestion.quarantine import Reason
 from features.ingestion.staging import Staging
-from features.words import word
+from features.words import shown, word
 
 OUTCOME: Final = "__outcome"
 ORDER: Final = "__order"
@@ -153,12 +153,12 @@ def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: T
         f"SELECT {outcome.written}, count(*), count(*) OVER () FROM {relation.sql} "
         f"WHERE {_has_outcome(staging, relation, outcome, data)} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
     ).fetchall()
-    shown = ", ".join(f"{value!r} ({count:,})" for value, count, _ in values)
+    listed = ", ".join(f"{shown(value)} ({count:,})" for value, count, _ in values)
     if 0 < churned < rows:
         kinds = values[0][2]
         if kinds > 2 and not isinstance(data.churned, Filled):
             staging.notes.append(
-                f"The column {outcome.name!r} has {kinds:,} values: {shown}{', …' if kinds > len(values) else ''}. Whoever has "
+                f"The column {outcome.name!r} has {kinds:,} values: {listed}{', …' if kinds > len(values) else ''}. Whoever has "
                 f"another than {data.churned!r} counts as stayed; take out the rows of which that is not true."
             )
         return
@@ -166,7 +166,7 @@ def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: T
     cure = f", and nothing in {blank:,} rows; if those stayed, write churned = {{ filled = true }}" if blank else ""
     raise IngestError(
         f"{relation.path}: {'every' if churned else 'no'} row has {data.churned!r} in the column {outcome.name!r}, which "
-        f"[data] churned names as the value that means churned; the column holds {shown}{cure}."
+        f"[data] churned names as the value that means churned; the column holds {listed}{cure}."
     )
 
 

@@ -28,6 +28,8 @@ from features.words import is_untidy_sql, word
 # Columns that every relation has beside its own: the file's position, the line in it, the row in all files; all but the
 # position are counted from 1.
 FILE, LINE, ROW = "file_position", "line_number", "row_position"
+NOT_UTF8: Final = "Invalid string encoding"
+"""What DuckDB says of Parquet whose text is not UTF-8; `read` with `check_text` then finds the rows."""
 _OWN: Final = "c"
 _ROWS: Final = 1 << 16
 _AT_ONCE: Final = 50  # columns per query: planning takes time in the square of them
@@ -320,10 +322,7 @@ def _staged_parquet(
                     wrong = _not_utf8(batch)
                     start = before - first + 1
                     for index in wrong:
-                        cells = [
-                            column[index].cast(pa.binary()).as_py() if _is_text(column.type) else column[index].as_py()
-                            for column in batch.columns
-                        ]
+                        cells = [_python(column[index]) for column in batch.columns]
                         raw = raw_row(batch.schema.names, cells)
                         bad.add(position, [BadLine(start + index, before + index + 1, Reason.BAD_UTF8, raw)], 0)
                     lines = pa.array(range(start, start + len(batch)), pa.int64())
@@ -339,6 +338,16 @@ def _staged_parquet(
             staged.append(_stage(work, schema, batches()))
     sql = f"({' UNION ALL BY NAME '.join(f'SELECT * FROM {part}' for part in staged)})"
     return _relation(connection, path, files, sql, names, total, bad.close())
+
+
+def _python(value: Any) -> object:
+    """A cell as Python has it; bytes, where it is text, for that may be no UTF-8."""
+    if _is_text(value.type):
+        return value.cast(pa.binary()).as_py()
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):  # a time beyond Python's
+        return value.cast(pa.string()).as_py()
 
 
 def _is_text(type: Any) -> bool:

@@ -13,6 +13,9 @@ from typing import Any, Final
 import duckdb
 
 from features.config.business import Business
+from features.errors import HomeError
+from features.generation import BUILD_AGAIN
+from features.home import read_json
 
 NAME: Final = "ledger.json"
 
@@ -75,9 +78,12 @@ class Manifest:
     def load(cls, folder: Path) -> Manifest | None:
         """The books of the generation at `folder`, or None where it has none."""
         try:
-            data: dict[str, Any] = json.loads((folder / NAME).read_text())
-        except (FileNotFoundError, ValueError):
+            return read_json(folder / NAME, cls._from_json, BUILD_AGAIN)
+        except (FileNotFoundError, HomeError):
             return None
+
+    @classmethod
+    def _from_json(cls, data: dict[str, Any]) -> Manifest:
         sources = tuple(
             Source(
                 **{

@@ -112,7 +112,7 @@ def _profile(execute: Execute, relation: Relation, cell: Cell, found: Evidence |
         spellings = execute("Looking at columns", f"SELECT count(DISTINCT {cell.text}) FROM {relation.sql}").fetchall()
         return Profile(cell, False, is_truths=spellings[0][0] > _PAIR)
     if found.marked:
-        times = f"SELECT count_if({cell.present} AND {cell.time()} IS NULL) FROM {relation.sql}"
+        times = f"SELECT count(*) FILTER ({cell.present} AND {cell.time()} IS NULL) FROM {relation.sql}"
         if execute("Looking at columns", times).fetchall()[0][0] == 0:
             # The rest are times, so that what says that it is missing is none of the words.
             return Profile(replace(cell, missing=cell.missing or MARKERS), False)

@@ -27,6 +27,7 @@ from features.errors import ConfigError, IngestError
 from features.ingestion import source_files as source
 from features.ingestion.customers import read_customers, read_table
 from features.ingestion.events import Base, NotAppendable, read_events
+from features.ingestion.files import NOT_UTF8
 from features.ingestion.losses import Acquaintance
 from features.ingestion.manifest import File, Manifest, Source, added, code, configuration
 from features.ingestion.source_files import Progress
@@ -80,7 +81,7 @@ def ingest(
             if summary is None:
                 summary = _run(business, work, now, progress or _silent, check_text=False)
         except duckdb.InvalidInputException as error:
-            if "Invalid string encoding" not in str(error):
+            if NOT_UTF8 not in str(error):
                 raise
             # Parquet whose text is not UTF-8: DuckDB refuses the file, so take it apart and find the rows.
             shutil.rmtree(work)
@@ -90,7 +91,8 @@ def ingest(
         reason = str(error).strip().splitlines()[0]
         raise IngestError(f"{business.path}: its data cannot be read ({reason}).") from error
     except OSError as error:
-        raise IngestError(f"{error.filename or out}: reading or writing failed ({error.strerror or error}).") from error
+        place = error.filename or business.path
+        raise IngestError(f"{place}: reading or writing failed ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
         if not existed and out.exists() and not any(out.iterdir()):

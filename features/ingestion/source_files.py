@@ -31,8 +31,10 @@ def find(path: Path) -> tuple[Path, ...]:
             if found:
                 return found
         raise IngestError(f"{path}: the folder holds no Parquet and no CSV files.")
-    if path.exists():
+    if path.is_file():
         return (path,)
+    if path.exists():
+        raise IngestError(f"{path}: this is neither a file nor a folder.")
     # A folder that is there is meant by its name, whatever characters it has: only what follows is a pattern.
     root = next(folder for folder in path.parents if folder.is_dir())
     pattern = str(path.relative_to(root))
@@ -47,7 +49,7 @@ def find(path: Path) -> tuple[Path, ...]:
         folder, missing = folder.parent, folder
     if folder != path.parent:
         raise IngestError(f"{path}: there is no folder {missing}.")
-    siblings = sorted(entry.name for entry in folder.iterdir())
+    siblings = sorted(entry.name for entry in folder.iterdir() if entry.exists())
     raise IngestError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
 
 

@@ -268,7 +268,9 @@ def check(path: Path) -> None:
     """
     ending(path)
     if not path.is_file():
-        siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        siblings = (
+            sorted(entry.name for entry in path.parent.iterdir() if entry.exists()) if path.parent.is_dir() else []
+        )
         raise CommandError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
 
 

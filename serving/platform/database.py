@@ -224,7 +224,7 @@ def check_room(folder: Path) -> None:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the port may be no number
         raise DatabaseUnavailable(
             "KEEPWELL_DATABASE_URL is no URL: give one like postgresql://user@host/name or sqlite:////path/keepwell.db."
         ) from None

@@ -99,11 +99,7 @@ class ReleaseSource:
         )
 
     def _live_generation(self) -> Generation:
-        try:
-            live = self._home.current_file.read_text().strip()
-        except FileNotFoundError:
-            live = ""
-        if self._generation is None or self._generation.id != live:
+        if self._generation is None or self._generation.id != self._home.live:
             try:
                 self._generation = Generation.current(self._home)
             except NoGeneration as error:

@@ -209,8 +209,8 @@ def test_run_without_a_database_says_so(template: Shop, url: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"PORT": "http"}, "PORT: Input should be a valid integer"),
-        ({"KEEPWELL_ENVIRONMENT": "prod"}, "KEEPWELL_ENVIRONMENT: Input should be 'development' or 'production'"),
+        ({"PORT": "http"}, "PORT: it should be a whole number"),
+        ({"KEEPWELL_ENVIRONMENT": "prod"}, "KEEPWELL_ENVIRONMENT: it should be 'development' or 'production'"),
         ({"KEEPWELL_ENVIRONMENT": "production"}, "KEEPWELL_HOME must be set in production"),
         (
             {"KEEPWELL_ENVIRONMENT": "production", "KEEPWELL_HOME": "/srv/keepwell", "KEEPWELL_RATE_LIMIT": "0"},

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from features.errors import FeaturesError
+from features.errors import FeaturesError, told
 from models.errors import ModelsError
 from training.errors import GateRefused, TrainingError
 
@@ -64,11 +64,18 @@ def exit_on_error() -> Iterator[None]:
             warnings.showwarning = lambda *_, **__: None
             yield
     except GateRefused as error:
-        _exit(str(error), REFUSED)
+        _exit(told(error), REFUSED)
     except (FeaturesError, ModelsError, TrainingError) as error:
-        _exit(str(error), MISTAKE)
+        _exit(told(error), MISTAKE)
     except OSError as error:
-        _exit(f"{error.filename or 'The training'}: {error.strerror or error}.", MISTAKE)
+        _exit(told(error, "The training"), MISTAKE)
+    except Exception as error:
+        from features.damage import damage_behind
+
+        damage = damage_behind(error)
+        if damage is None:
+            raise
+        _exit(damage, MISTAKE)
 
 
 def _exit(message: str, code: int) -> NoReturn:

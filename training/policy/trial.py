@@ -16,9 +16,10 @@ from features.config.data import Decisions
 from features.ingestion import files, source_files
 from features.ingestion.cells.casts import literal
 from features.ingestion.csv_reader import Dialect
+from features.ingestion.files import NOT_UTF8
 from features.ingestion.profiling import profiled
 from features.schema import DType, Feature, FeatureSchema
-from features.words import word
+from features.words import shown, word
 from models.decisions.effect_model import REWARD
 from models.decisions.logged_trials import NOTHING
 from models.decisions.reference import ACTION, LOGGING, LOGGING_POLICY, NOTHING_DONE, Reference
@@ -34,11 +35,21 @@ def read_trial(business: Business) -> DecisionLog:
         FeaturesError: the file or a column is not there.
         DecisionLogError: a column does not hold what its key says, or nothing can be learned.
     """
+    try:
+        return _read(business, check_text=False)
+    except duckdb.Error as error:
+        if NOT_UTF8 in str(error):
+            return _read(business, check_text=True)
+        reason = str(error).strip().splitlines()[0]
+        raise DecisionLogError(f"{business.path}: its decisions cannot be read ({reason}).") from error
+
+
+def _read(business: Business, check_text: bool) -> DecisionLog:
     spec = business.decisions
     assert spec is not None
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as connection:
         connection.execute(f"SET TimeZone = {literal(business.timezone)}")
-        relation = files.read(connection, spec.path, Dialect.of(spec), Path(scratch), lambda *_: None)
+        relation = files.read(connection, spec.path, Dialect.of(spec), Path(scratch), lambda *_: None, check_text)
         action = relation.cell(spec.action, "[decisions] action")
         reward = relation.cell(spec.reward, "[decisions] reward")
         column = spec.pscore if isinstance(spec.pscore, Column) else None
@@ -58,7 +69,7 @@ def read_trial(business: Business) -> DecisionLog:
             odd = connection.execute(f"SELECT {cell.written} FROM {relation.sql} WHERE {cell.junk} LIMIT 1").fetchone()
             if odd is not None:
                 raise DecisionLogError(
-                    f"{relation.path}: the column '{cell.name}', which [decisions] {key} names, holds '{odd[0]}', which "
+                    f"{relation.path}: the column '{cell.name}', which [decisions] {key} names, holds {shown(odd[0])}, which "
                     f"is no number."
                 )
         selected = ", ".join(

@@ -125,11 +125,11 @@ def test_a_log_of_decisions_needs_nothing_else(tmp_path: Path) -> None:
     [
         ('outcome = "Churn"', 'outcom = "Churn"', "[data] has no key 'outcom'; did you mean 'outcome'?"),
         ('outcome = "Churn"\n', "", "[data] needs the key 'outcome'."),
-        ('outcome = "Churn"', "outcome = 3", "[data] outcome: it should be a valid string."),
+        ('outcome = "Churn"', "outcome = 3", '[data] outcome: it should be text, in quotes: "…".'),
         ("[churn]", "[chrun]", "there is no table [chrun]; did you mean 'churn'?"),
         ("[churn]\nhorizon_days = 90\n", "", "the table [churn] is missing; it needs at least horizon_days."),
         ("= 90", "= 0", "[churn] horizon_days: it should be greater than or equal to 1."),
-        ("= 90", "= true", "[churn] horizon_days: it should be a valid integer."),
+        ("= 90", "= true", "[churn] horizon_days: it should be a whole number."),
         ("= 90", '= 90\ncutoffs = "monthly"', '[churn] cutoffs is only for data of kind "events"'),
         ('"telco"', '"Telco shop"', "[business] name: 'Telco shop' must be 1 to 40 characters of a-z, 0-9, _ and -"),
         ('"telco"', '"telco\\n"', "[business] name: 'telco\\n' must be 1 to 40 characters"),

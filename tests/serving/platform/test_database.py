@@ -152,6 +152,7 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     ("url", "sentence"),
     [
         ("no url", "is no URL"),
+        ("postgresql://host:port/name", "is no URL"),
         ("mysql://host/name", "names 'mysql'"),
         ("sqlite://", "names 'sqlite'"),
         ("sqlite:///:memory:", "names 'sqlite'"),
