@@ -113,6 +113,12 @@ def inherited(**changes: str) -> dict[str, str]:
     return {**os.environ, **changes}
 
 
+def forget_places() -> None:
+    """Take away what names a home, a store or a database, where a program has places of its own, as a benchmark has."""
+    for name in ("KEEPWELL_HOME", "KEEPWELL_ONLINE_STORE", "KEEPWELL_DATABASE_URL", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+
+
 def _check_path(path: str) -> None:
     odd = next((sign for sign in path if sign in _NO_PATH or not sign.isprintable()), None)
     if odd is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from experiments.benchmarks.faults.attacks.passwords import passwords
 from experiments.benchmarks.faults.attacks.stalls import postgresql_stalls, redis_stalls
 from experiments.benchmarks.faults.seen import Seen, Skipped
 from features.atomic_write import write_atomically
+from features.config.environment import forget_places
 
 Attack = Callable[[business.Ground], Iterator[Seen]]
 ATTACKS: Mapping[str, Attack] = {
@@ -55,9 +55,7 @@ def measure(names: Sequence[str], say: Callable[[str], None]) -> Found:
     Raises:
         BenchmarkError: there is nothing to attack, because a home cannot be made.
     """
-    # What is attacked is the benchmark's own, whatever the environment names.
-    for name in ("MLFLOW_TRACKING_URI", "KEEPWELL_ONLINE_STORE", "KEEPWELL_DATABASE_URL", "KEEPWELL_HOME"):
-        os.environ.pop(name, None)
+    forget_places()
     found: Found = {}
     with tempfile.TemporaryDirectory(prefix="keepwell-faults-") as scratch:
         ground = business.prepared(Path(scratch), say)

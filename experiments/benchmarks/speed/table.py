@@ -20,6 +20,7 @@ from experiments.benchmarks.errors import BenchmarkError
 from experiments.benchmarks.figures import Row
 from experiments.benchmarks.speed import reference
 from features.atomic_write import write_atomically
+from features.config.environment import forget_places
 from features.home import Home
 
 ROWS = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12")
@@ -61,9 +62,7 @@ def measure(rows: Sequence[str], scale: Scale, say: Callable[[str], None]) -> tu
     if unknown:
         raise BenchmarkError(f"There is no row '{unknown[0]}': they are {', '.join(ROWS)}.")
     wanted = frozenset(rows)
-    # The homes of a benchmark are its own, whatever the environment names.
-    for name in ("MLFLOW_TRACKING_URI", "KEEPWELL_ONLINE_STORE", "KEEPWELL_DATABASE_URL"):
-        os.environ.pop(name, None)
+    forget_places()
     with tempfile.TemporaryDirectory(prefix="keepwell-bench-") as scratch:
         say("training the reference model")
         model = reference.train()

@@ -20,8 +20,6 @@ READERS = {
     "serving/platform/workers.py": "sets the folder of figures for the workers: Prometheus' client takes no argument for it",
     "serving/platform/metrics.py": "a worker learns that folder from its supervisor, who starts it without arguments",
     "experiments/benchmarks/mistakes/judge.py": "gives a command that runs in this process the environment of its case",
-    "experiments/benchmarks/faults/table.py": "takes away what the attacked servers would inherit; reads none",
-    "experiments/benchmarks/speed/table.py": "takes away what the benchmarked servers would inherit; reads none",
     "experiments/benchmarks/peers/constant.py": "a program that uvicorn starts by name is told its file so",
     "experiments/benchmarks/peers/obvious.py": "a program that uvicorn starts by name is told its folder so",
 }
