@@ -25,6 +25,7 @@ MANIFEST = "generation.json"
 KEPT = 3
 BUILD_AGAIN = "run 'python -m features build CONFIG' again"
 _ID = re.compile(r"\w[\w-]*")
+_MADE = re.compile(r"\d{8}T\d{12}Z")
 EMBEDDED = "embedded"
 PURCHASES_FILE = "purchases.parquet"
 ANSWERS_FILE = "answers.parquet"
@@ -237,7 +238,8 @@ class Generation:
         live = home.live
         finished = {generation.id: generation for generation in cls.complete(home)}
         kept = {*list(finished)[-KEPT:], live}
-        found = sorted(path.name for path in home.generations.iterdir()) if home.generations.is_dir() else []
+        # Whatever else lies there is not keepwell's to remove.
+        found = sorted(path.name for path in home.generations.glob("*") if _MADE.fullmatch(path.name))
         removed = tuple(name for name in found if name not in kept)
         for name in removed:
             forget(name, finished.get(name))

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from features.atomic_write import write_atomically
 from features.errors import HomeError, SchemaMismatch
@@ -18,6 +18,11 @@ from features.errors import HomeError, SchemaMismatch
 T = TypeVar("T")
 
 _LEAST_ROOM = 4 * 2**20
+_KEPT: Final = (
+    *("generations", "mlflow", "bundles", "scores", "shadow", "business.json", "CURRENT", "tuning.journal"),
+    *("promotions.jsonl", "demo.key", "keepwell.db", "keepwell.db-wal", "keepwell.db-shm"),
+)
+"""What lies in a home, whoever of keepwell's packages keeps it there."""
 
 
 def keep_private() -> None:
@@ -88,9 +93,14 @@ class Home:
             return None
 
     def protect(self) -> None:
-        """Close the home to others, if it was made before homes were private; one that is another user's is left alone."""
-        with contextlib.suppress(PermissionError, FileNotFoundError):
-            self.path.chmod(self.path.stat().st_mode & 0o700)
+        """Close to others what keepwell keeps here, if it was made before homes were private.
+
+        The folder itself may hold more than a home, and is left as it is; so is what another user owns.
+        """
+        for name in _KEPT:
+            path = self.path / name
+            with contextlib.suppress(PermissionError, FileNotFoundError):
+                path.chmod(path.stat().st_mode & 0o700)
 
     def claim(self, name: str) -> None:
         """Fix this home to the business `name`.
