@@ -1,6 +1,7 @@
 """A program that imports everything once and forks a child for each command, so that a test can kill many children.
 
-Reads a command a line from stdin, as JSON: ["build", CONFIG, HOME], ["train", CONFIG, HOME] or ["promote", HOME].
+Reads a command a line from stdin, as JSON, after the online store's URL, blank for the embedded one: [URL, "build", CONFIG, HOME],
+[URL, "train", CONFIG, HOME] or [URL, "promote", HOME].
 Writes a line of JSON for each thing that happens: {"pid"}, {"phase", "share"} while a build goes on, {"exit"}.
 """
 
@@ -41,8 +42,8 @@ class Steps:
         yield lambda: None
 
 
-def obey(command: list[str]) -> None:
-    os.environ["KEEPWELL_HOME"] = command[-1]
+def obey(online_store: str, *command: str) -> None:
+    os.environ["KEEPWELL_HOME"], os.environ["KEEPWELL_ONLINE_STORE"] = command[-1], online_store
     home = Home(Path(command[-1]))
     if command[0] == "build":
         built = build(
@@ -66,7 +67,7 @@ def main() -> None:
         if child == 0:
             os.setpgid(0, 0)
             try:
-                obey(json.loads(line))
+                obey(*json.loads(line))
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)

@@ -56,9 +56,13 @@ cutoffs = ["2025-05-01", "2025-07-01", "2025-09-01", "2025-11-01"]
 
 
 class ForkServer:
-    """Commands in children of one process that has imported everything."""
+    """Commands in children of one process that has imported everything.
 
-    def __init__(self, log: Path, **environment: str) -> None:
+    `online_store` is what their environment has of it; blank for the embedded one.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self.online_store = ""
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
@@ -67,13 +71,12 @@ class ForkServer:
                 stderr=errors,
                 text=True,
                 bufsize=1,
-                env={**os.environ, **environment},
             )
         self.log = log
 
     def start(self, *command: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.write(json.dumps([self.online_store, *command]) + "\n")
         self.process.stdin.flush()
 
     def said(self) -> dict[str, Any]:
@@ -237,7 +240,16 @@ def serving(home: Home) -> Iterator[tuple[str, str]]:
         thread.join()
 
 
-def test_killed_at_any_moment(tmp_path: Path, full: bool) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Python that has imported all."""
+    started = ForkServer(tmp_path_factory.mktemp("commands") / "log")
+    yield started
+    started.close()
+
+
+def test_killed_at_any_moment(server: ForkServer, tmp_path: Path, full: bool) -> None:
+    server.online_store = ""
     home = Home(tmp_path / "home")
     configs = []
     for seed, last in ((1, datetime(2025, 12, 1, tzinfo=UTC)), (2, datetime(2025, 12, 2, tzinfo=UTC))):
@@ -245,25 +257,21 @@ def test_killed_at_any_moment(tmp_path: Path, full: bool) -> None:
         config = tmp_path / f"business{seed}.toml"
         config.write_text(TOML.format(events=f"events{seed}.csv"))
         configs.append(str(config))
-    server = ForkServer(tmp_path / "log")
-    try:
-        server.finish("build", configs[0], str(home.path))
-        server.finish("train", configs[0], str(home.path))
-        began = time.monotonic()
-        server.finish("promote", str(home.path))
-        promotion_seconds = time.monotonic() - began
-        with serving(home) as (url, key):
-            reader = Reader(home, url, key)
-            reader.start()
-            try:
-                wait_for(lambda: reader.has_seen(home))
-                _kill_builds(server, configs, home, 10 if full else 1)
-                _kill_promotions(server, configs, home, promotion_seconds, 9 if full else 2)
-                wait_for(lambda: reader.has_seen(home))
-            finally:
-                reader.stop()
-    finally:
-        server.close()
+    server.finish("build", configs[0], str(home.path))
+    server.finish("train", configs[0], str(home.path))
+    began = time.monotonic()
+    server.finish("promote", str(home.path))
+    promotion_seconds = time.monotonic() - began
+    with serving(home) as (url, key):
+        reader = Reader(home, url, key)
+        reader.start()
+        try:
+            wait_for(lambda: reader.has_seen(home))
+            _kill_builds(server, configs, home, 10 if full else 1)
+            _kill_promotions(server, configs, home, promotion_seconds, 9 if full else 2)
+            wait_for(lambda: reader.has_seen(home))
+        finally:
+            reader.stop()
     assert reader.failures == []
     assert len(reader.generations) >= 2, "the reader saw no new generation"
     assert len(reader.versions) >= 2, "the reader saw no new champion"
@@ -277,33 +285,30 @@ def redis_url(start_redis: Callable[..., int]) -> str:
 
 
 @pytest.mark.redis
-def test_killed_while_redis_is_filled(tmp_path: Path, redis_url: str, full: bool) -> None:
+def test_killed_while_redis_is_filled(server: ForkServer, tmp_path: Path, redis_url: str, full: bool) -> None:
+    server.online_store = redis_url
     home = Home(tmp_path / "home")
     write_events(tmp_path / "events1.csv", seed=1, last=datetime(2025, 12, 1, tzinfo=UTC))
     config = tmp_path / "business1.toml"
     config.write_text(TOML.format(events="events1.csv"))
-    server = ForkServer(tmp_path / "log", KEEPWELL_ONLINE_STORE=redis_url)
-    try:
-        server.finish("build", str(config), str(home.path))
-        assert Generation.current(home).online_store == redis_url
-        server.finish("train", str(config), str(home.path))
-        began = time.monotonic()
-        server.finish("promote", str(home.path))
-        promotion_seconds = time.monotonic() - began
-        with serving(home) as (url, key):
-            reader = Reader(home, url, key)
-            reader.start()
-            try:
-                wait_for(lambda: reader.has_seen(home))
-                _kill_fillings(server, str(config), home, 5 if full else 1)
-                facts = server.finish("build", str(config), str(home.path))
-                assert Generation.current(home).id == facts[-1]["built"]
-                _kill_redis_promotions(server, str(config), home, promotion_seconds, 5 if full else 1)
-                wait_for(lambda: reader.has_seen(home))
-            finally:
-                reader.stop()
-    finally:
-        server.close()
+    server.finish("build", str(config), str(home.path))
+    assert Generation.current(home).online_store == redis_url
+    server.finish("train", str(config), str(home.path))
+    began = time.monotonic()
+    server.finish("promote", str(home.path))
+    promotion_seconds = time.monotonic() - began
+    with serving(home) as (url, key):
+        reader = Reader(home, url, key)
+        reader.start()
+        try:
+            wait_for(lambda: reader.has_seen(home))
+            _kill_fillings(server, str(config), home, 5 if full else 1)
+            facts = server.finish("build", str(config), str(home.path))
+            assert Generation.current(home).id == facts[-1]["built"]
+            _kill_redis_promotions(server, str(config), home, promotion_seconds, 5 if full else 1)
+            wait_for(lambda: reader.has_seen(home))
+        finally:
+            reader.stop()
     assert reader.failures == []
     assert len(reader.generations) >= 2, "the reader saw no new generation"
     assert len(reader.versions) >= 2, "the reader saw no new champion"
