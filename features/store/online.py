@@ -245,6 +245,8 @@ class OnlineStore:
         Raises:
             StoreUnavailable: somebody is.
         """
+        if None not in found:
+            return
         n = len(ids)
         absent = [name for place, name in enumerate(ids) if all(row is None for row in found[place::n])]
         lost = self._population.written(absent) if absent else []
