@@ -46,6 +46,8 @@ class Environment(BaseSettings):
     @classmethod
     def _usable_folder(cls, setting: Path) -> Path:
         _check_path(str(setting.absolute()))
+        if os.path.realpath(setting) == setting.absolute().anchor:  # of a loop of links, too
+            raise ValueError(f"'{setting}' is the whole machine's; choose a folder of its own")
         return setting
 
     @field_validator("tracking_uri")

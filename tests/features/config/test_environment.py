@@ -144,3 +144,10 @@ def test_a_home_whose_path_databases_take_amiss_is_refused(
 def test_other_characters_are_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path / name))
     assert Environment.from_environment().state.path == tmp_path / name
+
+
+@pytest.mark.parametrize("path", ["/", "/tmp/.."])
+def test_the_root_is_no_home(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", path)
+    with pytest.raises(ConfigError, match=r"KEEPWELL_HOME: .* is the whole machine's; choose a folder of its own"):
+        Environment.from_environment()
