@@ -240,6 +240,25 @@ def serving(home: Home) -> Iterator[tuple[str, str]]:
         thread.join()
 
 
+@contextlib.contextmanager
+def polled(home: Home) -> Iterator[None]:
+    """A client polls a server of `home` within the block, before, between and after what happens there."""
+    with serving(home) as (url, key):
+        reader = Reader(home, url, key)
+        reader.start()
+        try:
+            wait_for(lambda: reader.has_seen(home))
+            yield
+            wait_for(lambda: reader.has_seen(home))
+        finally:
+            reader.stop()
+    assert reader.failures == []
+    assert len(reader.generations) >= 2, "the reader saw no new generation"
+    assert len(reader.versions) >= 2, "the reader saw no new champion"
+    mixed = {release: len(answers) for release, answers in reader.answers.items() if len(answers) > 1}
+    assert mixed == {}, "one release gave several answers"
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """Python that has imported all."""
@@ -262,21 +281,9 @@ def test_killed_at_any_moment(server: ForkServer, tmp_path: Path, full: bool) ->
     began = time.monotonic()
     server.finish("promote", str(home.path))
     promotion_seconds = time.monotonic() - began
-    with serving(home) as (url, key):
-        reader = Reader(home, url, key)
-        reader.start()
-        try:
-            wait_for(lambda: reader.has_seen(home))
-            _kill_builds(server, configs, home, 10 if full else 1)
-            _kill_promotions(server, configs, home, promotion_seconds, 9 if full else 2)
-            wait_for(lambda: reader.has_seen(home))
-        finally:
-            reader.stop()
-    assert reader.failures == []
-    assert len(reader.generations) >= 2, "the reader saw no new generation"
-    assert len(reader.versions) >= 2, "the reader saw no new champion"
-    mixed = {release: len(answers) for release, answers in reader.answers.items() if len(answers) > 1}
-    assert mixed == {}, "one release gave several answers"
+    with polled(home):
+        _kill_builds(server, configs, home, 10 if full else 1)
+        _kill_promotions(server, configs, home, promotion_seconds, 9 if full else 2)
 
 
 @pytest.fixture
@@ -297,23 +304,11 @@ def test_killed_while_redis_is_filled(server: ForkServer, tmp_path: Path, redis_
     began = time.monotonic()
     server.finish("promote", str(home.path))
     promotion_seconds = time.monotonic() - began
-    with serving(home) as (url, key):
-        reader = Reader(home, url, key)
-        reader.start()
-        try:
-            wait_for(lambda: reader.has_seen(home))
-            _kill_fillings(server, str(config), home, 5 if full else 1)
-            facts = server.finish("build", str(config), str(home.path))
-            assert Generation.current(home).id == facts[-1]["built"]
-            _kill_redis_promotions(server, str(config), home, promotion_seconds, 5 if full else 1)
-            wait_for(lambda: reader.has_seen(home))
-        finally:
-            reader.stop()
-    assert reader.failures == []
-    assert len(reader.generations) >= 2, "the reader saw no new generation"
-    assert len(reader.versions) >= 2, "the reader saw no new champion"
-    mixed = {release: len(answers) for release, answers in reader.answers.items() if len(answers) > 1}
-    assert mixed == {}, "one release gave several answers"
+    with polled(home):
+        _kill_fillings(server, str(config), home, 5 if full else 1)
+        facts = server.finish("build", str(config), str(home.path))
+        assert Generation.current(home).id == facts[-1]["built"]
+        _kill_redis_promotions(server, str(config), home, promotion_seconds, 5 if full else 1)
     # What the killed builds had written to Redis went with their folders.
     kept = {generation.project for generation in Generation.complete(home)}
     kept |= {f"{project}_before" for project in kept}

@@ -52,15 +52,7 @@ def redis_stalls(ground: Ground) -> Iterator[Seen]:
                 time.sleep(0.2)
                 others = _calls(server, "/metrics", until, 0.5, "/v1/scores?limit=10", "/livez")
                 refused = [answer for caller in calling for answer in caller.result()]
-            slowest = max(answer.seconds for answer in refused)
-            yield Seen(
-                attack,
-                f"every score is 503 with Retry-After, within {_SLOW_REDIS:g} s",
-                f"{counted(answer.status for answer in refused)}, slowest after {slowest:.1f} s",
-                {answer.status for answer in refused} == {503}
-                and all("retry-after" in answer.headers for answer in refused)
-                and slowest < _SLOW_REDIS,
-            )
+            yield _refused(attack, "every score is", refused, _SLOW_REDIS)
             yield _quick(attack, "/metrics, /livez and /v1/scores", others)
             yield _recovers("Redis thawed", server)
 
@@ -79,16 +71,7 @@ def _outlived(attack: str, ground: Ground, server: Server, seconds: float) -> It
         others = _calls(server, "/livez", until, 0.5, "/metrics")
     yield _quick(attack, "scores with a known key", scores.result())
     yield _quick(attack, "/livez and /metrics", others)
-    refused = [*ready.result(), *pages.result()]
-    slowest = max(answer.seconds for answer in refused)
-    yield Seen(
-        attack,
-        f"/readyz and /v1/scores are 503 with Retry-After, within {_SLOW:g} s",
-        f"{counted(answer.status for answer in refused)}, slowest after {slowest:.1f} s",
-        {answer.status for answer in refused} == {503}
-        and all("retry-after" in answer.headers for answer in refused)
-        and slowest < _SLOW,
-    )
+    yield _refused(attack, "/readyz and /v1/scores are", [*ready.result(), *pages.result()], _SLOW)
 
 
 def _recovers(attack: str, server: Server) -> Seen:
@@ -106,6 +89,18 @@ def _quick(attack: str, who: str, answers: Sequence[Answer]) -> Seen:
         f"{who}: 200 within {_QUICK:g} s",
         f"{counted(answer.status for answer in answers)}, slowest after {slowest:.2f} s",
         {answer.status for answer in answers} == {200} and slowest < _QUICK,
+    )
+
+
+def _refused(attack: str, who: str, answers: Sequence[Answer], within: float) -> Seen:
+    slowest = max(answer.seconds for answer in answers)
+    return Seen(
+        attack,
+        f"{who} 503 with Retry-After, within {within:g} s",
+        f"{counted(answer.status for answer in answers)}, slowest after {slowest:.1f} s",
+        {answer.status for answer in answers} == {503}
+        and all("retry-after" in answer.headers for answer in answers)
+        and slowest < within,
     )
 
 
