@@ -178,6 +178,7 @@ def run(
                     *worth.warnings,
                     *_gate_warnings(gates, time_split=prepared.split.is_time),
                 ),
+                notes=prepared.notes,
                 examination=examination,
                 leaks=leaks,
                 worth=worth,

@@ -62,9 +62,7 @@ def _value_or_filled(value: object) -> object:
     if not isinstance(value, dict):
         return value
     if set(value) != {"filled"} or value["filled"] is not True:
-        raise ValueError(
-            "it must be a value of the outcome's column, or { filled = true } where any value means churned"
-        )
+        raise ValueError("it must be a value of that column, or { filled = true } where any value means it")
     return Filled()
 
 
@@ -328,6 +326,7 @@ class Decisions(Written):
     path: Source
     action: Text
     reward: Text
+    rewarded: Annotated[str | bool | int | float | Filled | None, BeforeValidator(_value_or_filled)] = None
     pscore: Annotated[float | Column, _column_or(int | float, "a constant")]
     no_action: Text | None = None
     compare_to: Text | None = None

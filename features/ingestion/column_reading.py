@@ -13,13 +13,15 @@ from features.generation import BUILD_AGAIN
 from features.home import read_json
 from features.ingestion.cells.casts import Cell, literal
 from features.ingestion.cells.clocks import CLOCKS
-from features.ingestion.cells.number_styles import DECIMALS, NumberStyle
-from features.ingestion.files import Relation
+from features.ingestion.cells.number_styles import DECIMALS, NumberStyle, currency, western
+from features.ingestion.files import ROW, Relation
 
 MOSTLY: Final = 0.95  # of a column's values are numbers: the others are junk, not categories
 _CATEGORIES: Final = 20  # with no more distinct numbers than this, "mostly" proves nothing
+_MAJORITY: Final = 0.5
 _AT_ONCE: Final = 50  # columns per query: planning takes time in the square of them
 _SHOWN: Final = 5
+_HEAD: Final = 10_000  # rows that tell of most columns how they write numbers
 READINGS: Final = "readings.json"
 _GROUPED: Final = "'[1-9][0-9]{0,2}([.][0-9]{3})+'"
 """Either a number with decimals or one whose thousands are parted by dots: only other columns can tell."""
@@ -178,11 +180,26 @@ def number_readings(
             sign = one.decimal if one.is_sure or signs != {","} else ","
             readings[name] = Reading(NumberStyle(sign), is_sure=one.is_sure)
     plain = [cell for cell in cells if cell.name in found and cell.name not in readings]
+    if not signs:
+        readings |= dict.fromkeys(_either(execute, relation, plain), Reading(NumberStyle("."), is_sure=False))
     if signs == {","} and plain:
         for cell, (dots, grouped, _) in zip(plain, marks(execute, relation, plain), strict=True):
             if 0 < dots == grouped:
                 readings[cell.name] = Reading(NumberStyle(","), is_sure=False)
     return readings
+
+
+def _either(execute: Execute, relation: Relation, cells: Sequence[Cell]) -> list[str]:
+    """The columns of plain numbers whose dots may all stand between thousands, and of which none has four digits without one."""
+    head = replace(relation, sql=f"(SELECT * FROM {relation.sql} WHERE {ROW} <= {_HEAD})")
+    for part in (head, relation):
+        counted = marks(execute, part, cells)
+        cells = [cell for cell, (dots, grouped, _) in zip(cells, counted, strict=True) if 0 < dots == grouped]
+    ungrouped = [f"bool_or(abs({cell.number}) >= 1000 AND NOT contains({cell.written}, '.'))" for cell in cells]
+    if not cells:
+        return []
+    row = execute("Looking at columns", f"SELECT {', '.join(ungrouped)} FROM {relation.sql}").fetchall()[0]
+    return [cell.name for cell, is_plain in zip(cells, row, strict=True) if not is_plain]
 
 
 def marks(execute: Execute, relation: Relation, cells: Sequence[Cell]) -> list[tuple[int, int, int]]:
@@ -206,21 +223,27 @@ def is_number(one: Evidence, mostly: bool = True) -> bool:
     return read == one.present or (mostly and read >= MOSTLY * one.present and one.distinct > _CATEGORIES)
 
 
+def is_nearly_number(one: Evidence) -> bool:
+    """Whether most of a column of words are plain numbers, and too many different ones to be categories."""
+    return one.plain > _MAJORITY * one.present and one.distinct > _CATEGORIES
+
+
 def clock_reading(execute: Execute, relation: Relation, cell: Cell) -> Reading:
     """How a column of times is read: plainly, or as numbers of a clock, if 95 % of its values are on that one."""
     if cell.is_time:
         return PLAIN
-    number = cell.number
-    counts = ", ".join(f"count(*) FILTER ({clock.sql(number)} IS NOT NULL)" for clock in CLOCKS.values())
-    plain = "0" if cell.is_number else f"count(*) FILTER ({cell.time()} IS NOT NULL)"
-    present, dated, *rest = execute(
-        "Looking at columns", f"SELECT count(*) FILTER ({cell.present}), {plain}, {counts} FROM {relation.sql}"
-    ).fetchall()[0]
-    if not present:
-        return PLAIN
-    for clock, count in zip(CLOCKS.values(), rest, strict=True):
-        if count > dated and count >= MOSTLY * present:
-            return Reading(clock=clock.name)
+    comma = NumberStyle(",")
+    for style, number in ((None, cell.number), (comma, replace(cell, parsed=f"({comma.sql(cell.written)})").number)):
+        counts = ", ".join(f"count(*) FILTER ({clock.sql(number)} IS NOT NULL)" for clock in CLOCKS.values())
+        plain = "0" if cell.is_number else f"count(*) FILTER ({cell.time()} IS NOT NULL)"
+        present, dated, *rest = execute(
+            "Looking at columns", f"SELECT count(*) FILTER ({cell.present}), {plain}, {counts} FROM {relation.sql}"
+        ).fetchall()[0]
+        for clock, count in zip(CLOCKS.values(), rest, strict=True):
+            if count > dated and count >= MOSTLY * present:
+                return Reading(style, clock=clock.name)
+        if dated or cell.is_number or not present:
+            break
     return PLAIN
 
 
@@ -258,15 +281,49 @@ def notes(
         column = f"{relation.path.name}: column {cell.name!r}"
         if reading.clock is not None:
             said.append(f"{column} is read as {CLOCKS[reading.clock].said}.")
-        if reading.style is not None:
-            sign, example = reading.style.decimal, "1.096,50" if reading.style.decimal == "," else "1,096.50"
-            doubt = "" if reading.is_sure else f" Both signs fit; {where} decimal says which it is."
-            said.append(f"{column} is read with {sign!r} before decimals, so that {example} is 1096.5.{doubt}")
-        if cell.name not in marked or cell.is_number or cell.is_time or cell.type == "BOOLEAN":
+        if reading.style is not None and reading.clock is None:
+            example, has_signs = _example(execute, relation, cell)
+            doubt = "" if reading.is_sure or not has_signs else f" Both signs fit; {where} decimal says which it is."
+            said.append(f"{column} is read with {reading.style.decimal!r} before decimals{example}.{doubt}")
+            said += [f"{column}: {one}." for one in _ornaments(execute, relation, cell)]
+        if (
+            cell.name not in marked
+            or cell.type == "BOOLEAN"
+            or (not cell.is_dated and (cell.is_number or cell.is_time))
+        ):
             continue
-        absent = _counted(execute, relation, cell, f"{cell.filled} AND {cell.absent}")
+        absent = counted(execute, relation, cell, f"{cell.filled} AND {cell.absent}")
         if absent:
             said.append(f"{column}: {absent} counts as missing; {where} missing lists what does.")
+    return said
+
+
+def _example(execute: Execute, relation: Relation, cell: Cell) -> tuple[str, bool]:
+    """How the column's most dressed number is read, and whether a sign that may stand before decimals is in any."""
+    plain = f"TRY_CAST({cell.written} AS DOUBLE) IS NOT NULL"
+    rows = execute(
+        "Looking at columns",
+        f"SELECT {cell.written}, {cell.number}, bool_or(regexp_matches({cell.written}, '[.,．，٫٬]')) OVER () FROM {relation.sql} "
+        f"WHERE {cell.number} IS NOT NULL ORDER BY {plain}, length({cell.written}) DESC, 1 LIMIT 1",
+    ).fetchall()
+    return "".join(f", so that {written!r} is {number:.15g}" for written, number, _ in rows), any(
+        row[2] for row in rows
+    )
+
+
+def _ornaments(execute: Execute, relation: Relation, cell: Cell) -> list[str]:
+    """What stands beside the column's numbers, where that is not the same in all."""
+    said: list[str] = []
+    money = f"nullif(upper({currency(cell.written)}), '')"
+    count, percents, signs = execute(
+        "Looking at columns",
+        f"SELECT count(*), count(*) FILTER (contains({western(cell.written)}, '%')), "
+        f"list(DISTINCT {money} ORDER BY {money}) FILTER ({money} IS NOT NULL) FROM {relation.sql} WHERE {cell.number} IS NOT NULL",
+    ).fetchall()[0]
+    if signs is not None and len(signs) > 1:
+        said.append(f"{', '.join(map(repr, signs[:_SHOWN]))} are left out, and nothing is converted")
+    if 0 < percents < count:
+        said.append(f"{percents:,} of {count:,} numbers have a %, and are hundredths; the others are not")
     return said
 
 
@@ -281,14 +338,14 @@ def junk_notes(execute: Execute, relation: Relation, cells: Sequence[Cell]) -> l
         row = execute("Looking at columns", f"SELECT {counts} FROM {relation.sql}").fetchall()[0]
         for cell, count in zip(chunk, row, strict=True):
             if count:
-                shown = _counted(execute, relation, cell, f"({cell.junk} OR {cell.infinite})")
+                shown = counted(execute, relation, cell, f"({cell.junk} OR {cell.infinite})")
                 said.append(
                     f"{relation.path.name}: column {cell.name!r}: {shown} is no finite number and counts as missing."
                 )
     return said
 
 
-def _counted(execute: Execute, relation: Relation, cell: Cell, condition: str) -> str:
+def counted(execute: Execute, relation: Relation, cell: Cell, condition: str) -> str:
     """The commonest values of which something holds, with how often; empty where there are none."""
     rows = execute(
         "Looking at columns",

@@ -6,36 +6,37 @@ on a file, or on a line without a word, where it is malformed. Blocks that are c
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from features.config.data import Written
 from features.errors import IngestError
-from features.ingestion.encodings import WESTERN, Readable, Recoded, marked, recoding, recognised, refuse_other
+from features.ingestion.encodings import BLOCK, WESTERN, encoding_of, opened, read_bytes, refuse_other
 from features.ingestion.quarantine import BadLine, Reason, raw_row
-from features.words import word
+from features.words import shown, word
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 _BOM: Final = b"\xef\xbb\xbf"
-_GZIP: Final = b"\x1f\x8b"
-_BLOCK: Final = 1 << 20
 _LONGEST_ROW: Final = 1 << 22  # bytes; a quote still open after that many was never meant to close
 _SAMPLE: Final = 1 << 16
+_HEADS: Final = 100  # lines of which one may be the header
 _STATED: Final = re.compile(rb'(?i)"?sep=([^"])"?')
+_RULE: Final = re.compile(r'[-=+:|\s,;"]*--[-=+:|\s,;"]*')
+"""What some tools draw between a header and its rows."""
+_ESCAPED: Final = re.compile(rb'(?<!\\)((?:\\\\)*)\\"')
+"""A quote within a cell, where a backslash says that it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,10 @@ class Layout:
     offset: int  # the same in (decompressed) bytes
     carriage_returns: bool  # lines end in \r alone, as on old Macs
     encoding: str | None = None  # that of the TOML, or the one that was recognised
-    note: str | None = None  # what was recognised, for the user
+    heading: list[str] = field(default_factory=list)  # the header's cells as the file has them, empty where it has none
+    has_escapes: bool = False  # a quote within a cell is \", not ""
+    is_indented: bool = False  # blanks stand between a delimiter and a cell's quote
+    notes: tuple[str, ...] = ()  # what was recognised, for the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def layout(path: Path, dialect: Dialect) -> Layout:
         found = encoding_of(path)
         encoding = found if found in WESTERN else None
     with path.open("rb") as file:
-        sample = _read(_opened(file, path, encoding), _SAMPLE, path)
+        sample = read_bytes(opened(file, path, encoding), _SAMPLE, path)
     refuse_other(path, sample)
     if not sample.strip():
         raise IngestError(f"{path}: the file is empty.")
@@ -108,12 +112,16 @@ def layout(path: Path, dialect: Dialect) -> Layout:
     if stated is not None:  # Excel's own way to say it
         delimiter = delimiter or stated[1].decode("latin-1")
         skipped += 1
+    remarks = _remarks(lines[skipped:], delimiter)
+    skipped += remarks
     before, lines = lines[:skipped], lines[skipped:]
     if delimiter is None:
-        delimiter = _likeliest_delimiter([line.decode("utf-8", "replace") + "\n" for line in lines])
+        delimiter = _likeliest_delimiter(_texts(lines))
+    indented = _is_indented(lines, delimiter)
     feed = _Feed([line.decode("utf-8", "surrogateescape") + "\n" for line in lines])
     try:
-        header = next((cells for cells in csv.reader(feed, delimiter=delimiter) if cells), None)
+        reader = csv.reader(feed, delimiter=delimiter, skipinitialspace=indented)
+        header = next((cells for cells in reader if cells), None)
         if header is not None:
             "".join(header).encode()
     except csv.Error as error:
@@ -128,58 +136,87 @@ def layout(path: Path, dialect: Dialect) -> Layout:
         raise IngestError(f"{path}: the file is empty.")
     if feed.exhausted:
         raise IngestError(f"{path}: the header opens a quote that it never closes.")
-    # An unnamed first column is a data frame's index, and pandas' own name for it is the one that people know.
-    names = tuple(word(name) or f"Unnamed: {position}" for position, name in enumerate(header))
-    taken = feed.position
+    names, taken = _names(header), feed.position
     if dialect.columns:
         if names == dialect.columns:
             raise IngestError(f"{path}: the first line is the header that `columns` names; leave the key out.")
-        names, taken = dialect.columns, 0
-    note = None
+        names, taken, header = dialect.columns, 0, []
+    escapes = _has_escapes(lines[taken:], delimiter)
+    notes: list[str] = []
     if encoding is not None and dialect.encoding is None:
-        note = f"{path.name}: read as {WESTERN[encoding]} text, as its letters say; `encoding` says otherwise."
+        notes.append(f"{path.name}: read as {WESTERN[encoding]} text, as its letters say; `encoding` says otherwise.")
+    if remarks:
+        first = shown(before[-remarks].decode("utf-8", "replace").strip())
+        lines_are = (
+            "the line before the header is a remark"
+            if remarks == 1
+            else f"{remarks} lines before the header are remarks"
+        )
+        notes.append(f"{path.name}: {lines_are}, and no row: {first}.")
+    if escapes:
+        notes.append(f'{path.name}: \\" within a cell is read as a quote.')
     bom = len(_BOM) if sample.startswith(_BOM) else 0
     offset = bom + sum(len(line) + 1 for line in [*before, *lines[:taken]])
-    return Layout(path, names, delimiter, skipped + taken + 1, offset, carriage_returns, encoding, note)
+    first_line = skipped + taken + 1
+    return Layout(
+        path, names, delimiter, first_line, offset, carriage_returns, encoding, header, escapes, indented, tuple(notes)
+    )
 
 
-def encoding_of(path: Path) -> str | None:
-    """The encoding of a file, found out: "utf-8" only where it is so throughout, and holds more than ASCII.
-
-    None: ASCII, or nothing that is near certain.
-    """
-    with path.open("rb") as file, closing(_unpacked(file)) as stream:
-        try:
-            start = _read(stream, _BLOCK, path)
-            said = marked(start)
-            if said is not None:
-                return said
-            decoder = codecs.getincrementaldecoder("utf-8")()
-            is_ascii, part = True, start
-            while part:
-                is_ascii = is_ascii and part.isascii()
-                if not is_ascii:
-                    decoder.decode(part)
-                part = _read(stream, _BLOCK, path)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            pass
-        else:
-            return None if is_ascii else "utf-8"
-    with path.open("rb") as file, closing(_unpacked(file)) as stream:
-        return None if b"\0" in start else recognised(_lines(stream, path))
+def header_below(path: Path, dialect: Dialect, name: str) -> int | None:
+    """How many lines to skip so that the header is one that names the column `name`; None where no line does."""
+    with path.open("rb") as file, closing(opened(file, path, dialect.encoding)) as stream:
+        sample = read_bytes(stream, _SAMPLE, path).removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    delimiters = DELIMITERS if dialect.delimiter is None else (dialect.delimiter,)
+    for position, line in enumerate(_texts(sample.split(b"\n")[:_HEADS])):
+        for delimiter in delimiters:
+            with suppress(csv.Error):
+                cells = next(csv.reader([line], delimiter=delimiter), [])
+                if len(cells) > 1 and word(name) in _names(cells):
+                    return position
+    return None
 
 
-def _lines(stream: Readable, path: Path) -> Iterator[bytes]:
-    """Lines of bytes; those of a megabyte and more come in parts."""
-    rest = b""
-    while part := _read(stream, _BLOCK, path):
-        *lines, rest = (rest + part).replace(b"\r", b"\n").split(b"\n")
-        yield from lines
-        if len(rest) > _BLOCK:
-            yield rest
-            rest = b""
-    yield rest
+def _texts(lines: list[bytes]) -> list[str]:
+    return [line.decode("utf-8", "replace") + "\n" for line in lines]
+
+
+def _names(header: list[str]) -> tuple[str, ...]:
+    """The columns' names: an unnamed one is a data frame's index, and pandas' own name for it is what people know."""
+    return tuple(word(name) or f"Unnamed: {position}" for position, name in enumerate(header))
+
+
+def _remarks(lines: list[bytes], delimiter: str | None) -> int:
+    """How many of the first lines are remarks, which begin with #; a header or a row that does has as many cells as the next."""
+    content = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith(b"#")), 0)
+    if not content:
+        return 0
+    sign = (delimiter or _likeliest_delimiter(_texts(lines[content:]))).encode()
+    others = [at for at in range(content) if lines[at].strip() and lines[at].count(sign) != lines[content].count(sign)]
+    return others[-1] + 1 if others else 0
+
+
+def _has_escapes(lines: list[bytes], delimiter: str) -> bool:
+    """Whether quotes within cells are written with a backslash: only so are all lines that hold it well-formed."""
+
+    held = [line for line in lines if b'\\"' in line]
+    if all(_is_sound(line, delimiter) for line in held):
+        return False
+    return all(_is_sound(_ESCAPED.sub(rb'\1""', line), delimiter) for line in held)
+
+
+def _is_indented(lines: list[bytes], delimiter: str) -> bool:
+    """Whether blanks stand before quotes that hold a cell: where not, each quote is a part of what the cell says."""
+    held = [line for line in lines if f'{delimiter} "'.encode() in line]
+    return bool(held) and all(_is_sound(line, delimiter, indented=True) for line in held)
+
+
+def _is_sound(line: bytes, delimiter: str, *, indented: bool = False) -> bool:
+    """Whether a line is one well-formed row."""
+    try:
+        return len(list(csv.reader(_texts([line]), delimiter=delimiter, skipinitialspace=indented, strict=True))) == 1
+    except csv.Error:
+        return False
 
 
 def blocks(where: Layout, advance: Callable[[int], None]) -> Iterator[Block]:
@@ -189,13 +226,13 @@ def blocks(where: Layout, advance: Callable[[int], None]) -> Iterator[Block]:
         IngestError: the file is damaged, or has a line longer than any row can be.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_ROW))
-    with where.path.open("rb") as file, closing(_opened(file, where.path, where.encoding)) as stream:
+    with where.path.open("rb") as file, closing(opened(file, where.path, where.encoding)) as stream:
         skip = where.offset
         while skip:
-            skip -= len(_read(stream, min(skip, _BLOCK), where.path)) or skip
+            skip -= len(read_bytes(stream, min(skip, BLOCK), where.path)) or skip
         line, row, rest, final = where.first_line, 1, b"", False
         while not final:
-            read = _read(stream, _BLOCK, where.path)
+            read = read_bytes(stream, BLOCK, where.path)
             advance(file.tell())
             content = rest + (read.replace(b"\r", b"\n") if where.carriage_returns else read)
             final = not read
@@ -216,12 +253,22 @@ def blocks(where: Layout, advance: Callable[[int], None]) -> Iterator[Block]:
 
 def _parsed(content: bytes, where: Layout, line: int, row: int, final: bool) -> tuple[Block, int, int]:
     """A block of whole lines as rows; also how many of its bytes and lines were used up."""
+    if where.has_escapes:
+        content = _ESCAPED.sub(rb'\1""', content)  # as long as before
     columns = _at_once(content, where)
-    if columns is None:
+    if columns is None or _may_hold_no_row(columns, where, line):
         return _with_care(content, where, line, row, final)
     count = len(columns[0])
     block = Block(np.arange(line, line + count), np.arange(row, row + count), columns)
     return block, len(content), count
+
+
+def _may_hold_no_row(columns: list[pa.Array], where: Layout, line: int) -> bool:
+    """Whether some line may be the header again, or the first one is drawn."""
+    first = where.delimiter.join(column[0].as_py() for column in columns if len(column))
+    if line == where.first_line and _RULE.fullmatch(first):
+        return True
+    return bool(where.heading) and bool(pc.any(pc.equal(columns[0], where.heading[0])).as_py())
 
 
 def _at_once(content: bytes, where: Layout) -> list[pa.Array] | None:
@@ -234,8 +281,12 @@ def _at_once(content: bytes, where: Layout) -> list[pa.Array] | None:
     count = len(newlines) + (not content.endswith(b"\n"))
     if b'"' in content:
         quotes = np.flatnonzero(np.frombuffer(content, np.uint8) == ord('"'))
-        if (np.searchsorted(quotes, newlines) % 2).any():
-            return None  # a quote is open at the end of some line
+        if (
+            where.is_indented
+            or (np.searchsorted(quotes, newlines) % 2).any()
+            or _some_is_amiss(content, quotes, where.delimiter)
+        ):
+            return None  # a quote is open at the end of some line, or stands within a cell alone
     names = [str(position) for position in range(len(where.header))]
     try:
         table = pyarrow.csv.read_csv(
@@ -247,6 +298,13 @@ def _at_once(content: bytes, where: Layout) -> list[pa.Array] | None:
     except pa.ArrowInvalid:
         return None
     return [column.combine_chunks() for column in table.columns] if table.num_rows == count else None
+
+
+def _some_is_amiss(content: bytes, quotes: npt.NDArray[np.int64], delimiter: str) -> bool:
+    """Whether a quote stands neither at an end of a cell nor beside another."""
+    around = np.frombuffer(b"\n" + content + b"\n", np.uint8)
+    ends = np.frombuffer(b'\r\n"' + delimiter.encode(), np.uint8)
+    return not bool((np.isin(around[quotes], ends) | np.isin(around[quotes + 2], ends)).all())
 
 
 class _Feed:
@@ -287,7 +345,7 @@ def _with_care(content: bytes, where: Layout, line: int, row: int, final: bool) 
         bad.append(BadLine(line + position, row + len(good) + len(bad), reason, raw_row(where.header, cells)))
 
     feed = _Feed(texts)
-    reader = csv.reader(feed, delimiter=where.delimiter)
+    reader = csv.reader(feed, delimiter=where.delimiter, skipinitialspace=where.is_indented)
     while True:
         start = feed.position
         cells: list[str] | None = []
@@ -295,6 +353,10 @@ def _with_care(content: bytes, where: Layout, line: int, row: int, final: bool) 
         try:
             cells = next(reader, None)
             problem = _problem(cells, texts[start : feed.position], where, feed.exhausted) if cells else None
+            if cells and (
+                cells == where.heading or (line + start == where.first_line and _RULE.fullmatch(texts[start]))
+            ):
+                problem = Reason.NO_ROW
         except csv.Error:
             problem = Reason.OPEN_QUOTE if feed.position - start > 1 else Reason.NOT_CSV
         if cells is None:
@@ -307,7 +369,7 @@ def _with_care(content: bytes, where: Layout, line: int, row: int, final: bool) 
         if problem in (Reason.OPEN_QUOTE, Reason.NOT_CSV):
             reject(start, problem, [texts[start].rstrip("\r\n")])
             feed = _Feed(texts, start + 1)
-            reader = csv.reader(feed, delimiter=where.delimiter)
+            reader = csv.reader(feed, delimiter=where.delimiter, skipinitialspace=where.is_indented)
         elif problem is not None:
             reject(start, problem, cells)
         elif cells:
@@ -324,9 +386,10 @@ def _with_care(content: bytes, where: Layout, line: int, row: int, final: bool) 
 def _problem(cells: list[str], lines: list[str], where: Layout, exhausted: bool) -> Reason | None:
     if exhausted:
         return Reason.OPEN_QUOTE
-    if len(lines) > 1:
-        strictly = list(csv.reader(lines, delimiter=where.delimiter, strict=True))
-        if len(strictly) != 1 or len(cells) != len(where.header):
+    if '"' in lines[0]:  # a quote that is amiss changes what a cell says, even where it ends none
+        reader = csv.reader(lines, delimiter=where.delimiter, skipinitialspace=where.is_indented, strict=True)
+        strictly = list(reader)
+        if len(strictly) != 1 or (len(lines) > 1 and len(cells) != len(where.header)):
             return Reason.OPEN_QUOTE
     if len(cells) != len(where.header):
         return Reason.WRONG_COLUMNS
@@ -354,30 +417,3 @@ def _likeliest_delimiter(lines: list[str]) -> str:
         if score > best_score:
             best, best_score = delimiter, score
     return best
-
-
-def _unpacked(file: BinaryIO) -> Readable:
-    """The file's content, unpacked."""
-    start = file.read(2)
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if start == _GZIP else file
-
-
-def _opened(file: BinaryIO, path: Path, encoding: str | None) -> Readable:
-    """The file's content as UTF-8, unpacked."""
-    start = _read(_unpacked(file), 4, path)
-    file.seek(0)
-    code = recoding(encoding, start)
-    stream = _unpacked(file)
-    return stream if code is None else Recoded(stream, code)
-
-
-def _read(stream: Readable, size: int, path: Path) -> bytes:
-    try:
-        return stream.read(size)
-    except UnicodeDecodeError as error:
-        raise IngestError(f"{path}: the file is no text of the encoding {error.encoding} ({error.reason}).") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise IngestError(f"{path}: the file is damaged and cannot be decompressed ({error}).") from None
-    except OSError as error:
-        raise IngestError(f"{path}: the file cannot be read ({error.strerror or error}).") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from features.config.business import CustomersSource, TableData
@@ -10,7 +11,6 @@ from features.errors import IngestError
 from features.generation import event_files
 from features.ingestion.cells.casts import Cell, literal, quoted
 from features.ingestion.cells.missing import ANYWHERE, MARKERS, is_marker
-from features.ingestion.cells.truths import truth
 from features.ingestion.column_reading import PLAIN, write_readings
 from features.ingestion.csv_reader import Dialect
 from features.ingestion.events import check_format
@@ -63,7 +63,8 @@ def read_table(staging: Staging, data: TableData) -> None:
     read = profiled(staging.execute, relation, names, data, "[data]", [outcome.name], features=features)
     staging.notes += read.notes
     if not read.profiles:
-        raise IngestError(f"{relation.path}: no column is left to be a feature.")
+        counted = ", ".join(map(repr, names))
+        raise IngestError(f"{relation.path}: no column is left to be a feature: {counted} only numbers the rows.")
     profiles, relation = read.profiles, staging.reread(number, read.relation)
     write_readings(staging.result, read.readings)
     outcome = relation.cell(outcome.name, "[data] outcome")
@@ -72,6 +73,7 @@ def read_table(staging: Staging, data: TableData) -> None:
         refuse_rounded(staging.execute, relation, id, "[data] customer_id")
     id_sql = f"CAST({ROW} AS VARCHAR)" if id is None else id.id
     order_sql = str(ROW) if order is None else _order(staging, relation, order, data)
+    staging.times[number] = {} if order is None else {Reason.NO_ORDER: order.name}
     reasons = [
         f"WHEN {id_sql} IS NULL THEN {literal(Reason.NO_CUSTOMER)}",
         f"WHEN NOT {_has_outcome(staging, relation, outcome, data)} THEN {literal(Reason.NO_OUTCOME)}",
@@ -79,7 +81,7 @@ def read_table(staging: Staging, data: TableData) -> None:
     ]
     columns = [
         f"{id_sql} AS id",
-        f"CAST(coalesce({_churned(outcome, data.churned)}, FALSE) AS INTEGER) AS outcome",
+        f"CAST(coalesce({outcome.means(data.churned)}, FALSE) AS INTEGER) AS outcome",
         f"{order_sql} AS position_in_time",
         f"{'NULL::VARCHAR' if group is None else group.id} AS member_of",
         *(f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)),
@@ -95,24 +97,6 @@ def read_table(staging: Staging, data: TableData) -> None:
         f"FROM staged_table WHERE reason IS NULL ORDER BY {ROW}",
         "customers.parquet",
     )
-
-
-def _churned(outcome: Cell, churned: str | bool | int | float | Filled) -> str:
-    """SQL: whether the outcome is the value that means churned, however the file's format writes it."""
-    if isinstance(churned, Filled):
-        return outcome.present
-    if isinstance(churned, bool):
-        return f"{outcome.truth} = {churned}"
-    if not isinstance(churned, str):
-        return f"{outcome.number} = {float(churned)!r}"
-    same = f"{outcome.written} = {literal(word(churned))}"
-    meant = truth(word(churned))
-    if meant is not None and (outcome.type == "BOOLEAN" or outcome.parsed is not None):
-        return f"({same} OR coalesce({outcome.truth} = {meant}, FALSE))"
-    try:
-        return f"({same} OR coalesce({outcome.number} = {float(churned)!r}, FALSE))"
-    except ValueError:
-        return same
 
 
 def _has_outcome(staging: Staging, relation: Relation, outcome: Cell, data: TableData) -> str:
@@ -135,12 +119,13 @@ def _order(staging: Staging, relation: Relation, order: Cell, data: TableData) -
     """SQL of the order column as numbers or times: by its letters, 10-01-2024 would come after 09-12-2024 by luck alone."""
     if data.order_format is not None:
         check_format(staging.connection, data.order_format, f"{staging.business.path}: [data] order_format")
+    order = replace(order, is_dated=True)
     if order.is_time or data.order_format is not None:
         return order.time(data.order_format)
     read = profiled(staging.execute, relation, [order.name], data, "[data]")
     staging.notes += read.notes
     if read.profiles[0].is_number:
-        return read.readings.get(order.name, PLAIN).applied(order).number
+        return read.readings.get(order.name, PLAIN).applied(replace(order, is_dated=False)).number
     return order.time()
 
 
@@ -162,7 +147,8 @@ def _check_outcomes(staging: Staging, relation: Relation, outcome: Cell, data: T
                 f"another than {data.churned!r} counts as stayed; take out the rows of which that is not true."
             )
         return
-    blank = churned and staging.scalar(f"SELECT count(*) FROM staged_table WHERE reason = {literal(Reason.NO_OUTCOME)}")
+    is_mark = churned or len(values) == 1
+    blank = is_mark and staging.scalar(f"SELECT count(*) FROM staged_table WHERE reason = {literal(Reason.NO_OUTCOME)}")
     cure = f", and nothing in {blank:,} rows; if those stayed, write churned = {{ filled = true }}" if blank else ""
     raise IngestError(
         f"{relation.path}: {'every' if churned else 'no'} row has {data.churned!r} in the column {outcome.name!r}, which "
@@ -222,6 +208,7 @@ def _staged_customers(staging: Staging, customers: CustomersSource) -> str:
             columns.append(f"NULL::{type} AS {name}")
         elif name == "created_at":
             created = cell.time(customers.created_format)
+            staging.times[number] = {Reason.BAD_CREATED: cell.name}
             columns.append(f"{created} AS {name}")
             reasons.append(f"WHEN {cell.present} AND {created} IS NULL THEN {literal(Reason.BAD_CREATED)}")
             reasons.append(f"WHEN {created} > {staging.now_sql} THEN {literal(Reason.FUTURE_CREATED)}")

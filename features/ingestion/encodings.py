@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import re
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from features.errors import IngestError
 
@@ -18,9 +21,16 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """With what a file begins that says how it is written; UTF-8's own mark is taken away where the header is read."""
+BLOCK: Final = 1 << 20
+"""Bytes that are read at a time."""
+_GZIP: Final = b"\x1f\x8b"
 _UTF8: Final = ("utf-8", "utf-8-sig")
 UTF: Final = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
 """Encodings of which there is no doubt."""
+_MARKUP: Final = re.compile(rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:[?!]|html|table|meta|head|[a-z:]+[ >])")
+_SQL: Final = re.compile(
+    rb"(?is)(?:\s*--[^\n]*\n|\s*/\*.*?\*/;?|\s*SET [^\n]*;|\s)*(?:INSERT INTO|CREATE TABLE|DROP TABLE|COPY [^\n]* FROM stdin;)"
+)
 _SHEETS: Final = (".xlsx", ".xlsm", ".xlsb", ".ods", ".xls")
 _AS_PARQUET: Final = "write it as CSV or Parquet, as `duckdb -c \"COPY (FROM '{}') TO 'data.parquet'\"` does"
 WESTERN: Final = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman", "cp850": "DOS (code page 850)"}
@@ -213,6 +223,10 @@ def refuse_other(path: Path, sample: bytes) -> None:
         kind = "packed, but not with gzip; unpack it"
     elif sample.startswith(b"SQLite format 3"):
         kind = f"an SQLite database; {_AS_PARQUET.format(path.name)}"
+    elif _MARKUP.match(sample):
+        kind = "a web page or XML, whatever its name says; save the table as CSV"
+    elif _SQL.match(sample):
+        kind = "SQL; load it into its database, and write the table as CSV"
     elif _is_json(sample):
         kind = f"JSON; {_AS_PARQUET.format(path.name)}"
     elif b"\0" in sample:
@@ -230,3 +244,69 @@ def _is_json(sample: bytes) -> bool:
     except ValueError:
         return text.rstrip().endswith((b"}", b"]")) or text.split(b"\n")[0].strip() in (b"{", b"[", b"[{")
     return True
+
+
+def encoding_of(path: Path) -> str | None:
+    """The encoding of a file, found out: "utf-8" only where it is so throughout, and holds more than ASCII.
+
+    None: ASCII, or nothing that is near certain.
+    """
+    with path.open("rb") as file, closing(unpacked(file)) as stream:
+        try:
+            start = read_bytes(stream, BLOCK, path)
+            said = marked(start)
+            if said is not None:
+                return said
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            is_ascii, part = True, start
+            while part:
+                is_ascii = is_ascii and part.isascii()
+                if not is_ascii:
+                    decoder.decode(part)
+                part = read_bytes(stream, BLOCK, path)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            pass
+        else:
+            return None if is_ascii else "utf-8"
+    with path.open("rb") as file, closing(unpacked(file)) as stream:
+        return None if b"\0" in start else recognised(_lines(stream, path))
+
+
+def _lines(stream: Readable, path: Path) -> Iterator[bytes]:
+    """Lines of bytes; those of a megabyte and more come in parts."""
+    rest = b""
+    while part := read_bytes(stream, BLOCK, path):
+        *lines, rest = (rest + part).replace(b"\r", b"\n").split(b"\n")
+        yield from lines
+        if len(rest) > BLOCK:
+            yield rest
+            rest = b""
+    yield rest
+
+
+def unpacked(file: BinaryIO) -> Readable:
+    """The file's content, unpacked."""
+    start = file.read(2)
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if start == _GZIP else file
+
+
+def opened(file: BinaryIO, path: Path, encoding: str | None) -> Readable:
+    """The file's content as UTF-8, unpacked."""
+    start = read_bytes(unpacked(file), 4, path)
+    file.seek(0)
+    code = recoding(encoding, start)
+    stream = unpacked(file)
+    return stream if code is None else Recoded(stream, code)
+
+
+def read_bytes(stream: Readable, size: int, path: Path) -> bytes:
+    try:
+        return stream.read(size)
+    except UnicodeDecodeError as error:
+        raise IngestError(f"{path}: the file is no text of the encoding {error.encoding} ({error.reason}).") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise IngestError(f"{path}: the file is damaged and cannot be decompressed ({error}).") from None
+    except OSError as error:
+        raise IngestError(f"{path}: the file cannot be read ({error.strerror or error}).") from None

@@ -128,7 +128,7 @@ def _stage(
         relation = staging.reread(number, _reading(staging, one, relation, key, readings))
         if base is not None and not _goes_on(base.manifest.sources[position].readings, readings[-1]):
             raise NotAppendable
-        rows = f"SELECT {number} AS source, * FROM ({_canonical(staging, one, relation, key)})"
+        rows = f"SELECT {number} AS source, * FROM ({_canonical(staging, number, one, relation, key)})"
         staging.execute("Reading events", f"{'INSERT INTO staged' if opened else 'CREATE TABLE staged AS'} {rows}")
         opened[number] = before
     return tuple(columns), tuple(readings), opened
@@ -203,7 +203,7 @@ def _from_microseconds(count: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=count)
 
 
-def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str) -> str:
+def _canonical(staging: Staging, number: int, one: EventSource, relation: Relation, key: str) -> str:
     """SQL: a source's rows with position, `filtered`, `reason` (NULL: good), `raw` where it is not, and the event."""
     place = f"{staging.business.path}: {key}"
     for name in ("occurred_format", "received_format"):
@@ -215,6 +215,9 @@ def _canonical(staging: Staging, one: EventSource, relation: Relation, key: str)
     if one.occurred_time is not None:
         occurred = occurred.at(relation.cell(one.occurred_time, f"{key} occurred_time"))
     received = relation.optional(one.received_at, "received_at", f"{key} received_at")
+    staging.times[number] = {} if one.occurred_time is not None else {Reason.BAD_TIME: occurred.name}
+    if received is not None:
+        staging.times[number][Reason.BAD_RECEIVED] = received.name
     if isinstance(one.type, str):
         type_sql = literal(one.type)
     else:
@@ -276,6 +279,8 @@ def check_format(connection: duckdb.DuckDBPyConnection, format: str, key: str) -
     if clock_of(format) is not None:
         return
     try:
+        if "%" not in format:
+            raise duckdb.InvalidInputException
         connection.execute("SELECT try_strptime('', ?)", [format])
     except duckdb.Error:
         raise ConfigError(

@@ -23,7 +23,7 @@ from features.ingestion.cells.whole_ids import with_decimals
 from features.ingestion.csv_reader import Dialect
 from features.ingestion.quarantine import BadLine, Reason, raw_row
 from features.ingestion.source_files import Progress, find
-from features.words import is_untidy_sql, word
+from features.words import is_untidy_sql, shown, word
 
 # Columns that every relation has beside its own: the file's position, the line in it, the row in all files; all but the
 # position are counted from 1.
@@ -53,6 +53,7 @@ class Relation:
     rows: int  # bad lines included
     bad: str | None = None  # SQL with columns file_position, line_number, row_position, reason, raw
     notes: tuple[str, ...] = ()  # what was found out of how the files are written
+    dialect: Dialect | None = None  # of CSV
 
     def cell(self, name: str, key: str) -> Cell:
         """The column `name`, which `key` of the TOML names.
@@ -63,8 +64,7 @@ class Relation:
         for cell in self.cells:
             if cell.name == word(name):
                 return cell
-        near = near_matches(name, [cell.name for cell in self.cells])
-        raise IngestError(f"{self.path}: there is no column {name!r}, which {key} names{near}")
+        raise IngestError(f"{self.path}: there is no column {name!r}, which {key} names{self._instead(name)}")
 
     def optional(self, name: str | None, canonical: str, key: str) -> Cell | None:
         """The column that `key` names, else the one of the canonical name, else None."""
@@ -76,9 +76,12 @@ class Relation:
         """As `optional`, but one of them must exist."""
         cell = self.optional(name, canonical, key)
         if cell is None:
-            near = near_matches(canonical, [cell.name for cell in self.cells])
-            raise IngestError(f"{self.path}: there is no column {canonical!r}, and {key} names no other{near}")
+            instead = self._instead(canonical)
+            raise IngestError(f"{self.path}: there is no column {canonical!r}, and {key} names no other{instead}")
         return cell
+
+    def _instead(self, name: str) -> str:
+        return instead(self.files[0], self.dialect, name, [cell.name for cell in self.cells])
 
     @property
     def raw(self) -> str:
@@ -133,6 +136,19 @@ def read(
     return relation
 
 
+def instead(file: Path, dialect: Dialect | None, name: str, names: Sequence[str]) -> str:
+    """The end of a message about a column that a file lacks: which key finds it, or what there is; `dialect` is that of CSV."""
+    if dialect is not None and not dialect.columns:
+        below = csv_reader.header_below(file, dialect, name)
+        if below is not None:
+            return f"; line {below + 1} names it: set skip_lines = {below}."
+        if len(names) == 1:
+            return f"; the header is read as one cell, {shown(names[0])}: set delimiter."
+        if any(one.replace(".", "", 1).isdecimal() for one in names):
+            return f"{near_matches(name, names).rstrip('.')}; where that is a row, and the file has no header, `columns` names them."
+    return near_matches(name, names)
+
+
 def columns(path: Path, dialect: Dialect) -> tuple[str, ...]:
     """The columns of the files at `path`, by their heads alone.
 
@@ -169,7 +185,7 @@ def _distinct(names: Sequence[str], path: Path) -> None:
                 if twin == name
                 else f"columns {twin!r} and {name!r} differ only in case or blanks"
             )
-            raise IngestError(f"{path}: the {what}; rename one.")
+            raise IngestError(f"{path}: the {what}; rename one, or name all of them in `columns`, with skip_lines = 1.")
         seen[word(name).casefold()] = name
 
 
@@ -296,7 +312,7 @@ def _staged_csv(
 
     sql = _stage(work, schema, batches())
     relation = _relation(connection, path, files, sql, list(names), rows, bad.close())
-    return replace(relation, notes=tuple(layout.note for layout in layouts if layout.note is not None))
+    return replace(relation, notes=tuple(note for layout in layouts for note in layout.notes), dialect=dialect)
 
 
 def _staged_parquet(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,30 +12,13 @@ import duckdb
 from features.errors import IngestError
 from features.generation import event_files
 from features.ingestion.cells.casts import literal
-from features.ingestion.quarantine import Reason
+from features.ingestion.quarantine import Reason, cure, example
 from features.ingestion.staging import SourceCount
 
 NO_CUSTOMER_LIMIT: Final = 0.5
 """The share of a source's rows that may lack a customer's id: guests are nothing unusual."""
 _HARDLY: Final = 0.05  # of the customers of the smaller file: with no more in common, the files name them differently
 _REGARDLESS: Final = "`features build --accept-loss` goes on regardless"
-_CURES: Final[Mapping[str, str]] = {
-    Reason.NO_CUSTOMER: "does customer_id name the right column?",
-    Reason.NO_TYPE: "does type name the right column?",
-    Reason.BAD_TIME: "set occurred_format",
-    Reason.BAD_RECEIVED: "set received_format",
-    Reason.BAD_CREATED: "set created_format in [data.customers]",
-    Reason.FUTURE_TIME: "check occurred_format and [business] timezone",
-    Reason.FUTURE_RECEIVED: "check received_format and [business] timezone",
-    Reason.FUTURE_CREATED: "check created_format and [business] timezone",
-    Reason.NOT_A_NUMBER: "mend the cells, or name another column",
-    Reason.NO_OUTCOME: "leave out those whose outcome is not known yet",
-    Reason.NO_ORDER: "set order_format",
-    Reason.DUPLICATE_EVENT: "event_id must name what is another for every event",
-    Reason.DUPLICATE_CUSTOMER: "customer_id must name what is another for every row",
-    Reason.WRONG_COLUMNS: "check delimiter, and quotes around cells that hold it",
-    Reason.BAD_UTF8: "set encoding, or save the file as UTF-8",
-}
 
 
 def refuse_losses(counts: Sequence[SourceCount], limit: float, folder: Path) -> None:
@@ -51,33 +34,25 @@ def refuse_losses(counts: Sequence[SourceCount], limit: float, folder: Path) -> 
         if not wanted:
             raise IngestError(f"{count.path}: `where` leaves none of the {count.read:,} rows; {_REGARDLESS}.")
         nameless = count.rejected.get(Reason.NO_CUSTOMER, 0)
-        others = sum(count.rejected.values()) - nameless
+        others = sum(count.rejected.values()) - nameless - count.rejected.get(Reason.NO_ROW, 0)
         if others <= limit * wanted and nameless <= max(limit, NO_CUSTOMER_LIMIT) * wanted:
             continue
         lost, allowed = (others, limit) if others > limit * wanted else (nameless, max(limit, NO_CUSTOMER_LIMIT))
         why = {
             reason: rows
             for reason, rows in count.rejected.items()
-            if (reason != Reason.NO_CUSTOMER) == (lost is others)
+            if reason != Reason.NO_ROW and (reason != Reason.NO_CUSTOMER) == (lost is others)
         }
         reasons = ", ".join(f"{rows:,} × {reason}" for reason, rows in sorted(why.items(), key=lambda item: -item[1]))
         main = max(why, key=lambda reason: why[reason])
-        line, raw = _example(folder, number, main)
-        cure = f"; {_CURES[main]}" if main in _CURES else ""
+        with duckdb.connect() as connection:
+            rejected = f"read_parquet({literal(str(folder / 'quarantine' / 'rejected.parquet'))})"
+            line, raw = example(connection, rejected, number, main)
+            advice = cure(connection, rejected, number, main, count.times.get(main), some_read=count.accepted > 0)
         raise IngestError(
             f"{count.path}: {lost:,} of {wanted:,} rows would be set aside, and at most {allowed:.0%} may be: {reasons} "
-            f"(line {line}: {raw[:200]}){cure}; {_REGARDLESS}, as does a higher [data] max_set_aside."
+            f"(line {line}: {raw[:200]}){advice}; {_REGARDLESS}, as does a higher [data] max_set_aside."
         )
-
-
-def _example(folder: Path, source: int, reason: str) -> tuple[int, str]:
-    with duckdb.connect() as connection:
-        rejected = literal(str(folder / "quarantine" / "rejected.parquet"))
-        found = connection.execute(
-            f"SELECT line, raw FROM read_parquet({rejected}) WHERE source = ? AND reason = ? ORDER BY file, line LIMIT 1",
-            [source, reason],
-        ).fetchall()
-    return int(found[0][0]), str(found[0][1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,9 @@ def profiled(
     out; the notes say so, and which are words.
     """
     relation = column_reading.with_missing(relation, written)
+    relation = replace(
+        relation, cells=tuple(replace(cell, is_dated=True) if cell.name in times else cell for cell in relation.cells)
+    )
     asked = [cell for cell in relation.cells if cell.name in {*names, *numbers}]
     found = column_reading.evidence(execute, relation, asked, written)
     readings = column_reading.number_readings(execute, relation, asked, written, found)
@@ -99,6 +102,9 @@ def profiled(
         counted = _row_numbers(execute, relation, [profile for profile in profiles if profile.cell.name in features])
         profiles = tuple(profile for profile in profiles if profile.cell.name not in counted)
         notes += _guessed(relation, profiles, counted)
+        notes += _nearly_numbers(
+            execute, relation, [profile for profile in profiles if not profile.is_number], found, key
+        )
     kept = {name: reading for name, reading in readings.items() if reading != PLAIN}
     return Profiles(relation, profiles, kept, tuple(notes))
 
@@ -155,6 +161,21 @@ def _guessed(relation: Relation, profiles: Sequence[Profile], counted: Sequence[
     if words:
         more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
         said.append(f"{relation.path.name}: read as words: {', '.join(map(repr, words[:_SHOWN]))}{more}.")
+    return said
+
+
+def _nearly_numbers(
+    execute: Execute, relation: Relation, words: Sequence[Profile], found: Mapping[str, Evidence], key: str
+) -> list[str]:
+    """A sentence for each column of words of which most are plain numbers: the others may mean that one is missing."""
+    said: list[str] = []
+    for cell in (profile.cell for profile in words):
+        one = found.get(cell.name)
+        if one is not None and column_reading.is_nearly_number(one):
+            others = column_reading.counted(execute, relation, cell, cell.junk)
+            said.append(
+                f"{relation.path.name}: column {cell.name!r} would be numbers without {others}; {key} missing may list what means missing."
+            )
     return said
 
 

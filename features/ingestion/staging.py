@@ -17,10 +17,9 @@ from features.config.business import Business
 from features.errors import IngestError
 from features.ingestion import files
 from features.ingestion.cells.casts import literal
-from features.ingestion.cells.clocks import CLOCKS
 from features.ingestion.csv_reader import Dialect
 from features.ingestion.files import FILE, LINE, ROW, Relation
-from features.ingestion.quarantine import Reason
+from features.ingestion.quarantine import Reason, cure, example
 from features.ingestion.source_files import Progress
 
 _MEMORY: Final = "2GB"
@@ -37,13 +36,15 @@ class SourceCount:
     accepted: int
     filtered: int
     rejected: Mapping[str, int]
+    times: Mapping[str, str] = field(default_factory=dict)
+    """The columns of times, by the reason for which a row is set aside where they cannot be read."""
 
     def plus(self, more: SourceCount) -> SourceCount:
         """The books of both together."""
         reasons = sorted({*self.rejected, *more.rejected})
         rejected = {reason: self.rejected.get(reason, 0) + more.rejected.get(reason, 0) for reason in reasons}
         read, accepted = self.read + more.read, self.accepted + more.accepted
-        return SourceCount(self.path, read, accepted, self.filtered + more.filtered, rejected)
+        return SourceCount(self.path, read, accepted, self.filtered + more.filtered, rejected, more.times)
 
 
 @dataclass(slots=True)
@@ -58,6 +59,8 @@ class Staging:
     connection: duckdb.DuckDBPyConnection
     counts: list[SourceCount] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    times: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Of each source, the columns of times as `SourceCount` has them."""
     _relations: dict[tuple[Path, Dialect], Relation] = field(default_factory=dict)
     _sources: list[Relation | None] = field(default_factory=list)
 
@@ -196,7 +199,8 @@ class Staging:
         rows = self.connection.execute(
             f"SELECT reason, count(*) FROM rejected WHERE source = {number} GROUP BY 1 ORDER BY 1"
         )
-        count = SourceCount(relation.path, relation.rows, accepted, filtered, dict(rows.fetchall()))
+        times = self.times.get(number, {})
+        count = SourceCount(relation.path, relation.rows, accepted, filtered, dict(rows.fetchall()), times)
         if accepted + filtered + sum(count.rejected.values()) != relation.rows:
             raise AssertionError(f"rows are missing from the books: {count}")
         self.counts.append(count if before is None else before.plus(count))
@@ -215,15 +219,9 @@ class Staging:
         if not count.rejected:
             raise IngestError(f"{count.path}: `where` leaves none of the {count.read:,} rows, so there are no {what}.")
         reason = max(count.rejected, key=lambda reason: count.rejected[reason])
-        (line, raw) = self.connection.execute(
-            "SELECT line, raw FROM rejected WHERE source = ? AND reason = ? ORDER BY file, line LIMIT 1",
-            [self.counts.index(count), reason],
-        ).fetchall()[0]
-        advice = (
-            "; set occurred_format in the TOML, to a strptime format or one of " + ", ".join(CLOCKS)
-            if reason == Reason.BAD_TIME
-            else ""
-        )
+        number = self.counts.index(count)
+        line, raw = example(self.connection, "rejected", number, reason)
+        advice = cure(self.connection, "rejected", number, reason, count.times.get(reason))
         raise IngestError(
             f"{count.path}: none of the {count.read:,} rows can be used, {count.rejected[reason]:,} because of {reason} "
             f"(line {line}: {raw[:200]}){advice}."

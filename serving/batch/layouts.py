@@ -8,7 +8,7 @@ from pathlib import Path
 
 from features.config.business import Written
 from features.errors import IngestError
-from features.ingestion import csv_reader
+from features.ingestion import csv_reader, encodings
 from features.ingestion.cells.number_styles import NumberStyle
 from features.ingestion.column_reading import Evidence, Execute, Reading, evidence, marks
 from features.ingestion.csv_reader import Dialect
@@ -57,7 +57,7 @@ def _encodings(path: Path, said: Dialect) -> tuple[str | None, ...]:
     """Those to try, the likeliest first; None: what the file itself says."""
     if said.encoding is None:
         return (None,)
-    found = csv_reader.encoding_of(path)
+    found = encodings.encoding_of(path)
     name = normal(said.encoding)
     if found in UTF and name != found:
         return (None, said.encoding)

@@ -70,6 +70,8 @@ def _show_policy(report: PolicyReport, console: Console) -> None:
         console.print(f"gate {name}: {sign} ({gate.figure:.3g}, limit {gate.limit:.3g})", highlight=False)
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
     if report.may_be_promoted:
         console.print("Next: python -m training promote --policy", highlight=False)
 

@@ -35,6 +35,8 @@ class Prepared:
     cutoffs: Cutoffs
     horizon_days: int
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What the build said of how files were read."""
     leaks: tuple[Leak, ...] = ()
 
     @property
@@ -98,7 +100,7 @@ def prepare(generation: Generation, business: Business) -> Prepared:
     Raises:
         LabelError: there is nothing to learn from.
     """
-    notes = list(generation.sources.notes)
+    notes: list[str] = []
     if isinstance(business.data, TableData):
         labels, cutoffs = label_table(generation, ordered=business.data.order is not None), Cutoffs((), ())
     else:
@@ -126,7 +128,7 @@ def prepare(generation: Generation, business: Business) -> Prepared:
     leaks = find_leaks(prepared.everything, prepared.train, given)
     signs = warning_signs(data, split, prepared.train, given.key)
     told = (*notes, *left_out, *signs, *(leak.sentence for leak in leaks))
-    return replace(prepared, data=data, warnings=told, leaks=leaks)
+    return replace(prepared, data=data, warnings=told, notes=generation.sources.notes, leaks=leaks)
 
 
 def joined(generation: Generation, labels: Labels) -> TrainingSet:

@@ -50,6 +50,8 @@ class DecisionLog:
     response: FloatArray | None
     fingerprint: str
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """How the file was read."""
 
     def __len__(self) -> int:
         return len(self.row)

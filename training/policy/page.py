@@ -45,14 +45,14 @@ def policy_page(report: PolicyReport) -> Document:
         ),
     )
     earned = f"The reward of a decision on {report.n_trials:,} logged ones, and the 95 % interval of each figure."
-    warned = (Section("Warnings", points=report.warnings),) if report.warnings else ()
+    said = (("Warnings", report.warnings), ("How the file was read", report.notes))
     return Document(
         f"Policy of {report.business}, version {report.policy_version}",
         (
             Section("What is served", (report.verdict, report.differences), tables=(gates,)),
             Section("What policies would have earned", (earned,), tables=(values,)),
             Section("What each action changes", tables=(actions,)),
-            *warned,
+            *(Section(title, points=points) for title, points in said if points),
         ),
     )
 

@@ -66,6 +66,8 @@ class PolicyReport:
     """`personal`, or the constant action."""
     gates: Mapping[str, GateResult]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """How the file was read."""
 
     @property
     def may_be_promoted(self) -> bool:
@@ -143,6 +145,7 @@ class PolicyReport:
                 "differences": self.differences,
                 "gates": {name: asdict(gate) for name, gate in self.gates.items()},
                 "warnings": list(self.warnings),
+                "notes": list(self.notes),
             }
         )
         return content

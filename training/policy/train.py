@@ -301,6 +301,7 @@ def value(business: str, learned: Learned) -> PolicyReport:
             _GAIN[log.reference.kind]: GateResult(over_reference.low > 0.0, over_reference.low, 0.0),
         },
         warnings=learned.warnings,
+        notes=log.notes,
     )
 
 

@@ -12,9 +12,9 @@ import duckdb
 import numpy as np
 
 from features.config.business import NO_ACTION, Business, Column
-from features.config.data import Decisions
+from features.config.data import Decisions, Filled
 from features.ingestion import files, source_files
-from features.ingestion.cells.casts import literal
+from features.ingestion.cells.casts import Cell, literal
 from features.ingestion.csv_reader import Dialect
 from features.ingestion.files import NOT_UTF8
 from features.ingestion.profiling import profiled
@@ -26,6 +26,8 @@ from models.decisions.reference import ACTION, LOGGING, LOGGING_POLICY, NOTHING_
 from training.errors import DecisionLogError
 from training.policy.logged_decisions import MOST_ACTIONS, DecisionLog, check
 from training.policy.report import BEST_CONSTANT, PERSONAL, UNIFORM
+
+_REWARDED = "; name the value that counts, as rewarded = {}, or rewarded = {{ filled = true }} where a blank cell means that nothing came of it"
 
 
 def read_trial(business: Business) -> DecisionLog:
@@ -65,18 +67,19 @@ def _read(business: Business, check_text: bool) -> DecisionLog:
         relation, profiles = read.relation, read.profiles
         action, reward = (relation.cell(cell.name, "[decisions]") for cell in (action, reward))
         pscore, id = (None if cell is None else relation.cell(cell.name, "[decisions]") for cell in (pscore, id))
-        for cell, key in ((reward, "reward"), *(((pscore, "pscore"),) if pscore is not None else ())):
+        stated_numbers = [(reward, "reward")] if spec.rewarded is None else []
+        for cell, key in [*stated_numbers, *([] if pscore is None else [(pscore, "pscore")])]:
             odd = connection.execute(f"SELECT {cell.written} FROM {relation.sql} WHERE {cell.junk} LIMIT 1").fetchone()
             if odd is not None:
                 raise DecisionLogError(
                     f"{relation.path}: the column '{cell.name}', which [decisions] {key} names, holds {shown(odd[0])}, which "
-                    f"is no number."
+                    f"is no number{_REWARDED.format(shown(odd[0])) if key == 'reward' else ''}."
                 )
         selected = ", ".join(
             [
                 f"{files.ROW} - 1 AS row",
                 f"CASE WHEN {action.text} IS NOT NULL THEN {action.named} END AS action",
-                f"{reward.number} AS reward",
+                f"{reward.number if spec.rewarded is None else _rewarded(reward, spec.rewarded)} AS reward",
                 f"{'NULL::DOUBLE' if pscore is None else pscore.number} AS pscore",
                 f"{'NULL::VARCHAR' if id is None else id.id} AS id",
                 *(f"{profile.sql} AS f{position}" for position, profile in enumerate(profiles)),
@@ -128,8 +131,15 @@ def _read(business: Business, check_text: bool) -> DecisionLog:
         response=None,
         fingerprint=fingerprint,
         warnings=(),
+        notes=(*relation.notes, *read.notes),
     )
-    return replace(log, warnings=(*relation.notes, *read.notes, *check(log, str(relation.path))))
+    return replace(log, warnings=tuple(check(log, str(relation.path))))
+
+
+def _rewarded(reward: Cell, value: str | bool | int | float | Filled) -> str:
+    """SQL: 1 where the reward is the value that counts, 0 for any other, NULL where it is not known."""
+    meant = f"CAST(coalesce({reward.means(value)}, FALSE) AS DOUBLE)"
+    return meant if isinstance(value, Filled) else f"CASE WHEN {reward.present} THEN {meant} END"
 
 
 def _reference(spec: Decisions, counts: Counter[str], column: str) -> Reference:

@@ -201,7 +201,7 @@ def _limits(report: RunReport) -> Section:
             "Figures hold for customers like those tested, in times like theirs; 'python -m training watch' says when either "
             "has changed.",
         ),
-        points=tuple(report.warnings) or ("The run had nothing to warn of.",),
+        points=(*(report.warnings or ("The run had nothing to warn of.",)), *report.notes),
     )
 
 

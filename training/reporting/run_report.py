@@ -42,6 +42,8 @@ class RunReport:
     leaks: Sequence[Leak]
     worth: LearnedWorth | None = None
     level: ForetoldRate | None = None
+    notes: Sequence[str] = ()
+    """How files were read, as the build said."""
 
     @property
     def may_be_promoted(self) -> bool:
@@ -75,6 +77,7 @@ class RunReport:
             "baselines": {name: metrics.to_json() for name, metrics in self.evaluation.baselines.items()},
             "gates": {name: asdict(gate) for name, gate in self.gates.items()},
             "warnings": list(self.warnings),
+            "notes": list(self.notes),
             "leaks": [leak.to_json() for leak in self.leaks],
             "calibration": [asdict(one) for one in self.evaluation.calibration],
             **self.examination.to_json(),

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from features.config.data import Filled
 from features.ingestion.cells.clocks import Clock, clock_of
-from features.ingestion.cells.missing import MARKERS, NO_ID, is_marker
-from features.ingestion.cells.truths import truth_sql
-from features.words import word_sql
+from features.ingestion.cells.missing import DATES, MARKERS, NO_ID, TIMES, is_marker
+from features.ingestion.cells.truths import truth, truth_sql
+from features.words import word, word_sql
 
 # The largest float32: Feast stores features as Float32, so beyond it a value is infinite.
 _FLOAT32: Final = "3.4028234663852886e38"
@@ -50,6 +51,7 @@ class Cell:
     The SQL of a VARCHAR gives it as `features.words` cleans it, `raw` as the file has it. `missing` is what the TOML says
     means missing; `parsed` the SQL of the cell's number where it is not written plainly, `clock` how numbers are times:
     both as `column_reading` finds out. `decimals` counts the zeros after every whole number, as `whole_ids` finds out.
+    `is_dated`: the TOML reads it as a time, so that days which stand for none are missing.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Cell:
     parsed: str | None = None
     clock: Clock | None = None
     decimals: int = 0
+    is_dated: bool = False
 
     @property
     def is_number(self) -> bool:
@@ -90,7 +93,7 @@ class Cell:
         """The moment whose day this cell holds, and whose time of day another: NULL where either is missing."""
         day = f"CAST(CAST({self.sql} AS DATE) AS VARCHAR)" if self.is_time else self.text
         both = f"CASE WHEN {time.present} THEN {day} || ' ' || {time.written} END"
-        return Cell(self.name, f"({both})", "VARCHAR", missing=self.missing)
+        return Cell(self.name, f"({both})", "VARCHAR", missing=self.missing, is_dated=True)
 
     @property
     def text(self) -> str:
@@ -120,16 +123,18 @@ class Cell:
     @property
     def present(self) -> str:
         """BOOLEAN: the cell holds something, a number perhaps."""
-        if self.type in _FRACTIONS and not self.missing:
+        if self.type in _FRACTIONS and not self.missing and not self.is_dated:
             return f"coalesce(NOT isnan({self.sql}), FALSE)"
-        if self.is_number and not self.missing:
+        if self.is_number and not self.missing and not self.is_dated:
             return f"{self.sql} IS NOT NULL"
         return f"coalesce(NOT {self.absent}, FALSE)"
 
     @property
     def absent(self) -> str:
         """BOOLEAN: the cell is blank or says that it is missing; NULL where it is null."""
-        return is_marker(self.written, MARKERS if self.missing is None else self.missing)
+        if self.missing is not None or not self.is_dated:
+            return is_marker(self.written, MARKERS if self.missing is None else self.missing)
+        return is_marker(self.written, TIMES, DATES)
 
     @property
     def filled(self) -> str:
@@ -187,11 +192,30 @@ class Cell:
         """The cell as BOOLEAN: yes and no in any spelling, 1 and 0; NULL for all else."""
         return self.sql if self.type == "BOOLEAN" else truth_sql(self.written)
 
+    def means(self, value: str | bool | int | float | Filled) -> str:
+        """BOOLEAN: the cell is the value that the TOML names, however the file's format writes it."""
+        if isinstance(value, Filled):
+            return self.present
+        if isinstance(value, bool):
+            return f"{self.truth} = {value}"
+        if not isinstance(value, str):
+            return f"{self.number} = {float(value)!r}"
+        same = f"{self.written} = {literal(word(value))}"
+        meant = truth(word(value))
+        if meant is not None and (self.type == "BOOLEAN" or self.parsed is not None):
+            return f"({same} OR coalesce({self.truth} = {meant}, FALSE))"
+        try:
+            return f"({same} OR coalesce({self.number} = {float(value)!r}, FALSE))"
+        except ValueError:
+            return same
+
     def time(self, format: str | None = None) -> str:
         """The cell as TIMESTAMPTZ, NULL where it is no time; without zone it is in the connection's `TimeZone`.
 
         `format` is strptime's, or names a clock; without one, numbers are times by the column's own clock.
         """
+        if self.is_dated:
+            return f"CASE WHEN {self.present} THEN {replace(self, is_dated=False).time(format)} END"
         if self.is_time:
             return f"TRY_CAST({self.sql} AS TIMESTAMPTZ)"
         clock = self.clock if format is None else clock_of(format)

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0", "ja", "j", "wahr", "oui", "o", "vrai", "si", "sí", "verdadero", "sim", "✓", "✔", "☑")  # fmt: skip
-FALSE: Final = (
-    "false",
-    "f",
-    "no",
-    "n",
-    "off",
-    "0",
-    "0.0",
-    "nein",
-    "falsch",
-    "non",
-    "faux",
-    "falso",
-    "não",
-    "nao",
-    "✗",
-    "✘",
-    "☐",
+# fmt: off
+TRUE: Final = (
+    "true", "t", "yes", "y", "on", "1", "1.0", "ja", "j", "wahr", "oui", "o", "vrai", "si", "sí", "sì", "verdadero", "vero", "sim",
+    "verdadeiro", "waar", "sant", "sand", "tak", "prawda", "ano", "áno", "igen", "igaz", "kyllä", "tosi", "evet", "doğru", "да", "истина",
+    "はい", "是", "✓", "✔", "☑", "✅",
 )
+FALSE: Final = (
+    "false", "f", "no", "n", "off", "0", "0.0", "nein", "falsch", "non", "faux", "falso", "não", "nao", "nee", "onwaar", "nej", "falskt",
+    "falsk", "usant", "nie", "fałsz", "nem", "hamis", "ei", "epätosi", "hayır", "yanlış", "нет", "ложь", "いいえ", "否", "✗", "✘", "☐",
+    "✖", "❌",
+)
+# fmt: on
 
 
 def truth(word: str) -> bool | None:

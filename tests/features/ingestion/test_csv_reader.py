@@ -13,12 +13,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from features.ingestion.losses import refuse_losses
 from features.ingestion.quarantine import Reason
 from tests.features.ingestion.ingested import (
     built,
     events,
     events_business,
     refusal,
+    table,
+    table_business,
 )
 
 
@@ -121,3 +124,70 @@ def test_no_row_is_lost_whatever_the_file_holds(
     physical = ending.join(lines).count(b"\n") + 3
     assert all(2 <= row["line"] <= physical for row in result.rejected)
     assert len(result.events) == result.summary.rows_accepted
+
+
+ROWS = "a,3,yes\nb,4,no\nc,3,no\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("# exported 2024-01-01\n", "the line before the header is a remark, and no row: '# exported 2024-01-01'"),
+        ("# of 2024\n\n# a, b, c, d\n", "3 lines before the header are remarks, and no row: '# of 2024'"),
+    ],
+)
+def test_remarks_above_the_header_are_no_rows_and_said(tmp_path: Path, before: str, said: str) -> None:
+    result = table(tmp_path, f"{before}id,x,left\n{ROWS}", 'customer_id = "id"')
+    assert [row["customer_id"] for row in result.customers] == ["a", "b", "c"]
+    assert any(said in note for note in result.summary.notes)
+
+
+def test_a_header_or_a_row_that_begins_as_a_remark_does_is_none(tmp_path: Path) -> None:
+    assert len(table(tmp_path, f"#id,x,left\n{ROWS}", 'customer_id = "#id"').customers) == 3
+    (tmp_path / "out").rename(tmp_path / "before")
+    keys = 'customer_id = "id"\ncolumns = ["id", "x", "left"]'
+    assert [row["customer_id"] for row in table(tmp_path, f"#1,9,yes\n{ROWS}", keys).customers] == ["#1", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("Customers of 2024\nid,x,left\n", "line 2 names it: set skip_lines = 1."),
+        ("Customers, all\n\nid;x;left\n", "line 3 names it: set skip_lines = 2."),
+        ("Customers,,\nDate:,2024-01-01,\nid,x,left\n", "line 3 names it: set skip_lines = 2."),
+        ("id~x~left\n", "the header is read as one cell, 'id~x~left': set delimiter."),
+        ("a,3,yes\n", "where that is a row, and the file has no header, `columns` names them."),
+        ("id,x,lft\n", "did you mean 'lft'?"),
+    ],
+)
+def test_a_column_that_is_not_in_the_first_line_is_found_where_it_is(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "t.csv").write_text(content + ROWS)
+    assert refusal(table_business(tmp_path)).endswith(said)
+
+
+@pytest.mark.parametrize("drawn", ["--,-,----", "---,---,---", "----+---+----"])
+def test_the_header_again_and_lines_under_it_are_no_rows_and_no_loss(tmp_path: Path, drawn: str) -> None:
+    result = table(tmp_path, f"id,x,left\n{drawn}\n{ROWS}id,x,left\nd,5,yes\n", 'customer_id = "id"')
+    assert [(row["customer_id"], row["x"]) for row in result.customers] == [("a", 3), ("b", 4), ("c", 3), ("d", 5)]
+    assert result.reasons == [(2, Reason.NO_ROW), (6, Reason.NO_ROW)]
+    refuse_losses(result.summary.counts, 0.05, result.folder)
+
+
+def test_backslashes_before_quotes_are_read_where_only_so_every_line_is_well_formed(tmp_path: Path) -> None:
+    rows = 'a,"say \\"hi, you\\"",yes\nb,"C:\\temp, \\\\",no\nc,\\N,no\n'
+    result = table(tmp_path, f"id,x,left\n{rows}", 'customer_id = "id"')
+    assert [row["x"] for row in result.customers] == ['say "hi, you"', "C:\\temp, \\\\", "\\N"]
+    assert any("within a cell is read as a quote" in note for note in result.summary.notes)
+    (tmp_path / "out").rename(tmp_path / "before")
+    result = table(tmp_path, 'id,x,left\na,"C:\\",yes\nb,"D:\\",no\n', 'customer_id = "id"')
+    assert [row["x"] for row in result.customers] == ["C:\\", "D:\\"]
+
+
+def test_blanks_before_quotes_are_no_part_of_a_cell(tmp_path: Path) -> None:
+    result = table(tmp_path, 'id, "x", "left"\na, "p, q", "yes"\nb, "r", "no"\n', 'customer_id = "id"')
+    assert [row["x"] for row in result.customers] == ["p, q", "r"]
+
+
+def test_a_quote_that_is_amiss_is_told_rather_than_read_as_something_else(tmp_path: Path) -> None:
+    result = table(tmp_path, f'id,x,left\nd,"say "hi" there",yes\n{ROWS}', 'customer_id = "id"')
+    assert result.reasons == [(2, Reason.NOT_CSV)]

@@ -134,6 +134,11 @@ def test_an_outcome_may_be_that_something_stands_there(tmp_path: Path) -> None:
     assert "no row has any value in the column 'left_on'" in refusal(business(empty, data))
     with pytest.raises(ConfigError, match="filled = true"):
         business(tmp_path, data.replace("true", "1"))
+    (empty / "t.csv").write_text("id,seats,left_on\n1,3,x\n2,4,\n")
+    said = refusal(business(empty, data.replace("{ filled = true }", "true")))
+    assert said.endswith(
+        "the column holds 'x' (1), and nothing in 1 rows; if those stayed, write churned = { filled = true }."
+    )
 
 
 def test_an_outcome_of_more_than_two_values_is_noted(tmp_path: Path) -> None:

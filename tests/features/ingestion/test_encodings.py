@@ -189,6 +189,18 @@ def test_a_part_of_a_folder_without_a_header_loses_no_row_in_silence(tmp_path: P
         (b'[\n {"id": 1, "left": "yes"}\n]\n', "t.json", "JSON; write it as CSV or Parquet"),
         (b"BZh91AY&SY", "t.csv.bz2", "packed, but not with gzip"),
         (b"SQLite format 3\0", "t.db", "an SQLite database"),
+        (
+            b"<html><table><tr><td>id</td></tr>",
+            "t.xls",
+            "a web page or XML, whatever its name says; save the table as CSV",
+        ),
+        (b"<?xml version='1.0'?>\n<a/>", "t.xml", "a web page or XML"),
+        (
+            b"-- MySQL dump\n/*!40101 SET NAMES utf8 */;\nINSERT INTO t VALUES (1);\n",
+            "t.sql",
+            "SQL; load it into its database",
+        ),
+        (b"COPY t (id, x) FROM stdin;\n1\t2\n", "t.csv", "SQL; load it into its database"),
     ],
 )
 def test_what_is_no_csv_is_named(tmp_path: Path, content: bytes, name: str, said: str) -> None:

@@ -213,7 +213,11 @@ def test_a_trial_without_features_has_average_effects_and_the_best_constant(tmp_
     [
         ({"arm": ["a", "b"] * 300}, "", "never holds 'control'.*it holds 'a', 'b'"),
         ({"arm": ["control"] * 600}, "", "holds 1 different actions"),
-        ({"reward": ["good", "bad"] * 300}, "", "'reward', which .* names, holds '(good|bad)', which is no number"),
+        (
+            {"reward": ["good", "bad"] * 300},
+            "",
+            "'reward', which .* names, holds '(good|bad)', which is no number; name the value .* rewarded = '(good|bad)'",
+        ),
         ({"reward": [""] * 600}, "", "0 of 600 decisions have an action, a reward"),
         ({"reward": [1] * 600}, "", "No action has enough trials"),
         ({}, 'drop = ["nothing"]', "no column 'nothing'"),
@@ -416,3 +420,25 @@ def test_a_business_without_touches_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(DecisionLogError, match="no decisions to learn from"):
         read_touches(business, Generation.current(home), home, None)
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "rewarded"),
+    [("x", "", "{ filled = true }"), ("✓", "", "{ filled = true }"), ("Won", "Lost", '"Won"'), ("2", "1", "2")],
+)
+def test_a_reward_may_be_the_value_that_the_toml_names(tmp_path: Path, yes: str, no: str, rewarded: str) -> None:
+    rows = {
+        "x": list(range(200)),
+        "arm": ["control", "mail"] * 100,
+        "reward": [yes if row % 3 else no for row in range(200)],
+    }
+    log = read_trial(Business.load(write_trial(tmp_path, rows, more=f"rewarded = {rewarded}")))
+    assert log.reward.tolist() == [float(row % 3 > 0) for row in range(200)]
+
+
+def test_how_the_file_was_read_is_no_warning(tmp_path: Path) -> None:
+    rows = trial(400)
+    rows["plan"] = ["gold", "basic"] * 200
+    log = read_trial(Business.load(write_trial(tmp_path, rows)))
+    assert any("read as words" in note for note in log.notes)
+    assert not any("read as words" in warning for warning in log.warnings)
