@@ -20,6 +20,8 @@ from features.home import Home
 
 DEFAULT_HOME: Final = Path("var")
 _NO_PATH: Final = "%?#*'\"\\"
+# Python makes folders by calling itself for each one above.
+_DEEPEST: Final = 200
 """What the databases and the registry of a home take for something else in the path of a file."""
 _REGISTRIES: Final = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 PREFIX: Final = "KEEPWELL_"
@@ -126,6 +128,8 @@ def _check_path(path: str) -> None:
     if odd is not None:
         shown = path.encode("utf-8", "backslashreplace").decode()
         raise ValueError(f"{shown!r} holds {odd!a}, which databases take amiss in a path; choose another folder")
+    if (depth := len(Path(path).parts)) > _DEEPEST:
+        raise ValueError(f"'{path[:80]}…' is {depth} folders deep; choose a folder nearer the root")
 
 
 def _check_port(parts: SplitResult) -> None:

@@ -219,7 +219,7 @@ def _metadata(file: Path) -> Any:
     try:
         with pq.ParquetFile(file) as parquet:
             return parquet.metadata
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise IngestError(f"{file}: this Parquet file is damaged ({_first_line(error)}).") from None
 
 

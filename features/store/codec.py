@@ -38,7 +38,7 @@ _ID, _ENTITY, _HASHED = b"\x01", b"\x02", b"\x03"
 
 def key_of_id(customer_id: str) -> bytes:
     """The key of an entity that is one string."""
-    raw = customer_id.encode()
+    raw = customer_id.encode("utf-8", "surrogatepass")  # a terminal's bytes need not be text: an id that nobody has
     return _ID + raw if len(raw) <= _LONGEST_ID else _HASHED + hashlib.sha256(_ID + raw).digest()
 
 

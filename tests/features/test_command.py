@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -124,6 +125,7 @@ def test_an_event_business_is_built_with_its_rejects_counted(
     assert "1 'visit' event in the last 7 days" in capsys.readouterr().out
     assert run("show", "nobody") == 2
     assert "'nobody'" in capsys.readouterr().err
+    assert run("show", os.fsdecode(b"\xff")) == 2, "what is no text is nobody's id"
 
 
 def test_mistakes_end_with_one_sentence_and_2(run: Run, table: Path, events: Path, tmp_path: Path, capsys: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +50,7 @@ def damage(home: Path, draws: random.Random) -> None:
         # What commands read first is found more often than one part among many.
         first = [path for path in found if path.parent == home or path.suffix == ".json"]
         path = draws.choice(first if first and draws.random() < 0.5 else found)
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
         if path.is_dir():
             draws.choice(_FOLDERS)(path)
         elif path.suffix == ".json" and "mlflow" not in path.parts and draws.random() < 0.6:

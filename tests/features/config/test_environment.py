@@ -151,3 +151,11 @@ def test_the_root_is_no_home(monkeypatch: pytest.MonkeyPatch, path: str) -> None
     monkeypatch.setenv("KEEPWELL_HOME", path)
     with pytest.raises(ConfigError, match=r"KEEPWELL_HOME: .* is the whole machine's; choose a folder of its own"):
         Environment.from_environment()
+
+
+def test_a_home_below_more_folders_than_python_can_make_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path) + "/a" * 1500)
+    with pytest.raises(ConfigError, match=r"KEEPWELL_HOME: .* is 15\d\d folders deep; choose a folder nearer the root"):
+        Environment.from_environment()

@@ -217,6 +217,13 @@ def test_a_file_that_is_no_such_table_is_refused(tmp_path: Path, content: bytes,
     assert message in refused
 
 
+def test_parquet_with_a_column_whose_name_is_no_text_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"zz": [1, 2], "left": ["yes", "no"]}), file)
+    file.write_bytes(file.read_bytes().replace(b"zz", b"z\xa0"))
+    assert "this Parquet file is damaged" in refusal(table_business(tmp_path, name=file.name))
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
