@@ -258,7 +258,11 @@ def _track(
     tracked.log_metrics({f"gate.{name}": gate.figure for name, gate in report.gates.items()})
     tracked.log_trials(
         [
-            TrackedTrial(trial.parameters, {"log_loss": trial.log_loss, "trees": trial.trees, "size": trial.size})
+            TrackedTrial(
+                trial.parameters,
+                {"log_loss": trial.log_loss, "trees": trial.trees, "size": trial.size},
+                finished=trial.finished,
+            )
             for trial in model.tuned.trials
         ]
     )

@@ -18,8 +18,6 @@ from models.arrays import FloatArray
 from models.estimators.recipe import Course, Fold, LabelledRows, LinearParts, Recipe, held_out_course, trained
 from models.inference.calibration import Calibration, expit
 
-# A labelled window with fewer rows says less about its own calibration than all windows together.
-
 
 class ChurnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """LightGBM, from a linear part where there is one, with a calibration that is affine in log-odds, both chosen out of fold.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,8 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 # So many trees are grown on each fold before the folds are asked together whether to go on.
 _STRIDE = 10
+# So many folds run before the others where a recipe may be given up.
+FIRST_FOLDS = 2
 # So many rows at the average rate are added to a level before levels are ranked.
 _SMOOTHING = 20.0
 
@@ -89,7 +91,10 @@ class LabelledRows:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How a recipe fared: `margins[k]` are those of fold k's held-out rows with `trees` trees, `log_loss` (folds,) theirs."""
+    """How a recipe fared: `margins[k]` are those of fold k's held-out rows with `trees` trees, `log_loss` (folds,) theirs.
+
+    One that was given up has those of the first folds alone.
+    """
 
     recipe: Recipe
     trees: int
@@ -116,35 +121,53 @@ class LinearParts:
 
 
 def held_out_course(
-    rows: LabelledRows, folds: Sequence[Fold], recipe: Recipe, threads: int = 1, linear: LinearParts | None = None
+    rows: LabelledRows,
+    folds: Sequence[Fold],
+    recipe: Recipe,
+    threads: int = 1,
+    linear: LinearParts | None = None,
+    hopeless: Callable[[Course], bool] | None = None,
 ) -> Course:
     """Train a recipe on every fold, up to the number of trees that is best for all of them together.
 
     Args:
         linear: of other courses on the same rows and folds.
+        hopeless: is asked with the course of the first folds alone, and gives the recipe up, where there are more.
     """
     known = linear or LinearParts()
     with ThreadPoolExecutor(threads) as pool:
-        runners = list(pool.map(lambda number: _Runner(rows, folds, number, recipe, known), range(len(folds))))
-        weight = np.array([len(runner.y) for runner in runners], dtype=np.float64)
-        best, least = 0, _mean(weight, [runner.start for runner in runners])
-        grown = 0
-        while grown < recipe.max_trees and grown - best < recipe.patience:
-            count = min(_STRIDE, recipe.max_trees - grown)
-            losses = np.array(list(pool.map(lambda runner: runner.grow(count), runners)))  # noqa: B023 - used at once
-            for step in range(count):
-                grown += 1
-                loss = _mean(weight, losses[:, step])
-                if loss < least:
-                    best, least = grown, loss
-        if recipe.penalty is None or recipe.blended:
-            best = max(best, 1)
-        margins = tuple(pool.map(lambda runner: runner.margins(best), runners))
-    losses_at_best = [
-        float(np.mean(np.logaddexp(0.0, m) - runner.y * m)) for m, runner in zip(margins, runners, strict=True)
-    ]
-    size = float(np.mean([runner.size(best) for runner in runners]))
-    return Course(recipe, best, size, margins, np.asarray(losses_at_best))
+
+        def runners_of(numbers: range) -> list[_Runner]:
+            return list(pool.map(lambda number: _Runner(rows, folds, number, recipe, known), numbers))
+
+        def course_of(runners: Sequence[_Runner]) -> Course:
+            trees = _most_likely_trees(pool, runners, recipe)
+            margins = tuple(pool.map(lambda runner: runner.margins(trees), runners))
+            losses = [float(np.mean(np.logaddexp(0.0, m) - r.y * m)) for m, r in zip(margins, runners, strict=True)]
+            size = float(np.mean([runner.size(trees) for runner in runners]))
+            return Course(recipe, trees, size, margins, np.asarray(losses))
+
+        if hopeless is None or len(folds) <= FIRST_FOLDS:
+            return course_of(runners_of(range(len(folds))))
+        runners = runners_of(range(FIRST_FOLDS))
+        begun = course_of(runners)
+        return begun if hopeless(begun) else course_of(runners + runners_of(range(FIRST_FOLDS, len(folds))))
+
+
+def _most_likely_trees(pool: ThreadPoolExecutor, runners: Sequence[_Runner], recipe: Recipe) -> int:
+    """The number of trees with the least log-loss of all held-out rows; boosting ends `patience` trees after it."""
+    weight = np.array([len(runner.y) for runner in runners], dtype=np.float64)
+    best, least = 0, _mean(weight, [runner.losses(0)[0] for runner in runners])
+    grown = 0
+    while grown < recipe.max_trees and grown - best < recipe.patience:
+        until = min(grown + _STRIDE, recipe.max_trees)
+        losses = np.array(list(pool.map(lambda runner: runner.losses(until), runners)))  # noqa: B023 - used at once
+        for trees in range(grown + 1, until + 1):
+            loss = _mean(weight, losses[:, trees])
+            if loss < least:
+                best, least = trees, loss
+        grown = until
+    return max(best, 1) if recipe.penalty is None or recipe.blended else best
 
 
 def trained(rows: LabelledRows, recipe: Recipe, trees: int) -> lightgbm.Booster:
@@ -180,7 +203,7 @@ class _Runner:
             start = None
         else:
             self._start, start = self._linear.margins(self._X), self._linear.margins(mine.X)
-        self.start = float(np.mean(np.logaddexp(0.0, self._start) - self.y * self._start))
+        self._losses = [float(np.mean(np.logaddexp(0.0, self._start) - self.y * self._start))]
         self._num_leaves = recipe.num_leaves
         if recipe.max_trees:
             # The least number of rows in a leaf is the whole table's, as the model to serve will have it.
@@ -193,13 +216,12 @@ class _Runner:
             valid = train.create_valid(self._X, self.y, init_score=valid_start, params=parameters)
             self._booster.add_valid(valid, "held out")
 
-    def grow(self, count: int) -> list[float]:
-        """Grow so many trees; the held-out log-loss after each."""
-        losses = []
-        for _ in range(count):
+    def losses(self, trees: int) -> list[float]:
+        """The held-out log-loss with 0, 1, … up to so many trees, which are grown if they are not yet."""
+        while len(self._losses) <= trees:
             self._booster.update()
-            losses.append(float(self._booster.eval_valid()[0][2]))
-        return losses
+            self._losses.append(float(self._booster.eval_valid()[0][2]))
+        return self._losses[: trees + 1]
 
     def margins(self, trees: int) -> FloatArray:
         if not trees:

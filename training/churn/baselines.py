@@ -29,7 +29,8 @@ class LogisticBaseline:
     """Logistic regression on raw columns: medians and missing flags for numbers, one column a category, all scaled."""
 
     numbers: tuple[str, ...]
-    strings: tuple[str, ...]
+    words: Mapping[str, pd.Index[str]]
+    """Those that were learned from, in order, by column."""
     pipeline: Pipeline
 
     @classmethod
@@ -48,7 +49,7 @@ class LogisticBaseline:
         pipeline = Pipeline(
             [("columns", ColumnTransformer(transformers)), ("model", LogisticRegression(max_iter=1000, solver="lbfgs"))]
         )
-        baseline = cls(present, tuple(strings), pipeline)
+        baseline = cls(present, {name: _words(columns[name]) for name in strings}, pipeline)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline that has nearly converged is one
             pipeline.fit(baseline._table(columns), y)
@@ -61,9 +62,16 @@ class LogisticBaseline:
             return np.asarray(self.pipeline.predict_proba(self._table(columns))[:, 1], dtype=np.float64)
 
     def _table(self, columns: Columns) -> pd.DataFrame:
+        """Numbers, and codes of words, −1 for one that was not learned from: words themselves take seconds to compare."""
         numbers = {name: np.asarray(columns[name], dtype=np.float64) for name in self.numbers}
-        words = {
-            name: np.array([_MISSING if word is None else word for word in columns[name]], dtype=object)
-            for name in self.strings
-        }
-        return pd.DataFrame(numbers | words)
+        codes = {name: known.get_indexer(pd.Index(_present(columns[name]))) for name, known in self.words.items()}
+        return pd.DataFrame(numbers | codes)
+
+
+def _words(column: npt.NDArray[Any]) -> pd.Index[str]:
+    words: list[str] = sorted(pd.unique(_present(column)))
+    return pd.Index(words, dtype=object)
+
+
+def _present(column: npt.NDArray[Any]) -> npt.NDArray[np.object_]:
+    return np.array([_MISSING if word is None else word for word in column], dtype=object)

@@ -15,7 +15,7 @@ import numpy as np
 from features.config.search_budget import Budget
 from models.arrays import FloatArray
 from models.estimators.churn_classifier import cross_fitted
-from models.estimators.recipe import Course, Fold, LabelledRows, LinearParts, Recipe, held_out_course
+from models.estimators.recipe import FIRST_FOLDS, Course, Fold, LabelledRows, LinearParts, Recipe, held_out_course
 from models.inference.interval import Z95
 from training.evaluation.metrics import row_losses
 
@@ -28,9 +28,12 @@ SEED = 42
 MOST_TREES = 1000
 DEFAULT = Budget(trials=10)
 # Which way of making and measuring a recipe a journal's trials are from: raise it with any change to that.
-_REVISION = 3
+_REVISION = 4
 # A smaller model may be worse by so much of the best one's log-loss, if chance explains it.
 TOLERANCE = 0.01
+# A trial whose first folds are worse than the best one's by so many standard errors of their rows' mean difference is given up,
+# and so is one that is no other there, such as trees that have nothing to add to a line that was tried.
+_HOPELESS = 3.0
 
 # Either half errs in its own way where the world moves: what is taken where nothing tells which recipe foretells later rows.
 BLEND: Parameters = {
@@ -63,13 +66,17 @@ FIRST: tuple[Parameters, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One recipe that was tried, and its log-loss on held-out rows, calibrated without their own fold."""
+    """One recipe that was tried, and its log-loss on held-out rows, calibrated without their own fold.
+
+    One that is not `finished` was given up after its first folds: its log-loss is as far from the best one's as theirs were.
+    """
 
     number: int
     parameters: Parameters
     log_loss: float
     trees: int
     size: float
+    finished: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +103,57 @@ class Tuner:
     journal: Path | None = None
     threads: int = 2
 
-    def search(self, rows: LabelledRows, folds: Sequence[Fold], advance: Callable[[], None] = lambda: None) -> Tuned:
+    def search(
+        self,
+        rows: LabelledRows,
+        folds: Sequence[Fold],
+        advance: Callable[[], None] = lambda: None,
+        *,
+        in_time: bool = False,
+    ) -> Tuned:
         """Try recipes, and choose the smallest that is as good as the best.
 
         That is the one of fewest leaves, which cost time to explain, whose log-loss is within 1 % of the best one's, if the 95 %
         interval of their rows' mean difference includes 0. Trial n depends on the rows, the folds and the trials before it, and
-        on nothing else.
+        on nothing else. A trial that two folds show to be worse than the best so far, or the same, is not run on the others.
 
         Args:
             advance: is called after each trial.
+            in_time: whether the folds are windows, of which none speaks for another: each trial is run on all of them.
         """
         memory = _Memory(self.journal, rows, folds)
         courses: dict[int, Course] = {}
         linear = LinearParts()
 
-        def run(parameters: Parameters) -> Course:
-            return held_out_course(rows, folds, recipe_of(parameters), self.threads, linear)
+        def run(parameters: Parameters, hopeless: Callable[[Course], bool] | None = None) -> Course:
+            return held_out_course(rows, folds, recipe_of(parameters), self.threads, linear, hopeless)
+
+        def course_of(trial: Trial) -> Course:
+            if trial.number not in courses:
+                courses[trial.number] = run(trial.parameters)
+            return courses[trial.number]
+
+        def tried(number: int, parameters: Parameters) -> Trial:
+            leader = None if in_time or not trials else _best(trials)
+
+            if leader is None:
+                course = run(parameters)
+            else:
+                first = _losses(rows, folds, course_of(leader).margins[:FIRST_FOLDS])
+
+                def behind(course: Course) -> FloatArray:
+                    return _losses(rows, folds, course.margins) - first
+
+                def hopeless(course: Course) -> bool:
+                    difference = behind(course)
+                    return not difference.any() or _further(difference, _HOPELESS)
+
+                course = run(parameters, hopeless)
+                if len(course.margins) < len(folds):
+                    loss = leader.log_loss + float(behind(course).mean())
+                    return Trial(number, parameters, loss, course.trees, course.size, finished=False)
+            courses[number] = course
+            return _trial(number, parameters, rows, folds, course)
 
         started = time.monotonic()
         trials: list[Trial] = []
@@ -119,23 +161,18 @@ class Tuner:
             number = len(trials)
             trial = memory.get(number)
             if trial is None:
-                parameters = FIRST[number] if number < len(FIRST) else memory.suggest(trials)
-                courses[number] = course = run(parameters)
-                trial = _trial(number, parameters, rows, folds, course)
+                trial = tried(number, FIRST[number] if number < len(FIRST) else memory.suggest(trials))
                 memory.add(trial)
             trials.append(trial)
             advance()
 
-        def course_of(trial: Trial) -> Course:
-            if trial.number not in courses:
-                courses[trial.number] = run(trial.parameters)
-            return courses[trial.number]
-
-        best = min(trials, key=lambda trial: (trial.log_loss, trial.size))
-        least = _losses(rows, folds, course_of(best))
+        best = _best(trials)
+        least = _losses(rows, folds, course_of(best).margins)
         for trial in sorted(trials, key=lambda trial: (trial.size, trial.log_loss)):
-            if trial.log_loss <= (1.0 + TOLERANCE) * best.log_loss and (
-                trial is best or _tied(_losses(rows, folds, course_of(trial)) - least)
+            if (
+                trial.finished
+                and trial.log_loss <= (1.0 + TOLERANCE) * best.log_loss
+                and (trial is best or not _further(_losses(rows, folds, course_of(trial).margins) - least, Z95))
             ):
                 return Tuned(course_of(trial), trial, best, tuple(trials))
         raise AssertionError("The best trial is as good as itself.")
@@ -179,24 +216,28 @@ def _suggested(trial: optuna.trial.BaseTrial) -> Parameters:
     return found
 
 
+def _best(trials: Sequence[Trial]) -> Trial:
+    return min((trial for trial in trials if trial.finished), key=lambda trial: (trial.log_loss, trial.size))
+
+
 def _trial(number: int, parameters: Parameters, rows: LabelledRows, folds: Sequence[Fold], course: Course) -> Trial:
-    loss = float(_losses(rows, folds, course).mean())
+    loss = float(_losses(rows, folds, course.margins).mean())
     return Trial(number, parameters, loss, course.trees, course.size)
 
 
-def _losses(rows: LabelledRows, folds: Sequence[Fold], course: Course) -> FloatArray:
-    """The log-loss of each held-out row, in the rows' order, calibrated by the other folds."""
-    margins, fold = np.full(len(rows.y), np.nan), np.full(len(rows.y), -1)
-    for number, ((_, held_out), part) in enumerate(zip(folds, course.margins, strict=True)):
-        margins[held_out], fold[held_out] = part, number
+def _losses(rows: LabelledRows, folds: Sequence[Fold], margins: Sequence[FloatArray]) -> FloatArray:
+    """The log-loss of each row that the first folds held out, in the rows' order, calibrated by the others of these folds."""
+    margin, fold = np.full(len(rows.y), np.nan), np.full(len(rows.y), -1)
+    for number, ((_, held_out), part) in enumerate(zip(folds, margins, strict=False)):
+        margin[held_out], fold[held_out] = part, number
     held = fold >= 0
-    return row_losses(rows.y[held], cross_fitted(margins, rows.y, fold)[held])
+    return row_losses(rows.y[held], cross_fitted(margin, rows.y, fold)[held])
 
 
-def _tied(difference: FloatArray) -> bool:
-    """Whether the 95 % interval of a mean difference includes 0."""
+def _further(difference: FloatArray, errors: float) -> bool:
+    """Whether a mean difference is greater than 0 by more than so many standard errors."""
     error = float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
-    return float(difference.mean()) <= Z95 * error
+    return float(difference.mean()) > errors * error
 
 
 class _Memory:
@@ -222,7 +263,8 @@ class _Memory:
         for kept in self._study.get_trials(deepcopy=False):
             a = kept.user_attrs
             assert kept.value is not None
-            self._known.setdefault(a["number"], Trial(a["number"], a["parameters"], kept.value, a["trees"], a["size"]))
+            known = Trial(a["number"], a["parameters"], kept.value, a["trees"], a["size"], a["finished"])
+            self._known.setdefault(known.number, known)
 
     def get(self, number: int) -> Trial | None:
         return self._known.get(number)
@@ -255,6 +297,7 @@ def _frozen(trial: Trial) -> optuna.trial.FrozenTrial:
             "parameters": dict(trial.parameters),
             "trees": trial.trees,
             "size": trial.size,
+            "finished": trial.finished,
         },
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.estimators.binned_logistic import LinearPart
-from models.estimators.recipe import Fold, LabelledRows, LinearParts, Recipe, held_out_course, trained
+from models.estimators.recipe import Course, Fold, LabelledRows, LinearParts, Recipe, held_out_course, trained
 from models.explanation.tree_shap import TreeShap
 
 
@@ -76,3 +76,24 @@ def test_a_linear_part_that_recipes_share_is_fitted_once_a_fold(monkeypatch: pyt
         assert np.array_equal(np.concatenate(one.margins), np.concatenate(other.margins))
     held_out_course(rows, folds, Recipe(1.0, max_trees=0), linear=known)
     assert fitted == [10.0] * len(folds) + [1.0] * len(folds)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(max_trees=30), Recipe(10.0, max_trees=0), Recipe(10.0, True, max_trees=30)])
+def test_a_recipe_is_given_up_after_two_folds_or_runs_as_if_nobody_had_asked(recipe: Recipe) -> None:
+    rows, folds = _drawn()
+    whole = held_out_course(rows, folds, recipe)
+    begun: list[Course] = []
+
+    def hopeless(course: Course) -> bool:
+        begun.append(course)
+        return len(begun) == 2
+
+    asked, given_up = (held_out_course(rows, folds, recipe, hopeless=hopeless) for _ in range(2))
+    assert (asked.trees, asked.size) == (whole.trees, whole.size)
+    assert np.array_equal(np.concatenate(asked.margins), np.concatenate(whole.margins))
+    alone = held_out_course(rows, folds[:2], recipe)
+    for course in (*begun, given_up):
+        assert course.trees == alone.trees
+        assert np.array_equal(np.concatenate(course.margins), np.concatenate(alone.margins))
+    held_out_course(rows, folds[:2], recipe, hopeless=hopeless)
+    assert len(begun) == 2, "there is nothing to spare where no fold is left"

@@ -81,6 +81,28 @@ def test_the_smallest_model_that_is_as_good_wins() -> None:
     assert checks.chosen.log_loss < 0.95 * linear.log_loss
 
 
+def test_a_trial_that_two_folds_show_to_be_worse_is_given_up_and_the_choice_stays() -> None:
+    rows, folds = drawn("checks")
+    tuner = Tuner(Budget(trials=4), threads=1)
+    raced, whole = tuner.search(rows, folds), tuner.search(rows, folds, in_time=True)
+    assert not all(trial.finished for trial in raced.trials)
+    assert all(trial.finished for trial in whole.trials)
+    assert (raced.chosen, raced.best) == (whole.chosen, whole.best)
+    for mine, theirs in zip(raced.trials, whole.trials, strict=True):
+        assert mine.log_loss == (theirs.log_loss if mine.finished else pytest.approx(theirs.log_loss, rel=0.05))
+        assert mine.finished or mine.log_loss >= raced.best.log_loss
+
+
+def test_what_is_the_same_as_the_best_so_far_is_not_run_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees that have nothing to add to a line: what the line says is known."""
+    rows, folds = drawn("line", 500)
+    line = recipe_of({"kind": "linear", "penalty": 10.0})
+    monkeypatch.setattr("training.churn.tuning.recipe_of", lambda _: line)
+    first, again = Tuner(Budget(trials=2), threads=1).search(rows, folds).trials
+    assert (first.finished, again.finished) == (True, False)
+    assert again.log_loss == first.log_loss
+
+
 def test_a_budget_of_time_tries_at_least_one_and_no_more_than_it_may() -> None:
     rows, folds = drawn("line", 300)
     assert len(Tuner(Budget(minutes=1e-9)).search(rows, folds).trials) == 1
