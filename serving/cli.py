@@ -83,10 +83,13 @@ def digest(
     settings = Settings.from_environment()
     if output.exists() and not output.is_dir():
         raise CommandError(f"--output is {output}, which is no folder: give one to write to.")
+    pages = url or f"http://{settings.host}:{settings.port}"
+    if not pages.startswith(("http://", "https://")) or not pages.isprintable():
+        raise CommandError(f"--url is {pages!r}, which is no address such as https://keepwell.example.com.")
     database = Database(settings.database)
     try:
         database.migrate()
-        written = write_digests(database, output, url or f"http://{settings.host}:{settings.port}", owner or ())
+        written = write_digests(database, output, pages, owner or ())
     finally:
         database.close()
     typer.echo(f"{len(written)} files in {output}, two for each owner.")

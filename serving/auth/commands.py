@@ -15,7 +15,16 @@ ROLES = ("scorer", "manager", "lead", "admin")
 
 key = typer.Typer(no_args_is_help=True, help="API keys: add, list, revoke.")
 
-_Name = Annotated[str, typer.Option("--name", help="Who holds the key.")]
+
+def _printable(name: str) -> str:
+    from serving.errors import CommandError
+
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise CommandError("--name must be 1 to 200 printable characters.")
+    return name
+
+
+_Name = Annotated[str, typer.Option("--name", help="Who holds the key.", callback=_printable)]
 
 
 @key.command()
@@ -33,12 +42,12 @@ def add(
 
     if role not in ROLES:
         raise CommandError(f"There is no role '{role}': it is one of {', '.join(ROLES)}.")
-    if not name.strip() or len(name) > 200 or not name.isprintable():
-        raise CommandError("--name must be 1 to 200 printable characters.")
     if role == "lead" and not owner:
         raise CommandError("A lead sees the accounts of a team: name its owners with --owner, once each.")
     if owner and role not in ("manager", "lead"):
         raise CommandError(f"--owner is for managers and leads: the role '{role}' has no accounts of its own.")
+    if not all(one.isprintable() for one in owner or ()):
+        raise CommandError("--owner must be printable characters.")
     with _keys() as keys:
         typer.echo(keys.add(name, Role(role), owner or ()))
 

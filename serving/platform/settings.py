@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from features.config.environment import Environment
 
+_MOST_DAYS = 36500
+
 
 class Settings(Environment):
     """What every command reads of the environment, and the service's own settings, named in the same way.
@@ -22,25 +24,25 @@ class Settings(Environment):
     environment: Literal["development", "production"] = Field(default="development")
     poll_seconds: float = Field(default=1.0, gt=0, le=3600)
     """How often a server looks for a new build and a new champion."""
-    stale_after_days: float = Field(default=7.0, gt=0)
+    stale_after_days: float = Field(default=7.0, gt=0, le=_MOST_DAYS)
     """The age from which features make an answer `degraded` with `stale_features`."""
-    rate_limit: float = Field(default=10000.0, ge=0)
+    rate_limit: float = Field(default=10000.0, ge=0, allow_inf_nan=False)
     """Requests per second that one key may make on one worker, in bursts of up to five seconds' worth; 0 is no limit."""
-    max_wait_ms: float = Field(default=50.0, ge=0)
+    max_wait_ms: float = Field(default=50.0, ge=0, le=3_600_000)
     """Under a load that stays, how long a request may wait for its turn on one worker before a 503; 0 lets all wait."""
     max_waiting: int = Field(default=200, ge=1)
     """Requests that one worker answers at a time, those that wait for a thread among them; more are refused with a 503."""
     shadow_share: float = Field(default=0.0, ge=0, le=1)
     """The share of answered customers that the challenger scores too, behind the answers; 0 is none."""
-    statement_seconds: float = Field(default=5.0, gt=0)
+    statement_seconds: float = Field(default=5.0, gt=0, le=3600)
     """How long a request waits for PostgreSQL: to connect, and for each statement."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""
-    read_seconds: float = Field(default=10.0, gt=0)
+    read_seconds: float = Field(default=10.0, gt=0, le=3600)
     """The time within which a request's head, and then its body, must have arrived."""
     remembered_mb: int = Field(default=64, ge=0)
     """Memory of one worker for answers that are given again while a customer's features stay the same; 0 keeps none."""
-    score_history_days: int = Field(default=400, ge=0)
+    score_history_days: int = Field(default=400, ge=0, le=_MOST_DAYS)
     """For how many days the scores that were told over HTTP are kept in the home; 0 keeps none."""
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
 

@@ -217,6 +217,8 @@ def test_run_without_a_database_says_so(template: Shop, url: str) -> None:
             "KEEPWELL_RATE_LIMIT must be above 0 in production",
         ),
         ({"KEEPWELL_ONLINE_STORE": "mysql"}, "KEEPWELL_ONLINE_STORE: "),
+        ({"KEEPWELL_STALE_AFTER_DAYS": "inf"}, "KEEPWELL_STALE_AFTER_DAYS: it should be less than or equal to 36500"),
+        ({"KEEPWELL_RATE_LIMIT": "inf"}, "KEEPWELL_RATE_LIMIT: it should be a finite number"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], sentence: str) -> None:

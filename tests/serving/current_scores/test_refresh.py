@@ -167,6 +167,15 @@ def test_the_command_has_nothing_to_do_before_there_is_a_model(
 
 
 @pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("url", ["keepwell.example.com", "http://\udcff"])
+def test_a_digest_needs_the_address_of_the_pages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    assert run(monkeypatch, "digest", "--output", str(tmp_path / "digest"), "--url", url) == 2
+    assert "which is no address such as https://keepwell.example.com." in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("environment")
 def test_keys_are_made_listed_and_revoked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "key", "add", "--name", "crm", "--role", "scorer") == 0
     secret = capsys.readouterr().out.strip()
@@ -179,6 +188,8 @@ def test_keys_are_made_listed_and_revoked(monkeypatch: pytest.MonkeyPatch, capsy
     assert [line.split()[:2] for line in listed.splitlines()][-1] == ["crm", "scorer"]
     assert run(monkeypatch, "key", "revoke", "--name", "crm") == 0
     assert run(monkeypatch, "key", "revoke", "--name", "crm") == 2
+    assert run(monkeypatch, "key", "revoke", "--name", "\udcff") == 2
+    assert run(monkeypatch, "key", "add", "--name", "x", "--role", "manager", "--owner", "\udcff") == 2
     assert run(monkeypatch, "key", "add", "--name", "x", "--role", "king") == 2
     assert "There is no role 'king'" in capsys.readouterr().err
     assert run(monkeypatch, "key", "add", "--name", " ", "--role", "admin") == 2
