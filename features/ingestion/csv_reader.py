@@ -275,6 +275,8 @@ def _at_once(content: bytes, where: Layout) -> list[pa.Array] | None:
     """The columns of a block in which every line is one well-formed row; None where one may not be."""
     if content.count(b"\r") != content.count(b"\r\n") or content.startswith((b"\n", b"\r")):
         return None
+    if not where.delimiter.isascii():
+        return None  # Arrow parts at one byte
     if b"\n\n" in content or b"\n\r\n" in content:
         return None
     newlines = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))

@@ -13,7 +13,9 @@ from training.dataset.training_set import TrainingSet
 
 FEW_CHURNERS = 100
 FEW_TEST_ROWS = 500
+# More words than this of one column, each of so few rows on average, may be what customers are called by.
 MANY_CATEGORIES = 100
+FEW_ROWS = 20
 DRIFT = 0.05
 
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}")
@@ -56,7 +58,7 @@ def _text_signs(data: TrainingSet, train: Rows, leave_out: str) -> list[str]:
             signs.append(
                 f"Column '{name}' holds dates as text, which are used as mere categories: give ages in days instead."
             )
-        elif len(distinct) > MANY_CATEGORIES:
+        elif len(distinct) > MANY_CATEGORIES and len(words) < FEW_ROWS * len(distinct):
             signs.append(
                 f"Column '{name}' has {len(distinct)} different words: if it identifies customers, add it to {leave_out}."
             )

@@ -81,8 +81,11 @@ def test_delimiters_and_line_endings_are_found(tmp_path: Path, delimiter: str, e
     assert len(events(tmp_path, b"\xef\xbb\xbf" + content.encode()).events) == 2
 
 
-def test_a_delimiter_that_no_one_guesses_is_given(tmp_path: Path) -> None:
-    assert len(events(tmp_path, "customer_id:occurred_at:type\na:2024-01-01:x\n", 'delimiter = ":"').events) == 1
+@pytest.mark.parametrize("delimiter", [":", "§"])
+@pytest.mark.parametrize("name", ["x", '"x\ny"'])
+def test_a_delimiter_that_no_one_guesses_is_given(tmp_path: Path, delimiter: str, name: str) -> None:
+    content = f"customer_id,occurred_at,type\na,2024-01-01,{name}\n".replace(",", delimiter)
+    assert len(events(tmp_path, content, f'delimiter = "{delimiter}"').events) == 1
 
 
 _cell = st.one_of(
