@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from features.errors import FeaturesError, told
+from features.errors import FeaturesError
 from features.home import keep_private
+from features.mistakes import ending
 from features.words import print_any_name
 
 if TYPE_CHECKING:
@@ -40,22 +41,13 @@ CustomerId = Annotated[
 @contextmanager
 def exit_on_error() -> Iterator[None]:
     """End with one sentence and exit code 2 at a user's mistake."""
-    try:
+    with ending(_exit, FeaturesError, otherwise="The build"):
         yield
-    except FeaturesError as error:
-        typer.echo(told(error), err=True)
-        raise typer.Exit(2) from None
-    except OSError as error:
-        typer.echo(told(error, "The build"), err=True)
-        raise typer.Exit(2) from None
-    except Exception as error:
-        from features.damage import damage_behind
 
-        damage = damage_behind(error)
-        if damage is None:
-            raise
-        typer.echo(damage, err=True)
-        raise typer.Exit(2) from None
+
+def _exit(sentence: str, _: Exception) -> NoReturn:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(2)
 
 
 @app.command()

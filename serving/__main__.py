@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -48,29 +48,21 @@ def run(
 
 def main() -> None:
     """Run the command; a user's mistake is one sentence on stderr, and exit code 2."""
-    from features.errors import FeaturesError, told
+    from features.errors import FeaturesError
     from features.home import keep_private
+    from features.mistakes import ending
     from features.words import print_any_name
     from models.errors import ModelsError
 
     keep_private()
     print_any_name()
-    try:
+    with ending(_exit, ServingError, FeaturesError, ModelsError):
         app()
-    except (ServingError, FeaturesError, ModelsError) as error:
-        typer.echo(told(error), err=True)
-        sys.exit(2)
-    except OSError as error:
-        typer.echo(told(error), err=True)
-        sys.exit(2)
-    except Exception as error:
-        from features.damage import damage_behind
 
-        damage = damage_behind(error)
-        if damage is None:
-            raise
-        typer.echo(damage, err=True)
-        sys.exit(2)
+
+def _exit(sentence: str, _: Exception) -> NoReturn:
+    typer.echo(sentence, err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

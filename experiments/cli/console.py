@@ -5,34 +5,27 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
-from features.damage import damage_behind
-from features.errors import FeaturesError, told
+from features.errors import FeaturesError
+from features.mistakes import ending
 from features.words import shown
 
 
 @contextlib.contextmanager
 def exit_on_error(*mistakes: type[Exception]) -> Iterator[None]:
     """End with exit code 2 and what one of `mistakes` says, or what the system says of a file."""
-    try:
+    with ending(_exit, *mistakes):
         yield
-    except mistakes as error:
-        said: str | None = told(error)
-    except OSError as error:
-        said = told(error)
-    except Exception as error:
-        said = damage_behind(error)
-        if said is None:
-            raise
-    else:
-        return
-    Console(stderr=True).print(said, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _exit(sentence: str, _: Exception) -> NoReturn:
+    Console(stderr=True).print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
 
 

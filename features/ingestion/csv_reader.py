@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from features.config.data import Written
+from features.config.suggestions import near_matches
 from features.errors import IngestError
 from features.ingestion.encodings import BLOCK, WESTERN, encoding_of, opened, read_bytes, refuse_other
 from features.ingestion.quarantine import BadLine, Reason, raw_row
@@ -161,6 +162,19 @@ def layout(path: Path, dialect: Dialect) -> Layout:
     return Layout(
         path, names, delimiter, first_line, offset, carriage_returns, encoding, header, escapes, indented, tuple(notes)
     )
+
+
+def instead(file: Path, dialect: Dialect | None, name: str, names: Sequence[str]) -> str:
+    """The end of a message about a column that a file lacks: which key finds it, or what there is; `dialect` is that of CSV."""
+    if dialect is not None and not dialect.columns:
+        below = header_below(file, dialect, name)
+        if below is not None:
+            return f"; line {below + 1} names it: set skip_lines = {below}."
+        if len(names) == 1:
+            return f"; the header is read as one cell, {shown(names[0])}: set delimiter."
+        if any(one.replace(".", "", 1).isdecimal() for one in names):
+            return f"{near_matches(name, names).rstrip('.')}; where that is a row, and the file has no header, `columns` names them."
+    return near_matches(name, names)
 
 
 def header_below(path: Path, dialect: Dialect, name: str) -> int | None:

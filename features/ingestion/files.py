@@ -15,15 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.config.suggestions import near_matches
 from features.errors import IngestError
 from features.ingestion import csv_reader
 from features.ingestion.cells.casts import Cell, cleaned, literal, quoted
 from features.ingestion.cells.whole_ids import with_decimals
-from features.ingestion.csv_reader import Dialect
+from features.ingestion.csv_reader import Dialect, instead
 from features.ingestion.quarantine import BadLine, Reason, raw_row
-from features.ingestion.source_files import Progress, find
-from features.words import is_untidy_sql, shown, word
+from features.ingestion.source_files import Progress, find, unread
+from features.words import is_untidy_sql, word
 
 # Columns that every relation has beside its own: the file's position, the line in it, the row in all files; all but the
 # position are counted from 1.
@@ -129,24 +128,13 @@ def read(
         relation = _staged_parquet(connection, path, files, work, progress)
     else:
         relation = _parquet_in_place(connection, path, files)
+    if only is None:
+        relation = replace(relation, notes=(*relation.notes, *unread(path, files, formats[files[0]])))
     if relation.rows == 0 and not may_be_empty:
         raise IngestError(
             f"{path}: there is a header, but no rows." if len(files) == 1 else f"{path}: there are no rows."
         )
     return relation
-
-
-def instead(file: Path, dialect: Dialect | None, name: str, names: Sequence[str]) -> str:
-    """The end of a message about a column that a file lacks: which key finds it, or what there is; `dialect` is that of CSV."""
-    if dialect is not None and not dialect.columns:
-        below = csv_reader.header_below(file, dialect, name)
-        if below is not None:
-            return f"; line {below + 1} names it: set skip_lines = {below}."
-        if len(names) == 1:
-            return f"; the header is read as one cell, {shown(names[0])}: set delimiter."
-        if any(one.replace(".", "", 1).isdecimal() for one in names):
-            return f"{near_matches(name, names).rstrip('.')}; where that is a row, and the file has no header, `columns` names them."
-    return near_matches(name, names)
 
 
 def columns(path: Path, dialect: Dialect) -> tuple[str, ...]:
@@ -191,20 +179,21 @@ def _distinct(names: Sequence[str], path: Path) -> None:
 
 def _parquet_in_place(connection: duckdb.DuckDBPyConnection, path: Path, files: tuple[Path, ...]) -> Relation:
     names: dict[str, None] = {}
+    schemas: list[Any] = []
     starts: list[int] = []
     rows = 0
     for file in files:
         metadata = _metadata(file)
         starts.append(rows)
         rows += metadata.num_rows
-        own = metadata.schema.to_arrow_schema().names
-        _distinct(own, file)
-        names |= dict.fromkeys(own)
+        schemas.append(metadata.schema.to_arrow_schema())
+        _distinct(schemas[-1].names, file)
+        names |= dict.fromkeys(schemas[-1].names)
     _distinct(list(names), path)
     for reserved in ("file_index", "file_row_number"):
         if reserved in names:
             raise IngestError(f"{path}: the column name {reserved!r} is reserved; rename the column.")
-    columns = ", ".join(f"{quoted(name)} AS {_OWN}{position}" for position, name in enumerate(names))
+    columns = ", ".join(f"{_as_text(name, schemas)} AS {_OWN}{position}" for position, name in enumerate(names))
     # hive_partitioning off: a folder named year=2011 adds no column that the files do not have.
     scan = f"read_parquet([{', '.join(literal(str(file)) for file in files)}], union_by_name = true, binary_as_string = true, hive_partitioning = false)"
     first = f"list_extract([{', '.join(map(str, starts))}], file_index::BIGINT + 1)"
@@ -213,6 +202,18 @@ def _parquet_in_place(connection: duckdb.DuckDBPyConnection, path: Path, files: 
         f"{columns} FROM {scan})"
     )
     return _relation(connection, path, files, sql, list(names), rows)
+
+
+def _as_text(name: str, schemas: Sequence[Any]) -> str:
+    """SQL of a column; where it is text in some files and fractions in others, whole numbers are written without a point."""
+    types = {position: schema.field(name).type for position, schema in enumerate(schemas) if name in schema.names}
+    fractions = [position for position, type in types.items() if pa.types.is_floating(type)]
+    if not fractions or not any(_is_text(type) for type in types.values()):
+        return quoted(name)
+    whole = (
+        f"file_index::BIGINT IN ({', '.join(map(str, fractions))}) AND abs(TRY_CAST({quoted(name)} AS DOUBLE)) < 1e15"
+    )
+    return f"CASE WHEN {whole} THEN regexp_replace({quoted(name)}, '[.]0$', '') ELSE {quoted(name)} END"
 
 
 def _metadata(file: Path) -> Any:

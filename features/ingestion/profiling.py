@@ -129,7 +129,7 @@ def _row_numbers(execute: Execute, relation: Relation, profiles: Sequence[Profil
     """The columns that only number the rows, as an index that was written along does, file by file."""
     steps = {
         profile.cell.name: f"max({profile.cell.number} - {ROW}) = min({profile.cell.number} - {ROW}) "
-        f"AND count({profile.cell.number}) = count(*) AND max({profile.cell.number}) = trunc(max({profile.cell.number}))"
+        f"AND max(abs({profile.cell.number})) < 1e15 AND count({profile.cell.number}) = count(*) AND max({profile.cell.number}) = trunc(max({profile.cell.number}))"
         for profile in profiles
         if profile.is_number and profile.cell.type != "BOOLEAN"
     }
@@ -217,6 +217,6 @@ def refuse_rounded(execute: Execute, relation: Relation, id: Cell, key: str) -> 
     ).fetchall()[0]
     if count:
         raise IngestError(
-            f"{relation.path}: the column {id.name!r}, which {key} names, holds {count:,} ids as fractions of so many digits, such as "
+            f"{relation.path}: the column {id.name!r}, which {key} names, holds {count:,} ids as numbers of so many digits, such as "
             f"{example!r}, that the last are lost and two customers may be one; write them as whole numbers or as text."
         )

@@ -56,7 +56,7 @@ _CURES: Final[Mapping[str, str]] = {
     Reason.WRONG_COLUMNS: "check delimiter, and quotes around cells that hold it; where rows have other cells than the header, name all in "
     "`columns`, with skip_lines = 1",
     Reason.NOT_CSV: "a quote within a cell is written twice",
-    Reason.BAD_UTF8: f"set encoding, such as {', '.join(map(repr, WESTERN))}, or save the file as UTF-8",
+    Reason.BAD_UTF8: f"set the encoding of a CSV, such as {', '.join(map(repr, WESTERN))}, or write the text as UTF-8",
 }
 _FORMATS: Final[Mapping[str, str]] = {
     Reason.BAD_TIME: "occurred_format",

@@ -6,10 +6,13 @@ import glob
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from features.config.suggestions import near_matches
 from features.errors import IngestError
+from features.words import shown
 
+_SHOWN: Final = 5
 Progress = Callable[[str, float], None]
 """What is being done, and the share of it that is done."""
 
@@ -21,11 +24,7 @@ def find(path: Path) -> tuple[Path, ...]:
         IngestError: there are none.
     """
     if path.is_dir():
-        visible = [
-            file
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-        ]
+        visible = _visible(path)
         for endings in ((".parquet", ".pq"), (".csv", ".csv.gz")):
             found = tuple(file for file in visible if file.name.lower().endswith(endings))
             if found:
@@ -51,6 +50,25 @@ def find(path: Path) -> tuple[Path, ...]:
         raise IngestError(f"{path}: there is no folder {missing}.")
     siblings = sorted(entry.name for entry in folder.iterdir() if entry.exists())
     raise IngestError(f"{path}: there is no such file{near_matches(path.name, siblings)}")
+
+
+def unread(path: Path, files: Sequence[Path], kind: str) -> list[str]:
+    """A sentence on what a folder holds beside the files of this kind that are read of it, if it does."""
+    others = [str(file.relative_to(path)) for file in _visible(path) if file not in files] if path.is_dir() else []
+    if not others:
+        return []
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    named = f"{', '.join(map(shown, others[:_SHOWN]))}{more}"
+    return [f"{path.name}: not read of this folder, for its {kind} files are: {named}; a glob may name them."]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """The files of a folder, hidden ones and those that tools put beside their own (`_SUCCESS`) aside."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+    ]
 
 
 def digests(files: Sequence[Path], progress: Progress, known: Mapping[Path, str]) -> dict[Path, str]:

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from features.config.business import Business, TableData
-from features.config.suggestions import near_matches
 from features.errors import SchemaMismatch, UnknownCustomer
 from features.ingestion.column_reading import load_readings
 from features.schema import Column, FeatureSchema
@@ -249,8 +248,7 @@ def _require(file: CustomerFile, names: Sequence[str], why: str) -> None:
     if not missing:
         return
     if len(missing) == 1:
-        near = near_matches(missing[0], file.names)
-        raise SchemaMismatch(f"{file.path}: there is no column {missing[0]!r}, {why}{near}")
+        raise SchemaMismatch(f"{file.path}: there is no column {missing[0]!r}, {why}{file.instead(missing[0])}")
     shown = ", ".join(repr(name) for name in missing[:5])
     more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-    raise SchemaMismatch(f"{file.path}: there are no columns {shown}{more}, {why}.")
+    raise SchemaMismatch(f"{file.path}: there are no columns {shown}{more}, {why}{file.instead(missing[0])}")

@@ -19,7 +19,7 @@ from features.ingestion import files
 from features.ingestion.cells.casts import Cell, literal
 from features.ingestion.cells.truths import truth
 from features.ingestion.column_reading import Execute, Reading, applied, with_missing
-from features.ingestion.csv_reader import Dialect
+from features.ingestion.csv_reader import Dialect, header_below
 from features.ingestion.files import LINE, ROW, Relation
 from features.ingestion.staging import WIDE
 from features.schema import Column, DType, FeatureSchema
@@ -94,6 +94,13 @@ class CustomerFile:
         except OSError as error:
             raise CommandError(f"{path}: the file cannot be read ({error.strerror}).") from None
         return cls(path, _distinct(path, header), dialect)
+
+    def instead(self, name: str) -> str:
+        """The end of a message about a column that the file lacks: where its header is, or what there is."""
+        below = None if ending(self.path) in PARQUET_ENDINGS else header_below(self.path, self.dialect, name)
+        if below is None:
+            return near_matches(name, self.names)
+        return f"; line {below + 1} names it: take away the lines before it."
 
 
 class RowReader:
@@ -253,7 +260,7 @@ def read_ids(path: Path, business: Business) -> list[str]:
     file = CustomerFile.open(path, candidates, own)
     name = next((name for name in candidates if word(name) in file.names), None)
     if name is None:
-        raise CommandError(f"{path}: there is no column {CUSTOMER_ID!r}{near_matches(CUSTOMER_ID, file.names)}")
+        raise CommandError(f"{path}: there is no column {CUSTOMER_ID!r}{file.instead(CUSTOMER_ID)}")
     reader = RowReader(file, name, FeatureSchema(()), {}, business.timezone, own)
     with progress("Reading customers", None) as bar:
         found = (reader.parse(rows).ids for rows in reader.read(bar))

@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from features.errors import FeaturesError, told
+from features.errors import FeaturesError
+from features.mistakes import ending
 from models.errors import ModelsError
 from training.errors import GateRefused, TrainingError
 
@@ -57,27 +58,13 @@ def exit_on_error() -> Iterator[None]:
     """End with one sentence: 3 for a refused gate, 2 for any other mistake."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # Libraries' notes to programmers; some switch them on again when imported, so they are not filtered but
-            # not shown. What a user should know is in the report.
-            warnings.showwarning = lambda *_, **__: None
-            yield
-    except GateRefused as error:
-        _exit(told(error), REFUSED)
-    except (FeaturesError, ModelsError, TrainingError) as error:
-        _exit(told(error), MISTAKE)
-    except OSError as error:
-        _exit(told(error, "The training"), MISTAKE)
-    except Exception as error:
-        from features.damage import damage_behind
-
-        damage = damage_behind(error)
-        if damage is None:
-            raise
-        _exit(damage, MISTAKE)
+    with ending(_exit, FeaturesError, ModelsError, TrainingError, otherwise="The training"), warnings.catch_warnings():
+        # Libraries' notes to programmers; some switch them on again when imported, so they are not filtered but
+        # not shown. What a user should know is in the report.
+        warnings.showwarning = lambda *_, **__: None
+        yield
 
 
-def _exit(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)
+def _exit(sentence: str, error: Exception) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(REFUSED if isinstance(error, GateRefused) else MISTAKE)

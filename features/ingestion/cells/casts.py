@@ -34,6 +34,9 @@ _NUMBERS: Final = (
 )
 
 
+_SHORTENED: Final = r"\s*[0-9]([.,][0-9]+)?[eE][+][0-9]{1,3}\s*"
+
+
 def quoted(name: str) -> str:
     """A name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
@@ -117,7 +120,9 @@ class Cell:
 
     @property
     def rounded(self) -> str:
-        """BOOLEAN: the cell holds a fraction so large that its last digits are not those that were meant."""
+        """BOOLEAN: the cell holds a number whose last digits are lost: so large a fraction, or `1.23457E+11` of a spreadsheet."""
+        if self.type == "VARCHAR":
+            return f"coalesce(regexp_full_match({self.sql}, {literal(_SHORTENED)}), FALSE)"
         return f"coalesce(abs({self.sql}) >= {_EXACT[self.type]}, FALSE)" if self.type in _EXACT else "FALSE"
 
     @property

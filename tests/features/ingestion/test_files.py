@@ -107,3 +107,12 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     first = table(tmp_path / "a", "a,left\n1,yes\n2,no\n").summary.fingerprint
     assert table(tmp_path / "b", "a,left\n1,yes\n2,no\n", name="other.csv").summary.fingerprint == first
     assert table(tmp_path / "b", "a,left\n1,yes\n3,no\n").summary.fingerprint != first
+
+
+def test_what_a_folder_holds_beside_its_files_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    for name in ("1.csv", "2.txt", "old/3.tsv", "_SUCCESS"):
+        (tmp_path / "log" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "log" / name).write_text("customer_id,occurred_at\na,2024-01-01\n")
+    notes = built(events_business(tmp_path, 'type = "x"', "log")).summary.notes
+    assert "log: not read of this folder, for its CSV files are: '2.txt', 'old/3.tsv'; a glob may name them." in notes

@@ -71,3 +71,8 @@ def test_an_index_numbers_each_file_anew(tmp_path: Path, parts: int) -> None:
 def test_what_nearly_numbers_the_rows_is_a_feature(tmp_path: Path) -> None:
     lines = [f"{number if number != 25 else 99},{'yes' if number % 3 else 'no'}" for number in range(30)]
     assert "tenure" in table(tmp_path, "\n".join(["tenure,left", *lines])).customers[0]
+
+
+def test_numbers_too_large_to_count_rows_are_no_index(tmp_path: Path) -> None:
+    lines = [f"{2**63},{number % 7},{'yes' if number % 3 else 'no'}" for number in range(30)]
+    assert "x" in table(tmp_path, "\n".join(["x,y,left", *lines])).customers[0]

@@ -49,6 +49,7 @@ LAYOUTS = {
     "german": (text(german, ";").encode("cp1252"), ""),
     "german as said": (text(german, ";").encode("cp1252"), 'encoding = "cp1252"\ndecimal = ","\nthousands = "."'),
     "english": (text(english, ";").encode(), ""),
+    "remarks": (("# of May\n# of 2024\n" + text(german, ";")).encode(), ""),
     "lines above": (("Report\n\n" + text(german, "\t")).encode("utf-16"), "skip_lines = 2"),
     "no header": (text(german, ";", header=False).encode("mac_roman"), f"columns = {list(NAMES)}"),
     "no header, lines above": (
@@ -173,3 +174,20 @@ def german_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("german")
     build(folder, *LAYOUTS["german as said"])
     return folder
+
+
+def test_suffixes_and_remarks_are_read_as_the_build_read_them(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text('customer_id = "id"')
+    (tmp_path / "t.csv").write_text("id,spend,visits,plan,left\na,10k,3,x,yes\nb,1.2M,4,y,no\n")
+    built(table_business(tmp_path, 'customer_id = "id"'))
+    customers = parsed(tmp_path, "# new\nid,spend,visits,plan\na,2.5k,1,x\nb,700,2,y\n")
+    assert np.asarray(customers.columns["spend"]).tolist() == [2500, 700]
+
+
+def test_a_header_below_other_lines_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("New customers\n\nid,spend\na,1\n")
+    assert (
+        CustomerFile.open(tmp_path / "in.csv", ["id"])
+        .instead("spend")
+        .endswith("; line 3 names it: take away the lines before it.")
+    )

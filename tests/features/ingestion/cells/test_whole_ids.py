@@ -115,4 +115,27 @@ def test_events_and_customers_of_other_types_are_the_same_people(tmp_path: Path)
 def test_fractions_too_large_to_tell_ids_apart_are_refused(tmp_path: Path) -> None:
     _events(tmp_path, pa.array([12345678901234567.0, 1.0]))
     said = refusal(business(tmp_path, EVENTS, churn=CHURN))
-    assert "the column 'customer_id', which [data.events] customer_id names, holds 1 ids as fractions" in said
+    assert (
+        "the column 'customer_id', which [data.events] customer_id names, holds 1 ids as numbers of so many digits"
+        in said
+    )
+
+
+def test_ids_that_a_spreadsheet_shortened_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("customer_id,occurred_at\n1.23457E+11,2024-01-01\n1E5,2024-01-01\n")
+    said = refusal(business(tmp_path, EVENTS.replace("e.parquet", "e.csv"), churn=CHURN))
+    assert "holds 1 ids as numbers of so many digits, such as '1.23457E+11', that the last are lost" in said
+
+
+def test_whole_numbers_are_one_id_where_files_of_a_folder_hold_fractions_and_text(tmp_path: Path) -> None:
+    times = pa.array(["2024-01-01"] * 2)
+    (tmp_path / "e.parquet").mkdir()
+    for number, ids in enumerate((pa.array([1.0, 12.0]), pa.array(["1", "0012"]))):
+        pq.write_table(
+            pa.table({"customer_id": ids, "occurred_at": times}), tmp_path / "e.parquet" / f"{number}.parquet"
+        )
+    assert {row["customer_id"] for row in built(business(tmp_path, EVENTS, churn=CHURN)).customers} == {
+        "1",
+        "12",
+        "0012",
+    }
