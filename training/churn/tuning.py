@@ -122,69 +122,36 @@ class Tuner:
             in_time: whether the folds are windows, of which none speaks for another: each trial is run on all of them.
         """
         memory = _Memory(self.journal, rows, folds)
-        courses: dict[int, Course] = {}
-        linear = LinearParts()
-
-        def run(parameters: Parameters, hopeless: Callable[[Course], bool] | None = None) -> Course:
-            return held_out_course(rows, folds, recipe_of(parameters), self.threads, linear, hopeless)
-
-        def course_of(trial: Trial) -> Course:
-            if trial.number not in courses:
-                courses[trial.number] = run(trial.parameters)
-            return courses[trial.number]
-
-        def tried(number: int, parameters: Parameters) -> Trial:
-            leader = None if in_time or not trials else _best(trials)
-
-            if leader is None:
-                course = run(parameters)
-            else:
-                first = _losses(rows, folds, course_of(leader).margins[:FIRST_FOLDS])
-
-                def behind(course: Course) -> FloatArray:
-                    return _losses(rows, folds, course.margins) - first
-
-                def hopeless(course: Course) -> bool:
-                    difference = behind(course)
-                    return not difference.any() or _further(difference, _HOPELESS)
-
-                course = run(parameters, hopeless)
-                if len(course.margins) < len(folds):
-                    loss = leader.log_loss + float(behind(course).mean())
-                    return Trial(number, parameters, loss, course.trees, course.size, finished=False)
-            courses[number] = course
-            return _trial(number, parameters, rows, folds, course)
-
+        race = _Race(rows, folds, self.threads)
         started = time.monotonic()
         trials: list[Trial] = []
         while self._goes_on(len(trials), time.monotonic() - started):
             number = len(trials)
             trial = memory.get(number)
             if trial is None:
-                trial = tried(number, FIRST[number] if number < len(FIRST) else memory.suggest(trials))
+                parameters = FIRST[number] if number < len(FIRST) else memory.suggest(trials)
+                trial = race.run(number, parameters, None if in_time or not trials else _best(trials))
                 memory.add(trial)
             trials.append(trial)
             advance()
-
         best = _best(trials)
-        least = _losses(rows, folds, course_of(best).margins)
         for trial in sorted(trials, key=lambda trial: (trial.size, trial.log_loss)):
             if (
                 trial.finished
                 and trial.log_loss <= (1.0 + TOLERANCE) * best.log_loss
-                and (trial is best or not _further(_losses(rows, folds, course_of(trial).margins) - least, Z95))
+                and (trial is best or not _above_zero(race.losses(trial) - race.losses(best), Z95))
             ):
-                return Tuned(course_of(trial), trial, best, tuple(trials))
+                return Tuned(race.course(trial), trial, best, tuple(trials))
         raise AssertionError("The best trial is as good as itself.")
 
     def unsearched(
         self, rows: LabelledRows, folds: Sequence[Fold], parameters: Parameters, advance: Callable[[], None]
     ) -> Tuned:
         """The course of one recipe, where the folds could not tell a better one."""
-        course = held_out_course(rows, folds, recipe_of(parameters), self.threads)
-        trial = _trial(0, parameters, rows, folds, course)
+        race = _Race(rows, folds, self.threads)
+        trial = race.run(0, parameters, None)
         advance()
-        return Tuned(course, trial, trial, (trial,))
+        return Tuned(race.course(trial), trial, trial, (trial,))
 
     def _goes_on(self, done: int, seconds: float) -> bool:
         if self.budget.trials is not None:
@@ -216,25 +183,68 @@ def _suggested(trial: optuna.trial.BaseTrial) -> Parameters:
     return found
 
 
+class _Race:
+    """The courses of trials on the same rows and folds, each run once."""
+
+    def __init__(self, rows: LabelledRows, folds: Sequence[Fold], threads: int) -> None:
+        self._rows = rows
+        self._folds = folds
+        self._threads = threads
+        self._linear = LinearParts()
+        self._courses: dict[int, Course] = {}
+
+    def run(self, number: int, parameters: Parameters, leader: Trial | None) -> Trial:
+        """Trial `number`; given up where its first folds say that it cannot win against the leader."""
+        if leader is None:
+            return self._finished(number, parameters, self._held_out(parameters))
+        first = self._losses(self.course(leader).margins[:FIRST_FOLDS])
+
+        def behind(course: Course) -> FloatArray:
+            return self._losses(course.margins) - first
+
+        def hopeless(course: Course) -> bool:
+            difference = behind(course)
+            return not difference.any() or _above_zero(difference, _HOPELESS)
+
+        course = self._held_out(parameters, hopeless)
+        if len(course.margins) == len(self._folds):
+            return self._finished(number, parameters, course)
+        loss = leader.log_loss + float(behind(course).mean())
+        return Trial(number, parameters, loss, course.trees, course.size, finished=False)
+
+    def course(self, trial: Trial) -> Course:
+        """That of a finished trial; run again where it was remembered alone."""
+        if trial.number not in self._courses:
+            self._courses[trial.number] = self._held_out(trial.parameters)
+        return self._courses[trial.number]
+
+    def losses(self, trial: Trial) -> FloatArray:
+        """The log-loss of each held-out row of a finished trial."""
+        return self._losses(self.course(trial).margins)
+
+    def _held_out(self, parameters: Parameters, hopeless: Callable[[Course], bool] | None = None) -> Course:
+        return held_out_course(self._rows, self._folds, recipe_of(parameters), self._threads, self._linear, hopeless)
+
+    def _finished(self, number: int, parameters: Parameters, course: Course) -> Trial:
+        self._courses[number] = course
+        loss = float(self._losses(course.margins).mean())
+        return Trial(number, parameters, loss, course.trees, course.size)
+
+    def _losses(self, margins: Sequence[FloatArray]) -> FloatArray:
+        """The log-loss of each row that the first folds held out, in the rows' order, calibrated by the others of these folds."""
+        y = self._rows.y
+        margin, fold = np.full(len(y), np.nan), np.full(len(y), -1)
+        for number, ((_, held_out), part) in enumerate(zip(self._folds, margins, strict=False)):
+            margin[held_out], fold[held_out] = part, number
+        held = fold >= 0
+        return row_losses(y[held], cross_fitted(margin, y, fold)[held])
+
+
 def _best(trials: Sequence[Trial]) -> Trial:
     return min((trial for trial in trials if trial.finished), key=lambda trial: (trial.log_loss, trial.size))
 
 
-def _trial(number: int, parameters: Parameters, rows: LabelledRows, folds: Sequence[Fold], course: Course) -> Trial:
-    loss = float(_losses(rows, folds, course.margins).mean())
-    return Trial(number, parameters, loss, course.trees, course.size)
-
-
-def _losses(rows: LabelledRows, folds: Sequence[Fold], margins: Sequence[FloatArray]) -> FloatArray:
-    """The log-loss of each row that the first folds held out, in the rows' order, calibrated by the others of these folds."""
-    margin, fold = np.full(len(rows.y), np.nan), np.full(len(rows.y), -1)
-    for number, ((_, held_out), part) in enumerate(zip(folds, margins, strict=False)):
-        margin[held_out], fold[held_out] = part, number
-    held = fold >= 0
-    return row_losses(rows.y[held], cross_fitted(margin, rows.y, fold)[held])
-
-
-def _further(difference: FloatArray, errors: float) -> bool:
+def _above_zero(difference: FloatArray, errors: float) -> bool:
     """Whether a mean difference is greater than 0 by more than so many standard errors."""
     error = float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
     return float(difference.mean()) > errors * error
