@@ -130,7 +130,7 @@ def _one_or_many(value: object) -> object:
 
 
 def _delimiter(value: str) -> str:
-    if len(value) != 1 or value in '\r\n"':
+    if len(value) != 1 or value in '\0\r\n"':
         raise ValueError(f"{shown(value)} is no delimiter: it must be one character, such as ';'")
     return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -50,13 +51,14 @@ def damage(home: Path, draws: random.Random) -> None:
         # What commands read first is found more often than one part among many.
         first = [path for path in found if path.parent == home or path.suffix == ".json"]
         path = draws.choice(first if first and draws.random() < 0.5 else found)
-        path.chmod(path.stat().st_mode | stat.S_IWUSR)
-        if path.is_dir():
-            draws.choice(_FOLDERS)(path)
-        elif path.suffix == ".json" and "mlflow" not in path.parts and draws.random() < 0.6:
-            _other_json(path, draws)
-        else:
-            draws.choice(_FILES)(path, draws)
+        with contextlib.suppress(PermissionError):  # of what was closed before
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+            if path.is_dir():
+                draws.choice(_FOLDERS)(path)
+            elif path.suffix == ".json" and "mlflow" not in path.parts and draws.random() < 0.6:
+                _other_json(path, draws)
+            else:
+                draws.choice(_FILES)(path, draws)
 
 
 def _other_json(path: Path, draws: random.Random) -> None:

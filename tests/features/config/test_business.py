@@ -139,6 +139,7 @@ def test_a_log_of_decisions_needs_nothing_else(tmp_path: Path) -> None:
         ('"customers.csv"', '""', "[data] path: it must name a file, a folder or a glob."),
         ('"customers.csv"', "7", "[data] path: it must name a file, a folder or a glob."),
         ('"Yes"', '"Yes"\ndelimiter = ";;"', "[data] delimiter: ';;' is no delimiter"),
+        ('"Yes"', '"Yes"\ndelimiter = "\\u0000"', "[data] delimiter: '\\x00' is no delimiter"),
         ('"Yes"', '"Yes"\ndrop = ["Churn"]', "[data] drop: 'Churn' is the outcome and cannot be dropped."),
         ('"Yes"', '"Yes"\norder = "Churn"', "[data] outcome: 'Churn' is also the customer_id, group or order."),
         ('"Yes"', "nan", "[data] churned: nan is no value"),
