@@ -88,7 +88,7 @@ INSTEAD = (
     (r"experiments benchmark recommendations\b.*", "experiments benchmark recommendations shop.toml"),
     (
         r"experiments benchmark decisions\b.*",
-        'experiments benchmark decisions --trial hillstrom.toml --no-peers --seeds 0',
+        'experiments benchmark decisions --trial hillstrom.toml --no-peers --seeds 0 --planted 1',
     ),
     (r"experiments benchmark speed\b.*", "experiments benchmark speed --rows 6 --rounds 1 --explained 2000"),
 )  # fmt: skip

@@ -19,10 +19,14 @@ def decisions(
     spreads: Annotated[str, typer.Option(help="How much effects differ between customers.")] = "0.5,1,2",
     customers: Annotated[int, typer.Option(min=1000, help="Of a simulated business.")] = 8_500,
     few: Annotated[int, typer.Option(min=500, help="So many decisions, to learn from little.")] = 2_000,
+    planted: Annotated[
+        int, typer.Option(min=0, help="Small trials whose effect differs by one attribute; about a second each.")
+    ] = 30,
     json: Annotated[Path, typer.Option(help="Where the figures go as JSON.")] = Path("decisions.json"),
 ) -> None:
     """How good decisions are: effects and policies on a public trial, and in simulated businesses whose truth is known."""
     from experiments.benchmarks.decisions import table
+    from experiments.benchmarks.decisions.planted import planted as planted_in
     from experiments.benchmarks.decisions.simulated import Earned, measure
     from experiments.benchmarks.errors import BenchmarkError
     from features.errors import FeaturesError
@@ -42,10 +46,13 @@ def decisions(
             )
 
         chosen = tuple(float(spread) for spread in spreads.split(",") if spread.strip())
+        differing = [planted_in(seed) for seed in range(planted)]
+        if differing:
+            table.show_planted(differing, console)
         found = measure(seeds, chosen, customers, few, show_earned)
     if found:
         table.show_earned(found, console)
-    table.write(json, result, found)
+    table.write(json, result, found, differing)
 
 
 def recommendations(

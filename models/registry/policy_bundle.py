@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Matrix, Rows
-from models.decisions.effect_model import EffectModel
+from models.decisions.effect_model import CHURN_PROBABILITY, EffectModel
 from models.decisions.off_policy import constant, greedy
 from models.decisions.reference import DOING_NOTHING, Reference
 from models.errors import BundleError
@@ -60,6 +60,11 @@ class PolicyBundle:
         if self.constant_action is not None:
             return constant(names.index(self.constant_action) + 1 if self.constant_action in names else 0, eligible)
         return greedy(np.nan_to_num(self.effects.predict(X).effect, nan=-np.inf), eligible)
+
+    @property
+    def is_of_churn(self) -> bool:
+        """Whether its effects are of churn, which is what the service's decisions weigh."""
+        return self.effects.unit == CHURN_PROBABILITY
 
     @property
     def hash(self) -> str:

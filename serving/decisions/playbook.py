@@ -17,7 +17,7 @@ from features.config.expression import Expression, Kind
 from features.generation import Generation
 from features.schema import DType, FeatureSchema
 from models.decisions.actions import Action, Budget, Cap
-from models.decisions.effect_model import CHURN_PROBABILITY, LEARNED, EffectModel
+from models.decisions.effect_model import LEARNED, EffectModel
 from models.decisions.eligibility import UNLIMITED, Arm, DecisionContext, Effect, Limits, Remaining, consent_of
 from models.decisions.policy import NextBestActionPolicy
 from models.experiments.bucketing import position
@@ -100,8 +100,8 @@ class Playbook:
         actions = tuple(_action(spec) for spec in business.actions)
         where = f"{business.path}: [[actions]] where"
         levers_where = f"{business.path}: [[levers]] where"
-        if learned is not None and learned.effects.unit != CHURN_PROBABILITY:
-            # Learned from a trial with another reward, which says nothing of churn.
+        if learned is not None and not learned.is_of_churn:
+            # What was learned from a trial with another reward says nothing of churn.
             learned = None
         playbook = cls(
             policy=NextBestActionPolicy(

@@ -86,6 +86,10 @@ class ReleaseSource:
         if candidate.policy is not None:
             assert self._policies is not None
             policy = self._policies.load(candidate.policy, bundles)
+            if not policy.is_of_churn:
+                _log.warning(
+                    "policy of another reward than churn: no decision is made by it", policy=candidate.policy.version
+                )
         return Release.load(
             ReleaseParts(
                 candidate.generation,

@@ -114,7 +114,8 @@ class Release:
         model = f"Model version {parts.model_version}"
         schema = FeatureSchema.from_json(bundle.schema).select(bundle.feature_names)
         _check(generation, model, bundle.business, schema)
-        if policy is not None:
+        if policy is not None and policy.is_of_churn:
+            # No decision reads any other: see `Playbook`.
             effects = FeatureSchema.from_json(policy.effects.schema).select(policy.effects.feature_names)
             _check(generation, f"Policy version {parts.policy_version}", policy.business, effects)
         _check_parts(generation, model, bundle)

@@ -33,6 +33,11 @@ MANY_REWARDS = 100.0
 """Whose noise is believed to be an action's own, where actions are compared by it."""
 STRAY = 0.25
 """How far an action's slope is believed to stray from the slope that all have in common."""
+BELIEVED = {"doubly_robust_line": 1.0}
+"""The weights of the learners before anything is known of them: 1 for the one that shrinks by its own noise, 0 for the others."""
+DOUBTED = 0.25
+"""How far a weight is believed to lie from that."""
+_PLACES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,8 @@ def _of_scores(trials: Trials, Z: FloatArray, target: FloatArray) -> dict[str, M
 def weigh(trials: Trials, target: FloatArray, candidates: Mapping[str, FloatArray], rows: Rows) -> dict[str, float]:
     """The weights of the learners, none below 0, whose sum has the least doubly robust loss on some rows.
 
-    Averages are left out of it: a weight says how far a learner's differences between customers can be believed.
+    Averages are left out of it: a weight says how far a learner's differences between customers can be believed. What few
+    rows say of weights is mostly noise, so that these leave `BELIEVED` only as far as the rows make them, by a normal prior.
     Source: van der Laan, Polley and Hubbard (2007), "Super learner".
     """
     if not trials.X.shape[1]:
@@ -224,8 +230,12 @@ def weigh(trials: Trials, target: FloatArray, candidates: Mapping[str, FloatArra
         targets.append(wanted / scale)
         for column, effects in zip(columns, candidates.values(), strict=True):
             column.append((effects[mine, arm] - effects[mine, arm].mean()) / scale)
-    matrix = np.column_stack([np.concatenate(column) for column in columns])
-    weights, _ = nnls(matrix, np.concatenate(targets))
+    # Figures have a noise of about 1; so has a prior that is divided by its spread.
+    believed = np.array([BELIEVED.get(name, 0.0) for name in candidates]) / DOUBTED
+    matrix = np.vstack(
+        [np.column_stack([np.concatenate(column) for column in columns]), np.eye(len(columns)) / DOUBTED]
+    )
+    weights, _ = nnls(matrix, np.concatenate([*targets, believed]))
     return dict(zip(candidates, weights.tolist(), strict=True))
 
 
@@ -238,8 +248,9 @@ def fit_lines(trials: Trials, means: FloatArray, score: FloatArray) -> tuple[Lin
     """The line of each action's doubly robust effects over its score (n, k), its slope shrunk by its noise.
 
     Standard errors allow for a customer's rows being alike, and for rewards that are rare. All actions' slopes are first
-    taken for one, b with variance v, and shrunk to b · max(0, 1 − v/b²): James and Stein (1961), positive part. Then each
-    is the mean of what its own action says and of that common slope, from which an action is believed to stray by 0.25.
+    taken for one, which is anything from 0 to 1, all equally likely beforehand: its posterior mean is what is believed of
+    it, and never 0. Then each is the mean of what its own action says and of that common slope, from which an action is
+    believed to stray by 0.25.
     Averages shrink to what all actions have in common: see `pooled`.
 
     Args:
@@ -253,8 +264,7 @@ def fit_lines(trials: Trials, means: FloatArray, score: FloatArray) -> tuple[Lin
     ]
     told = [line for line in raw if line.slope_variance > 0.0]
     precision = sum(1.0 / line.slope_variance for line in told)
-    common = sum(line.slope / line.slope_variance for line in told) / precision if told else 0.0
-    common *= max(0.0, 1.0 - 1.0 / (precision * common**2)) if common > 0.0 else 0.0
+    common = _believed(sum(line.slope / line.slope_variance for line in told) / precision, precision) if told else 0.0
     lines = [_shrunk(line, common) for line in raw]
     return _pooled(trials, rest, lines)
 
@@ -307,6 +317,14 @@ def _pooled(trials: Trials, rest: FloatArray, lines: Sequence[Line]) -> tuple[Li
             )
         )
     return tuple(found)
+
+
+def _believed(slope: float, precision: float) -> float:
+    """The mean of a normal figure that is known to lie between 0 and 1."""
+    places = (np.arange(_PLACES) + 0.5) / _PLACES
+    likelihood = -0.5 * precision * np.square(places - slope)
+    weight = np.exp(likelihood - likelihood.max())
+    return float(weight @ places / weight.sum())
 
 
 def _shrunk(line: Line, common: float) -> Line:

@@ -12,10 +12,9 @@ from models.decisions.effect_model import LINEAR, MEANS, RESPONSE, TREES, Member
 from models.decisions.logged_trials import NOTHING, Trials
 from models.decisions.ridge import ALIKE, fit_lines
 from training.churn.onnx_export import margin_graph
+from training.policy.posterior_line import posterior_line
 
 SEED = 42
-RIDGES = tuple(np.geomspace(1e-3, 10.0, 9))
-"""Ridge penalties, as shares of the number of rows."""
 N_DEPARTURES, N_EFFECT_TREES, N_RESPONSE_TREES = 60, 60, 150
 FEWEST_RESPONSES = 50
 
@@ -42,11 +41,11 @@ def departures(trials: Trials, Z: FloatArray, *, binary: bool) -> Member:
 
 
 def doubly_robust_line(trials: Trials, Z: FloatArray, effects: FloatArray) -> Member:
-    """A ridge regression of each action's doubly robust effects (n, k), its penalty by generalised cross-validation."""
+    """A line an action as its doubly robust effects (n, k) let one believe: see `posterior_line`."""
     coefficients, intercepts = np.empty((trials.k, Z.shape[1])), np.empty(trials.k)
     for position in range(trials.k):
         rows = trials.eligible[:, position + 1]
-        coefficients[position], intercepts[position] = _ridge(Z[rows], effects[rows, position])
+        coefficients[position], intercepts[position] = posterior_line(Z[rows], effects[rows, position])
     return Member(LINEAR, 1.0, intercepts, coefficients)
 
 
@@ -91,27 +90,6 @@ def responses(trials: Trials, Z: FloatArray, effects: FloatArray) -> Member | No
     return Member(
         RESPONSE, 1.0, shared.intercepts[:1], shared.coefficients[:1], graphs=tuple(graphs), levels=levels, binary=True
     )
-
-
-def _ridge(Z: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
-    """Coefficients and intercept of least generalised cross-validation error; Golub, Heath and Wahba (1979)."""
-    centre, mean = Z.mean(axis=0), float(y.mean())
-    inner = Z - centre
-    sizes, axes = np.linalg.eigh(inner.T @ inner)
-    sizes = np.maximum(sizes, 0.0)
-    along = axes.T @ (inner.T @ (y - mean))
-    total = float(((y - mean) ** 2).sum())
-    best: tuple[float, FloatArray] | None = None
-    for share in RIDGES:
-        penalty = share * len(y)
-        coefficients = along / (sizes + penalty)
-        error = total - 2.0 * float(along @ coefficients) + float((sizes * coefficients**2).sum())
-        freedom = 1.0 + float((sizes / (sizes + penalty)).sum())
-        score = error / max(len(y) - freedom, 1.0) ** 2
-        if best is None or score < best[0]:
-            best = (score, axes @ coefficients)
-    assert best is not None
-    return best[1], mean - float(centre @ best[1])
 
 
 def _parameters(rows: int, **changed: Any) -> dict[str, Any]:

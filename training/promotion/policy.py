@@ -34,6 +34,12 @@ MEANING = {
 }
 
 
+OF_ANOTHER_REWARD = (
+    "The service's decisions go on as they were: they weigh what actions change of churn, and this policy was learned from "
+    "another reward. What it does stands in 'training policy CONFIG --choices FILE', and PolicyBundle.choose decides by it."
+)
+
+
 def promote_policy(home: Home, version: str | None = None) -> str:
     """Make a policy the champion, by default the newest challenger; returns what to tell the user.
 
@@ -58,13 +64,14 @@ def promote_policy(home: Home, version: str | None = None) -> str:
         champion = registry.champion()
         instead = ""
         if champion is None or champion.version != model.version:
-            gate, what = _compared(home, registry, model, champion, bundle.reference)
+            gate, what = _compared(home, registry, model, champion, bundle)
             if not gate.passed:
                 _refuse(model, "dr_lower_bound", gate, what)
             instead = f" in place of {what}: it earns at least {gate.figure:.5f} more a decision"
         registry.promote(model.version, None)
     serves = "its personal choice" if bundle.constant_action is None else f"'{bundle.constant_action}' for everybody"
-    return f"Version {model.version} is the champion of {model.name}{instead}. It serves {serves}."
+    said = f"Version {model.version} is the champion of {model.name}{instead}. It serves {serves}."
+    return said if bundle.is_of_churn else f"{said} {OF_ANOTHER_REWARD}"
 
 
 def rollback_policy(home: Home) -> str:
@@ -81,9 +88,10 @@ def rollback_policy(home: Home) -> str:
 
 
 def _compared(
-    home: Home, registry: PolicyRegistry, model: RegisteredModel, champion: RegisteredModel | None, reference: Reference
+    home: Home, registry: PolicyRegistry, model: RegisteredModel, champion: RegisteredModel | None, bundle: PolicyBundle
 ) -> tuple[GateResult, str]:
     """The gate, and what it compares with."""
+    reference = bundle.reference
     with tempfile.TemporaryDirectory() as scratch:
         path = Tracker(home, registry.model_name).artifact(model.run_id, DECISIONS, Path(scratch))
         if path is None:
@@ -98,6 +106,11 @@ def _compared(
     else:
         what = f"version {champion.version}"
         policy = registry.load(champion.version, home.path / "bundles")
+        if policy.is_of_churn and not bundle.is_of_churn:
+            raise TrainingError(
+                f"Version {model.version} was learned from another reward than churn, and cannot take the place of {what}, by "
+                f"which the service decides: train it in a home of its own (KEEPWELL_HOME)."
+            )
         try:
             instead = _choices(policy, decisions)
         except SchemaMismatch as error:

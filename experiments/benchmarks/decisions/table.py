@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.benchmarks.decisions.planted import OTHERS, PLANTED, Planted
 from experiments.benchmarks.decisions.simulated import Earned
 from experiments.benchmarks.decisions.trial_learners import Contender, contend
 from experiments.benchmarks.errors import BenchmarkError
@@ -82,6 +83,27 @@ def show_trial(result: TrialResult, console: Console) -> None:
     console.print(result.report.verdict, highlight=False, markup=False)
 
 
+def show_planted(found: Sequence[Planted], console: Console) -> None:
+    """Means over the worlds, and how many of them give everybody the same effect."""
+    table = Table(title=f"An effect that differs by one of {OTHERS + 1} attributes", title_justify="left")
+    for name in ("worlds", "planted", "measured (s.e.)", "served", "no difference served", "error", "of the average"):
+        table.add_column(name, justify="right")
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(one, name) for one in found]))
+
+    table.add_row(
+        str(len(found)),
+        f"{PLANTED:.3f}",
+        f"{mean('measured'):.3f} ({mean('standard_error'):.3f})",
+        f"{mean('kept'):.3f} ({min(one.kept for one in found):.3f} to {max(one.kept for one in found):.3f})",
+        str(sum(abs(one.kept) < 1e-9 for one in found)),
+        f"{mean('error'):.3f}",
+        f"{mean('error_of_average'):.3f}",
+    )
+    console.print(table)
+
+
 def show_earned(found: Sequence[Earned], console: Console) -> None:
     """Means over seeds by spread and number of decisions, with the worst seed."""
     table = Table(title="What is served in simulated businesses, by the truth: mean (worst seed)", title_justify="left")
@@ -115,9 +137,12 @@ def show_earned(found: Sequence[Earned], console: Console) -> None:
     console.print(table)
 
 
-def write(path: Path, result: TrialResult | None, found: Sequence[Earned]) -> None:
+def write(path: Path, result: TrialResult | None, found: Sequence[Earned], planted: Sequence[Planted]) -> None:
     """All figures as JSON."""
-    content: dict[str, Any] = {"simulated": [asdict(one) for one in found]}
+    content: dict[str, Any] = {
+        "simulated": [asdict(one) for one in found],
+        "planted": [asdict(one) for one in planted],
+    }
     if result is not None:
         content["trial"] = {
             "report": result.report.to_json(),

@@ -107,3 +107,6 @@ def test_effects_of_features_that_were_not_built_are_refused(release: Release) -
     model = replace(effects(), schema=used.to_json(), feature_names=used.names)
     with pytest.raises(ReleaseMismatch, match="Policy version 3 reads the feature 'tickets_open_of_old'"):
         learned(release, model)
+    # No decision reads those of another reward, as of a trial of its own: they stand in nobody's way.
+    of_trial = learned(release, replace(model, unit=REWARD))
+    assert Playbook.of_release(of_trial).effect_model is None

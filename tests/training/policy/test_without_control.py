@@ -94,7 +94,9 @@ def test_everybody_gets_an_action_and_the_policy_serves(trained: tuple[Path, Hom
     assert set(choices["chosen"]) <= set(OFFERS)
     best = choices[[f"effect_{name}" for name in OFFERS]].to_numpy().argmax(axis=1)
     assert (choices["chosen"].to_numpy() == np.array(OFFERS)[best]).all()
-    assert "in place of the policy that made the log" in promote_policy(home)
+    said = promote_policy(home)
+    assert "in place of the policy that made the log" in said
+    assert "The service's decisions go on as they were" in said
     registry = PolicyRegistry(home.tracking_uri, "shop")
     champion = registry.champion()
     assert champion is not None

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from experiments.__main__ import app
 from experiments.benchmarks.decisions import table as decisions
+from experiments.benchmarks.decisions.planted import planted
 from experiments.benchmarks.decisions.simulated import earned, simulate
 from experiments.off_policy import ESTIMATORS, ablations
 from training.policy.train import learn
@@ -57,7 +58,10 @@ def test_a_trial_is_shown_beside_other_learners(toml: Path, tmp_path: Path) -> N
     assert "mail v none" in shown
     assert "propensity only" in shown
     assert "The personal policy is served" in shown
-    decisions.write(tmp_path / "decisions.json", result, [])
+    differing = [planted(seed=0)]
+    decisions.show_planted(differing, console)
+    assert "An effect that differs by one of 7 attributes" in console.export_text()
+    decisions.write(tmp_path / "decisions.json", result, [], differing)
     content = json.loads((tmp_path / "decisions.json").read_text())
     assert content["trial"]["qini"]["keepwell"]["mail"]["value"] == qini["keepwell"].value
 
