@@ -169,13 +169,29 @@ def check(log: DecisionLog, where: str) -> tuple[str, ...]:
 
 def _mistaken_pscores(log: DecisionLog) -> str | None:
     """What the pscores are instead of probabilities, if most of them are."""
-    chosen = log.pscore[np.isfinite(log.pscore) & (log.action >= NOTHING) & (log.eligible.sum(axis=1) > 1)]
+    drawn = np.isfinite(log.pscore) & (log.action >= NOTHING) & (log.eligible.sum(axis=1) > 1)
+    chosen = log.pscore[drawn]
     if not len(chosen):
         return None
     if (chosen > 1.0).mean() > MISTAKEN:
-        return f"go up to {chosen.max():g}, above 1: divide per cent by 100"
+        return f"go up to {chosen.max():g}, above 1: {_instead(chosen, float(log.eligible[drawn].sum(axis=1).mean()))}"
+    if (chosen < 0.0).mean() > MISTAKEN:
+        return f"go down to {chosen.min():g}, below 0: if they are logarithms, give their exponential"
     if np.isin(chosen, (0.0, 1.0)).all() and (chosen == 0.0).any():
         return "hold only 0 and 1: a flag of what was done"
+    if (chosen == 1.0).all() and len(np.unique(log.action[drawn])) > 1:
+        return "are all 1, as if nothing had been drawn, or a flag of what was done"
     if (chosen == 0.0).mean() > MISTAKEN:
         return f"are 0 for what was done in {(chosen == 0.0).mean():.0%} of the decisions"
     return None
+
+
+def _instead(chosen: FloatArray, actions: float) -> str:
+    """What to do with pscores above 1: 1/pscore averages the number of actions that might have been taken."""
+    positive = chosen[chosen > 0.0]
+    averages = {
+        "divide per cent by 100": float((100.0 / positive).mean()),
+        "divide per mille by 1000": float((1000.0 / positive).mean()),
+        "they look like 1/pscore, so give the inverse": float(positive.mean()),
+    }
+    return min(averages, key=lambda advice: abs(float(np.log(averages[advice] / actions))))

@@ -41,6 +41,13 @@ def log(pscore: NDArray[np.float64]) -> DecisionLog:
         (ACTION.astype(np.float64), "hold only 0 and 1: a flag of what was done"),
         (np.where(np.arange(N) % 3 == 0, 0.0, 0.5), "are 0 for what was done in 34% of the decisions"),
         (np.full(N, 50.0), "go up to 50, above 1: divide per cent by 100"),
+        (np.full(N, 500.0), "go up to 500, above 1: divide per mille by 1000"),
+        (
+            np.where(np.arange(N) % 8 == 0, 4.0, 1.5),
+            "go up to 4, above 1: they look like 1/pscore, so give the inverse",
+        ),
+        (np.full(N, np.log(0.5)), "go down to -0.693147, below 0: if they are logarithms, give their exponential"),
+        (np.ones(N), "are all 1, as if nothing had been drawn, or a flag of what was done"),
     ],
 )
 def test_what_is_no_probability_is_named(pscore: NDArray[np.float64], message: str) -> None:
