@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from features.config.business import Business
 from features.home import Home
+from models.registry.policy_bundle import PolicyBundle
 from models.registry.registry import PolicyRegistry
 from training.__main__ import app
-from training.errors import GateRefused
+from training.errors import GateRefused, TrainingError
 from training.policy.train import train_policy
 from training.promotion.policy import promote_policy
 
@@ -67,7 +68,9 @@ def test_an_action_that_is_not_proven_to_help_is_refused(tmp_path: Path) -> None
     assert PolicyRegistry(home.tracking_uri, "shop").champion() is None
 
 
-def test_an_action_that_helps_serves_until_something_better_is_proven(tmp_path: Path, silent: Any) -> None:
+def test_an_action_that_helps_serves_until_something_better_is_proven(
+    tmp_path: Path, silent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = Home(tmp_path / "home")
     report = train_policy(Business.load(mails(tmp_path, 0.3, seed=3)), home, silent)
     assert (report.served, report.may_be_promoted) == ("mail", True)
@@ -76,4 +79,10 @@ def test_an_action_that_helps_serves_until_something_better_is_proven(tmp_path: 
     # The same choices on other decisions are worth exactly as much as the champion's.
     train_policy(Business.load(mails(tmp_path, 0.3, seed=4, name="later")), home, silent)
     with pytest.raises(GateRefused, match=r"dr_lower_bound.*version 1 earns"):
+        promote_policy(home)
+    # Where the champion makes the service's decisions, one of another reward may not end them.
+    champion = PolicyRegistry(home.tracking_uri, "shop").champion()
+    assert champion is not None
+    monkeypatch.setattr(PolicyBundle, "is_of_churn", property(lambda policy: policy.run_id == champion.run_id))
+    with pytest.raises(TrainingError, match=r"learned from another reward than churn, .* in a home of its own"):
         promote_policy(home)
