@@ -44,8 +44,9 @@ from serving.platform.settings import Settings
 from training.churn.onnx_export import margin_graph
 
 from ..conftest import wait_for as wait_for
+from .tinyshop import BUSINESS as BUSINESS
+from .tinyshop import tinyshop
 
-BUSINESS = "tinyshop"
 CUSTOMERS = 240
 ODD_IDS = ("17850", "a/b c", "50% off?", "größe#1", "x/score", "..")
 """Ids that a path must carry percent-encoded."""
@@ -69,27 +70,12 @@ SCHEMA = FeatureSchema(
         Feature("touches_success_call", "relationship", predictive=False),
     )
 )
-TOML = f"""
-[business]
-name = "{BUSINESS}"
-currency = "EUR"
-[data]
-kind = "events"
-[[data.events]]
-path = "events.csv"
-[training]
-budget = "1 trial"
-[churn]
-definition = "event"
-event = "subscription_cancelled"
-horizon_days = 60
-[value]
-at_stake = "mrr * 12"
-[[actions]]
+TOML = tinyshop(
+    """[[actions]]
 name = "success_call"
 channel = "phone"
 cost = 8.0
-cap = {{ count = 1, days = 30 }}
+cap = { count = 1, days = 30 }
 prior_effect = 0.2
 [[actions]]
 name = "winback_email"
@@ -97,7 +83,11 @@ channel = "email"
 cost = 0.1
 consent = "email"
 prior_effect = 0.05
-"""
+[training]
+budget = "1 trial"
+""",
+    'currency = "EUR"',
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

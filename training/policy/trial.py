@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import duckdb
 import numpy as np
 
 from features.config.business import NO_ACTION, Business, Column
-from features.config.data import Decisions, Filled
+from features.config.data import MAX_SET_ASIDE, Decisions, Filled
 from features.ingestion import files, source_files
 from features.ingestion.cells.casts import Cell, literal
+from features.ingestion.cells.missing import ANYWHERE, is_marker
 from features.ingestion.csv_reader import Dialect
-from features.ingestion.files import NOT_UTF8
+from features.ingestion.files import NOT_UTF8, Relation
 from features.ingestion.profiling import profiled
+from features.ingestion.quarantine import Reason, cure
 from features.schema import DType, Feature, FeatureSchema
 from features.words import shown, word
 from models.decisions.effect_model import REWARD
@@ -52,6 +55,7 @@ def _read(business: Business, check_text: bool) -> DecisionLog:
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as connection:
         connection.execute(f"SET TimeZone = {literal(business.timezone)}")
         relation = files.read(connection, spec.path, Dialect.of(spec), Path(scratch), lambda *_: None, check_text)
+        lost = _lost(connection, relation)
         action = relation.cell(spec.action, "[decisions] action")
         reward = relation.cell(spec.reward, "[decisions] reward")
         column = spec.pscore if isinstance(spec.pscore, Column) else None
@@ -78,7 +82,8 @@ def _read(business: Business, check_text: bool) -> DecisionLog:
         selected = ", ".join(
             [
                 f"{files.ROW} - 1 AS row",
-                f"CASE WHEN {action.text} IS NOT NULL THEN {action.named} END AS action",
+                f"CASE WHEN {action.text} IS NOT NULL AND NOT {is_marker(action.written, _no_action(spec))} THEN {action.named} END "
+                "AS action",
                 f"{reward.number if spec.rewarded is None else _rewarded(reward, spec.rewarded)} AS reward",
                 f"{'NULL::DOUBLE' if pscore is None else pscore.number} AS pscore",
                 f"{'NULL::VARCHAR' if id is None else id.id} AS id",
@@ -133,7 +138,47 @@ def _read(business: Business, check_text: bool) -> DecisionLog:
         warnings=(),
         notes=(*relation.notes, *read.notes),
     )
-    return replace(log, warnings=tuple(check(log, str(relation.path))))
+    return replace(
+        log, warnings=(*lost, *_alike(log.actions, reference.name, action.name), *check(log, str(relation.path)))
+    )
+
+
+def _lost(connection: duckdb.DuckDBPyConnection, relation: Relation) -> tuple[str, ...]:
+    """A sentence on lines that are no rows.
+
+    Raises:
+        DecisionLogError: they are too many.
+    """
+    if relation.bad is None:
+        return ()
+    counts: list[tuple[str, int, int]] = connection.execute(
+        f"SELECT reason, count(*), min({files.LINE}) FROM {relation.bad} WHERE reason <> ? GROUP BY 1 ORDER BY 2 DESC, 1",
+        [Reason.NO_ROW],
+    ).fetchall()
+    lost = sum(count for _, count, _ in counts)
+    reasons = ", ".join(f"{count:,} × {reason} (line {line})" for reason, count, line in counts)
+    said = f"{relation.path.name}: {lost:,} of {relation.rows:,} decisions are set aside: {reasons}"
+    if lost > MAX_SET_ASIDE * relation.rows:
+        advice = cure(connection, relation.bad, 0, counts[0][0], None)
+        raise DecisionLogError(f"{said}, and at most {MAX_SET_ASIDE:.0%} may be{advice}.")
+    return (f"{said}.",) if lost else ()
+
+
+def _no_action(spec: Decisions) -> list[str]:
+    """What says in the column of actions that it is not known which, unless the TOML names an action so."""
+    named = {word(name).lower() for name in (spec.no_action, spec.compare_to) if name is not None}
+    return [marker for marker in ANYWHERE if marker not in named]
+
+
+def _alike(actions: Sequence[str], reference: str, column: str) -> tuple[str, ...]:
+    """A sentence on actions that differ only in case."""
+    folded = Counter(name.casefold() for name in (*actions, reference))
+    twins = [name for name in sorted((*actions, reference)) if folded[name.casefold()] > 1]
+    if not twins:
+        return ()
+    return (
+        f"The column '{column}' holds actions that differ only in case, and are several: {', '.join(map(repr, twins))}.",
+    )
 
 
 def _rewarded(reward: Cell, value: str | bool | int | float | Filled) -> str:

@@ -37,6 +37,8 @@ from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
 from serving.scores.scorer import CustomerScore, Scorer, score_as_of_now
 
+from ..tinyshop import tinyshop
+
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -47,21 +49,8 @@ pytestmark = [
 SPAWN = multiprocessing.get_context("spawn")
 CRM = Principal("crm", Role.SCORER)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-BASE = """
-[business]
-name = "tinyshop"
-timezone = "Europe/Berlin"
-[data]
-kind = "events"
-[[data.events]]
-path = "events.csv"
-[churn]
-definition = "event"
-event = "subscription_cancelled"
-horizon_days = 60
-[value]
-at_stake = "mrr * 12"
-[[actions]]
+BASE = tinyshop(
+    """[[actions]]
 name = "success_call"
 channel = "phone"
 cost = 8.0
@@ -73,7 +62,9 @@ channel = "post"
 cost = 3.5
 prior_effect = 0.1
 where = "plan in ['pro', 'team']"
-"""
+""",
+    'timezone = "Europe/Berlin"',
+)
 
 
 def load(settings: Settings) -> Release:

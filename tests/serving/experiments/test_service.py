@@ -24,6 +24,8 @@ from serving.releases.follower import ReleaseSource
 from serving.releases.release import Release
 from serving.scores.scorer import Scorer
 
+from ..tinyshop import tinyshop
+
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -36,21 +38,8 @@ PATH = "/v1/experiments"
 ADMIN = Principal("boss", Role.ADMIN)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 EVERYBODY = [f"C{number:05d}" for number in range(1, 241)]
-TOML = """
-[business]
-name = "tinyshop"
-currency = "EUR"
-[data]
-kind = "events"
-[[data.events]]
-path = "events.csv"
-[churn]
-definition = "event"
-event = "subscription_cancelled"
-horizon_days = 60
-[value]
-at_stake = "mrr * 12"
-[[actions]]
+TOML = tinyshop(
+    """[[actions]]
 name = "success_call"
 channel = "phone"
 cost = 2.0
@@ -63,7 +52,9 @@ prior_effect = 0.1
 [policy]
 holdout = 0.3
 reward = "{reward}"
-"""
+""",
+    'currency = "EUR"',
+)
 
 
 def experiment(**changes: Any) -> Experiment:

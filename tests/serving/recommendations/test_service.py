@@ -27,6 +27,8 @@ from serving.releases.release import Release
 from serving.scores.scorer import Scorer
 from training.recommender import fit_recommender
 
+from ..tinyshop import tinyshop
+
 # MLflow, which the template's models come from, uses what SQLAlchemy and others mean to take away.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -35,20 +37,8 @@ pytestmark = [
 ]
 
 CRM = Principal("crm", Role.SCORER)
-TOML = """
-[business]
-name = "tinyshop"
-[data]
-kind = "events"
-[[data.events]]
-path = "events.csv"
-[churn]
-definition = "event"
-event = "subscription_cancelled"
-horizon_days = 60
-[value]
-at_stake = "mrr * 12"
-[[actions]]
+TOML = tinyshop(
+    """[[actions]]
 name = "offer"
 channel = "email"
 channels = { push = "", sms = "sms" }
@@ -58,6 +48,7 @@ recommends = true
 [policy]
 exploration = 0
 """
+)
 
 
 def moment(days_ago: float, hour: int) -> datetime:

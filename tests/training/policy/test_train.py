@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,37 +24,14 @@ from training.errors import DecisionLogError, GateRefused
 from training.policy.report import PERSONAL
 from training.policy.touches import read_touches
 from training.policy.train import train_policy
-from training.policy.trial import read_trial
 from training.promotion.policy import promote_policy, rollback_policy
+
+from .trial_files import write_trial
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-TOML = """
-[business]
-name = "{name}"
-[decisions]
-path = "{path}"
-action = "arm"
-no_action = "control"
-reward = "reward"
-pscore = {pscore}
-{more}
-"""
-
-
-def write_trial(
-    folder: Path, rows: Mapping[str, Any], name: str = "trial", pscore: str = "0.5", more: str = ""
-) -> Path:
-    with (folder / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(rows)
-        writer.writerows(zip(*rows.values(), strict=True))
-    path = folder / f"{name}.toml"
-    path.write_text(TOML.format(name="shop", path=f"{name}.csv", pscore=pscore, more=more))
-    return path
 
 
 def trial(n: int = 2500, seed: int = 0) -> dict[str, Any]:
@@ -253,24 +229,6 @@ def test_rows_that_lack_something_are_chosen_for_but_teach_nothing(tmp_path: Pat
     assert choices.notna().all().all()
 
 
-@pytest.mark.parametrize(("yes", "no"), [("TRUE", "FALSE"), ("Yes", "no"), ("1", "0"), ("1,0", "0,0")])
-def test_a_reward_may_be_yes_or_no_in_any_spelling(tmp_path: Path, yes: str, no: str) -> None:
-    rows = {
-        "x": list(range(200)),
-        "arm": ["control", "mail"] * 100,
-        "reward": [yes if row % 3 else no for row in range(200)],
-    }
-    log = read_trial(Business.load(write_trial(tmp_path, rows)))
-    assert log.reward.tolist() == [float(row % 3 > 0) for row in range(200)]
-
-
-def test_nothing_done_may_be_a_zero_with_decimals(tmp_path: Path) -> None:
-    rows = {"x": list(range(200)), "arm": ["0.0", "1.0"] * 100, "reward": [0, 1, 1, 0] * 50}
-    toml = write_trial(tmp_path, rows)
-    toml.write_text(toml.read_text().replace('no_action = "control"', 'no_action = "0"'))
-    assert read_trial(Business.load(toml)).names == ("0", "1")
-
-
 def test_pscores_that_cannot_be_are_told(tmp_path: Path, silent: Any) -> None:
     rng = np.random.default_rng(4)
     treated = rng.random(1000) < 0.8
@@ -420,25 +378,3 @@ def test_a_business_without_touches_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(DecisionLogError, match="no decisions to learn from"):
         read_touches(business, Generation.current(home), home, None)
-
-
-@pytest.mark.parametrize(
-    ("yes", "no", "rewarded"),
-    [("x", "", "{ filled = true }"), ("✓", "", "{ filled = true }"), ("Won", "Lost", '"Won"'), ("2", "1", "2")],
-)
-def test_a_reward_may_be_the_value_that_the_toml_names(tmp_path: Path, yes: str, no: str, rewarded: str) -> None:
-    rows = {
-        "x": list(range(200)),
-        "arm": ["control", "mail"] * 100,
-        "reward": [yes if row % 3 else no for row in range(200)],
-    }
-    log = read_trial(Business.load(write_trial(tmp_path, rows, more=f"rewarded = {rewarded}")))
-    assert log.reward.tolist() == [float(row % 3 > 0) for row in range(200)]
-
-
-def test_how_the_file_was_read_is_no_warning(tmp_path: Path) -> None:
-    rows = trial(400)
-    rows["plan"] = ["gold", "basic"] * 200
-    log = read_trial(Business.load(write_trial(tmp_path, rows)))
-    assert any("read as words" in note for note in log.notes)
-    assert not any("read as words" in warning for warning in log.warnings)
