@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -93,6 +94,13 @@ class DataProfile:
         lacking = sorted(kind for kind in CONSENTS if self.seen(kind) and not self.says(kind, "scope"))
         if lacking:
             said.append(f"Events {' and '.join(lacking)} allow nothing: they need the property scope.")
+        known = {*self.types, *(kind for kinds in FED_BY.values() for kind in kinds)}
+        for kind in sorted(self.types):
+            meant = re.sub("[ -]+", "_", kind.casefold())
+            if meant != kind and meant in known:
+                said.append(
+                    f"Events {kind!r} are others than {meant!r}, which is written nearly so: write them alike if they are the same."
+                )
         return tuple(said)
 
     def feeding(self, pillar: str) -> tuple[str, ...]:

@@ -164,6 +164,11 @@ def test_what_events_lack_to_become_features_is_said() -> None:
     assert "property survey" in " ".join(DataProfile(survey, valued=survey, surveys=frozenset({"mood"})).unread)
     assert "need a value" in " ".join(DataProfile(survey, surveys=frozenset({"csat"})).unread)
     assert DataProfile(survey, valued=survey, surveys=frozenset({"csat"})).unread == ()
+    alike = DataProfile(frozenset({"Purchase", "purchase", "Ticket Opened", "Demo", "demo_seen"})).unread
+    assert [sentence.split(", which")[0] for sentence in alike] == [
+        "Events 'Purchase' are others than 'purchase'",
+        "Events 'Ticket Opened' are others than 'ticket_opened'",
+    ]
     consent = frozenset({"consent_given"})
     assert "property scope" in " ".join(DataProfile(consent).unread)
     assert DataProfile(consent, properties=frozenset({("consent_given", "scope")})).unread == ()
