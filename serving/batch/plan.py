@@ -23,7 +23,6 @@ from serving.platform.database import Database
 from serving.platform.progress import progress
 from serving.platform.settings import Settings
 from serving.releases.follower import ReleaseSource
-from serving.releases.release import Release
 from serving.scores.scorer import CustomerScore, Scorer, score_as_of_now
 
 COLUMNS = ("customer_id", "action", "channel", "expected_gain", "ranked_on", "cost", "minutes", "churn_probability")
@@ -74,12 +73,21 @@ def write_plan(settings: Settings, output: Path, source: Path | None, overrides:
         now = datetime.now(UTC)
         with database.read() as connection:
             limits = _overridden(playbook.allowance(connection, now).remaining(), overrides, playbook)
-        chunks = population(release.generation) if source is None else _ids(source, release)
-        total = release.generation.sources.customers if source is None else None
+        nobody, unknown = 0, list[str]()
+        chunks: Iterable[Sequence[str]] = population(release.generation)
+        total = release.generation.sources.customers
+        if source is not None:
+            asked, nobody = read_ids(source, Business.of(release.generation))
+            chunks, total = [asked[start : start + _CHUNK] for start in range(0, len(asked), _CHUNK)], len(asked)
         candidates: list[Candidate] = []
         with progress("Weighing actions", total) as bar:
             for ids in chunks:
-                scores = [score for score in score_as_of_now(scorer, ids) if not isinstance(score, UnknownCustomer)]
+                scores: list[CustomerScore] = []
+                for score in score_as_of_now(scorer, ids):
+                    if isinstance(score, UnknownCustomer):
+                        unknown += score.customer_ids
+                    else:
+                        scores.append(score)
                 candidates += _candidates(database, playbook, scores, now)
                 bar.advance(len(ids))
     finally:
@@ -88,7 +96,7 @@ def write_plan(settings: Settings, output: Path, source: Path | None, overrides:
     options = [candidate.options for candidate in candidates]
     plan = assign(options, limits, seconds)
     _write(output, candidates, plan)
-    return _told(plan, greedy(options, limits), len(candidates), output)
+    return _told(plan, greedy(options, limits), len(candidates), output) + _left_out(source, nobody, unknown)
 
 
 def _candidates(
@@ -114,12 +122,6 @@ def _overridden(remaining: Remaining, overrides: Overrides, playbook: Playbook) 
         staff=remaining.staff if overrides.staff is None else overrides.staff,
         capacity={**remaining.capacity, **dict(overrides.capacity)},
     )
-
-
-def _ids(source: Path, release: Release) -> Iterator[list[str]]:
-    ids = read_ids(source, Business.of(release.generation))
-    for start in range(0, len(ids), _CHUNK):
-        yield ids[start : start + _CHUNK]
 
 
 def _write(output: Path, candidates: Iterable[Candidate], plan: Plan) -> None:
@@ -154,3 +156,16 @@ def _told(plan: Plan, greedily: Plan, customers: int, output: Path) -> str:
         f"{plan.bound:,.2f}; {plan.cost:,.2f} of money, {plan.minutes:,.0f} minutes of staff.\n"
         f"Best customer first would gain {lead:,.2f} less.\n{output}"
     )
+
+
+def _left_out(source: Path | None, nobody: int, unknown: Sequence[str]) -> str:
+    """Lines of who was asked about and is not in the plan; empty where all are."""
+    said = []
+    if nobody:
+        said.append(f"rows of {source} that name no customer: {nobody:,}.")
+    if unknown:
+        named = ", ".join(map(repr, unknown[:5]))
+        said.append(
+            f"customers of {source or 'the build'} of whom nothing is known: {len(unknown):,}, such as {named}."
+        )
+    return "".join(f"\nLeft out: {sentence}" for sentence in said)

@@ -249,8 +249,8 @@ def own_file(business: Business) -> CustomersSource | TableData | None:
     return business.data.customers if isinstance(business.data, EventsData) else business.data
 
 
-def read_ids(path: Path, business: Business) -> list[str]:
-    """The customers of a file, each once, in its order; rows without one are left out.
+def read_ids(path: Path, business: Business) -> tuple[list[str], int]:
+    """The customers of a file, each once, in its order, and how many rows name none that can be read.
 
     Raises:
         CommandError, IngestError: the file is not there, or not what it should be.
@@ -263,8 +263,8 @@ def read_ids(path: Path, business: Business) -> list[str]:
         raise CommandError(f"{path}: there is no column {CUSTOMER_ID!r}{file.instead(CUSTOMER_ID)}")
     reader = RowReader(file, name, FeatureSchema(()), {}, business.timezone, own)
     with progress("Reading customers", None) as bar:
-        found = (reader.parse(rows).ids for rows in reader.read(bar))
-        return list(dict.fromkeys(id for ids in found for id in ids if id is not None))
+        found = [id for rows in reader.read(bar) for id in reader.parse(rows).ids]
+    return [id for id in dict.fromkeys(found) if id is not None], found.count(None)
 
 
 def check(path: Path) -> None:

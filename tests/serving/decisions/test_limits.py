@@ -383,8 +383,11 @@ def test_a_plan_for_everybody_holds_what_is_left(shop: Any, tmp_path: Path) -> N
     counted = Counter(row["action"] for row in read(output))
     assert counted["success_call"] == 7
     source = tmp_path / "some.csv"
-    source.write_text("customer_id\nC00001\nnobody\nC00002\n")
-    assert "for 2 customers" in write_plan(shop.settings, output, source, more_calls, 30.0)
+    source.write_text('customer_id\nC00001\nnobody\n""\nC00002\nC00003,1\n')
+    told = write_plan(shop.settings, output, source, more_calls, 30.0)
+    assert "for 2 customers" in told
+    assert f"Left out: rows of {source} that name no customer: 2." in told
+    assert f"Left out: customers of {source} of whom nothing is known: 1, such as 'nobody'." in told
     with pytest.raises(CommandError, match="names 'sing'"):
         write_plan(shop.settings, output, None, Overrides(capacity=(("sing", 1),)), 30.0)
 
