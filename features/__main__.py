@@ -66,7 +66,13 @@ def build(config: Config, accept_loss: AcceptLoss = False) -> None:
     business = Business.load(config)
     with _progress() as progress:
         built = build_features(
-            business, home, datetime.now(UTC), progress, environment.online_store, accept_loss=accept_loss
+            business,
+            home,
+            datetime.now(UTC),
+            progress,
+            environment.online_store,
+            accept_loss=accept_loss,
+            event_log=environment.event_log,
         )
     _summarise(built)
     notes = [*built.notes, *rewrite_current_scores(home)]

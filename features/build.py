@@ -12,6 +12,7 @@ from features.config.business import Business, EventsData, TableData
 from features.config.suggestions import near_matches
 from features.damage import damage_in
 from features.errors import ConfigError, FeaturesError, HomeError, IngestError, StoreUnavailable
+from features.event_log import segments
 from features.generation import ANSWERS_FILE, EMBEDDED, PURCHASES_FILE, Generation, SourceSummary, event_files
 from features.home import Home
 from features.ingestion.csv_reader import Dialect
@@ -49,17 +50,20 @@ def build(
     online_store: str = EMBEDDED,
     *,
     accept_loss: bool = False,
+    event_log: str | None = None,
 ) -> Built:
     """Ingest, describe, apply, materialize, and make the result the live generation.
 
     Args:
         online_store: where current features go: embedded, or a redis:// URL.
         accept_loss: go on however many rows are set aside, and however few customers have events.
+        event_log: the database of events that came in live, by its URL; the home's own by default.
 
     Raises:
         ConfigError, IngestError: the TOML or a file is not as it should be.
         HomeError: the home is another business's, or another build is running in it.
         StoreUnavailable: the online store does not answer.
+        DatabaseUnavailable: the log of live events does not answer.
     """
     if business.data is None or business.churn is None:
         raise ConfigError(f"{business.path}: a build needs the tables [data] and [churn].")
@@ -84,8 +88,10 @@ def build(
         path.mkdir(parents=True)
         try:
             replaced = base = _live(home)
+            log = event_log or f"sqlite:///{home.event_log}"
+            live = segments.take(log, home.live_events) if isinstance(business.data, EventsData) else None
             try:
-                generation = describe(business, path, now, online_store, progress, base, accept_loss=accept_loss)
+                generation = describe(business, path, now, online_store, progress, base, live, accept_loss=accept_loss)
             except Exception as error:
                 if base is None or isinstance(error, FeaturesError) or (harm := damage_in(base.path)) is None:
                     raise
@@ -93,7 +99,8 @@ def build(
                 base = None
                 shutil.rmtree(path)
                 path.mkdir()
-                generation = describe(business, path, now, online_store, progress, accept_loss=accept_loss)
+                generation = describe(business, path, now, online_store, progress, None, live, accept_loss=accept_loss)
+            notes += _refused(log, path) if isinstance(business.data, EventsData) else []
             offline = OfflineStore(generation)
             progress(REGISTERING, 0.0)
             offline.apply()
@@ -113,6 +120,14 @@ def build(
     return Built(generation, replaced, (*generation.sources.notes, *notes))
 
 
+def _refused(log: str, path: Path) -> list[str]:
+    """Write the events that were refused when they came in beside the rows of files that were; a note of them."""
+    file = path / "quarantine" / "live.parquet"
+    reasons = segments.write_refused(log, file)
+    listed = ", ".join(f"{events:,} × {reason}" for reason, events in reasons.items())
+    return [f"Events that were refused when they came in, so far: {listed}; see {file}."] if reasons else []
+
+
 def _live(home: Home) -> Generation | None:
     try:
         return Generation.current(home)
@@ -127,10 +142,13 @@ def describe(
     online_store: str,
     progress: Progress,
     base: Generation | None = None,
+    live: Path | None = None,
     *,
     accept_loss: bool = False,
 ) -> Generation:
     """Ingest and describe into the directory `path`; what a `base` has already is taken over, and the result is the same.
+
+    `live` is the folder of events that came in live.
 
     The generation is not registered, materialized or written yet.
     """
@@ -139,9 +157,9 @@ def describe(
     if isinstance(business.data, EventsData) and business.data.drop:
         own = business.data.customers
         refuse_unknown(business, business.data.drop, () if own is None else columns(own.path, Dialect.of(own)))
-    summary = ingest(business, path, now, progress, base.path if base else None)
+    summary = ingest(business, path, now, progress, base.path if base else None, live)
     if not accept_loss:
-        _refuse_losses(business.data, summary, path)
+        _refuse_losses(business.data, summary, path, live)
     shutil.copyfile(business.path, path / "business.toml")
     if isinstance(business.data, TableData):
         schema = table_schema(business, path)
@@ -179,8 +197,8 @@ def describe(
     )
 
 
-def _refuse_losses(data: TableData | EventsData, summary: IngestSummary, path: Path) -> None:
-    refuse_losses(summary.counts, data.max_set_aside, path)
+def _refuse_losses(data: TableData | EventsData, summary: IngestSummary, path: Path, live: Path | None) -> None:
+    refuse_losses(summary.counts, data.max_set_aside, path, live)
     if isinstance(data, EventsData) and data.customers is not None and summary.acquaintance is not None:
         summary.acquaintance.refuse_strangers(data.customers.path, data.max_set_aside)
 

@@ -7,7 +7,9 @@ FeaturesError
 │   └── NoGeneration         nothing was built in it yet
 ├── SchemaMismatch           a row lacks columns that the model needs
 ├── UnknownCustomer          nobody by that id; carries `customer_ids`
-└── StoreUnavailable         the online store does not answer
+├── StoreUnavailable         the online store does not answer
+└── DatabaseUnavailable      a database of ours does not answer
+    └── StorageFull          the disk of the database, or of the home, is full
 """
 
 import re
@@ -61,3 +63,14 @@ class UnknownCustomer(FeaturesError):
 
 class StoreUnavailable(FeaturesError):
     """The online store does not answer; nothing may be made up in its place."""
+
+
+class DatabaseUnavailable(FeaturesError):
+    """The service's database, or the log of live events, does not answer."""
+
+
+class StorageFull(DatabaseUnavailable):
+    """The disk is full: nothing more can be recorded until somebody makes room."""
+
+    def __init__(self) -> None:
+        super().__init__("The disk is full: nothing can be recorded until there is room again.")

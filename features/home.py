@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from features.atomic_write import write_atomically
-from features.errors import HomeError, SchemaMismatch
+from features.errors import HomeError, SchemaMismatch, StorageFull
 
 T = TypeVar("T")
 
@@ -21,6 +21,7 @@ _LEAST_ROOM = 4 * 2**20
 _KEPT: Final = (
     *("generations", "mlflow", "bundles", "scores", "shadow", "business.json", "CURRENT", "tuning.journal"),
     *("promotions.jsonl", "demo.key", "keepwell.db", "keepwell.db-wal", "keepwell.db-shm"),
+    *("events.db", "events.db-wal", "events.db-shm", "live-events"),
 )
 """What lies in a home, whoever of keepwell's packages keeps it there."""
 
@@ -33,6 +34,16 @@ def keep_private() -> None:
 def has_room(folder: Path) -> bool:
     """Whether something can still be recorded on the disk that a folder lies on; what is left of a full one is nothing."""
     return shutil.disk_usage(folder).free >= _LEAST_ROOM
+
+
+def check_room(folder: Path) -> None:
+    """See whether something can still be recorded where a home lies.
+
+    Raises:
+        StorageFull: its disk is full, or as good as that.
+    """
+    if not has_room(folder):
+        raise StorageFull
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,16 @@ class Home:
     @property
     def database(self) -> Path:
         return self.path / "keepwell.db"
+
+    @property
+    def event_log(self) -> Path:
+        """The database of events that came in live, where no PostgreSQL keeps them."""
+        return self.path / "events.db"
+
+    @property
+    def live_events(self) -> Path:
+        """What builds took from the log of live events, as files that are added to and never changed."""
+        return self.path / "live-events"
 
     @property
     def tracking_uri(self) -> str:

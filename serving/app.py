@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from features.errors import FeaturesError
+from features.event_log.log import EventLog
 from models.errors import ModelsError
 from models.inference_log import SERVED_SCORES
 from serving import openapi
@@ -33,6 +34,8 @@ from serving.current_scores.feed import CurrentScores
 from serving.current_scores.refresh import bring_up_to_date
 from serving.decisions import routes as decisions
 from serving.errors import ServingError
+from serving.events import routes as events
+from serving.events.intake import Intake
 from serving.experiments import routes as experiments
 from serving.platform.bounded_connection import LIMITS, ConnectionLimits, most_connections
 from serving.platform.database import Database
@@ -79,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
         current_scores.router,
         customers.router,
         decisions.router,
+        events.router,
         experiments.router,
         models.router,
         models.readiness,
@@ -115,6 +119,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[dict[str,
     history = ScoreHistory(settings.state.path / SERVED_SCORES, settings.score_history_days, metrics.dropped_scores.inc)
     refresher = SnapshotRefresher(unhurried, follower, settings.poll_seconds)
     shadow = Shadow(settings, follower, metrics, settings.shadow_share) if settings.shadow_share else None
+    intake = Intake(settings.state, EventLog(settings.event_log, settings.statement_seconds), metrics)
     observers = ScoreObservers(metrics, history, shadow)
     app.state.parts = Parts(
         settings,
@@ -129,12 +134,14 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[dict[str,
         CurrentScores(database),
         Editions(database),
         Portfolio(database),
+        intake,
     )
     # What stands is mostly loaded in a moment: callers wait for that rather than be refused.
     await run_in_threadpool(follower.start, _PATIENCE)
     refresher.start()
     observers.start()
     keys.start()
+    await run_in_threadpool(intake.start)
     try:
         yield {LIMITS: ConnectionLimits(answer_to_no_request, settings.read_seconds, most_connections())}
     finally:
@@ -142,6 +149,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[dict[str,
         keys.stop()
         refresher.stop()
         follower.stop()
+        intake.stop()
         database.close()
         unhurried.close()
 

@@ -20,8 +20,7 @@ ServingError
 ├── InvalidCursor           the cursor is not ours, or older than seven days
 ├── FormForged               a page's form came from elsewhere, or from a session that has ended
 ├── FormInvalid              a field of a page's form is missing or wrong; says which
-├── DatabaseUnavailable      the service's database does not answer
-│   └── StorageFull          the disk of the database, or of the home, is full
+├── NoEventLog               the business is a table: it has no log that events could go to
 └── CommandError             what a command was asked for cannot be done
     ├── PortTaken            another process listens there
     ├── KeyNameTaken         a key by that name stands already
@@ -174,15 +173,11 @@ class FormInvalid(ServingError):
     """A field of a form is missing or wrong; the message is for the person who filled it in."""
 
 
-class DatabaseUnavailable(ServingError):
-    """The service's database does not answer."""
-
-
-class StorageFull(DatabaseUnavailable):
-    """The disk is full: nothing more can be recorded until somebody makes room."""
+class NoEventLog(ServingError):
+    """The business is a table: nothing that comes in live would ever be counted."""
 
     def __init__(self) -> None:
-        super().__init__("The disk is full: nothing can be recorded until there is room again.")
+        super().__init__("This business is a table of customers: it has no event log, so no event can be taken.")
 
 
 class CommandError(ServingError):

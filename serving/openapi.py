@@ -21,6 +21,7 @@ _TAGS = [
     {"name": "scores", "description": "Who is likely to leave, how healthy each relationship is, and why."},
     {"name": "customers", "description": "What suits a customer beside the score."},
     {"name": "decisions", "description": "What to do next; every decision is logged before it is answered."},
+    {"name": "events", "description": "What happens, as it happens; on disk before it is acknowledged."},
     {
         "name": "experiments",
         "description": "Arms by hash, intervals that hold at every look, and what all of it earned.",

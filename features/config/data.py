@@ -243,6 +243,15 @@ class EventSource(Written):
     properties: dict[Text, Annotated[str | Constant, BeforeValidator(_column_or_constant)]] = {}
 
 
+class LiveSource(EventSource):
+    """What came in live, in canonical columns: no TOML names it, and nothing in it is a marker of what is missing.
+
+    An event may say that it `replaces` another.
+    """
+
+    missing: Names | None = ()
+
+
 class CustomersSource(Written):
     """The customers of an event business; columns that no key names become attributes, those of `drop` aside."""
 

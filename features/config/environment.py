@@ -103,6 +103,16 @@ class Environment(BaseSettings):
         """The home as a layout of paths, with its registry."""
         return Home(self.home, self.tracking_uri, None if self.online_store == EMBEDDED else self.online_store)
 
+    @property
+    def event_log(self) -> str:
+        """The URL of the database of live events: the service's PostgreSQL, or a file of their own in the home.
+
+        SQLite has one writer at a time, and an event must not wait for a rewrite of all scores.
+        """
+        if self.database_url is not None and self.database_url.startswith("postgres"):
+            return self.database_url
+        return f"sqlite:///{self.state.event_log}"
+
 
 def user_cache() -> Path | None:
     """The user's folder for what can be made again, by the XDG standard; None if the user has no home."""

@@ -25,7 +25,8 @@ from features.config.data import Written
 from features.config.suggestions import near_matches
 from features.errors import IngestError
 from features.ingestion.encodings import BLOCK, WESTERN, encoding_of, opened, read_bytes, refuse_other
-from features.ingestion.quarantine import BadLine, Reason, raw_row
+from features.ingestion.quarantine import BadLine, raw_row
+from features.reasons import Reason
 from features.words import shown, word
 
 DELIMITERS: Final = (",", ";", "\t", "|")

@@ -17,8 +17,8 @@ from features.ingestion.events import check_format
 from features.ingestion.files import ROW, Relation
 from features.ingestion.losses import Acquaintance, acquaintance
 from features.ingestion.profiling import number_reasons, profiled, refuse_reserved, refuse_rounded
-from features.ingestion.quarantine import Reason
 from features.ingestion.staging import Staging
+from features.reasons import Reason
 from features.words import shown, word
 
 OUTCOME: Final = "__outcome"

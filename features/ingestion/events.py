@@ -12,12 +12,12 @@ from typing import Final
 import duckdb
 
 from features.config.business import Column, Constant, EventsData, EventSource
-from features.config.data import SURVEYS
+from features.config.data import SURVEYS, LiveSource
 from features.config.expression import Expression, Kind
 from features.errors import ConfigError
 from features.generation import event_files, evidence_files
 from features.ingestion import partitions
-from features.ingestion.cells.casts import Cell, literal, quoted
+from features.ingestion.cells.casts import FLOAT32, Cell, literal, quoted
 from features.ingestion.cells.clocks import CLOCKS, clock_of
 from features.ingestion.column_reading import Reading, told
 from features.ingestion.csv_reader import Dialect
@@ -25,19 +25,30 @@ from features.ingestion.files import FILE, LINE, Relation
 from features.ingestion.manifest import Manifest
 from features.ingestion.partitions import CANONICAL
 from features.ingestion.profiling import number_reasons, profiled, refuse_rounded
-from features.ingestion.quarantine import Reason
 from features.ingestion.staging import SourceCount, Staging
+from features.reasons import Reason
 
 _GOOD: Final = "NOT filtered AND reason IS NULL"
-# Only ids that come more than once are ordered: a window over all of them would sort the whole log.
+# Only ids that come more than once are ordered: a window over all of them would sort the whole log. Of an event that came
+# in live, too, a file's copy stands only where it says to have been received before; of files' copies the first in order.
 _DUPLICATES: Final = f"""
-CREATE TABLE duplicates AS SELECT source, {FILE}, {LINE} FROM (
-    SELECT source, {FILE}, {LINE}, row_number() OVER (PARTITION BY event_id ORDER BY source, {FILE}, {LINE}) AS occurrence
-    FROM staged SEMI JOIN (
-        SELECT event_id FROM staged WHERE {_GOOD} AND event_id IS NOT NULL GROUP BY event_id HAVING count(*) > 1
-    ) AS repeated USING (event_id)
-    WHERE {_GOOD}
+CREATE TABLE duplicates AS SELECT source, {FILE}, {LINE}, is_live FROM (
+    SELECT source, {FILE}, {LINE}, live IS NOT NULL AS is_live, row_number() OVER (PARTITION BY event_id ORDER BY
+        CASE WHEN source = {{live}} THEN 1 WHEN has_received AND received_at < live THEN 0 ELSE 2 END,
+        source, {FILE}, {LINE}) AS occurrence
+    FROM (
+        SELECT event_id, source, {FILE}, {LINE}, has_received, received_at,
+            min(CASE WHEN source = {{live}} THEN received_at END) OVER (PARTITION BY event_id) AS live
+        FROM staged SEMI JOIN (
+            SELECT event_id FROM staged WHERE {_GOOD} AND event_id IS NOT NULL GROUP BY event_id HAVING count(*) > 1
+        ) AS repeated USING (event_id)
+        WHERE {_GOOD}
+    )
 ) WHERE occurrence > 1
+"""
+_REPLACED: Final = f"""
+UPDATE staged SET filtered = TRUE
+WHERE {_GOOD} AND event_id IN (SELECT replaces FROM staged WHERE {_GOOD} AND replaces IS NOT NULL)
 """
 
 
@@ -80,7 +91,9 @@ def read_events(staging: Staging, data: EventsData, base: Base | None = None) ->
     due = added_from = None
     months: list[str] = []
     if opened:
-        due, added_from = _accept(staging, base, opened)
+        live = next((number for number, one in enumerate(data.events) if isinstance(one, LiveSource)), -1)
+        staging.execute("Looking for duplicates", _REPLACED)
+        due, added_from = _accept(staging, base, opened, live)
         months = [month for month, _ in sorted(staging.connection.execute(partitions.months_of("accepted")).fetchall())]
     staging.refuse_if_useless(range(len(data.events)), "events")
     whole = sum(count.accepted for count in staging.counts) <= partitions.ONE_FILE
@@ -110,9 +123,12 @@ def _stage(
     columns: list[Pairs] = []
     readings: list[Pairs] = []
     opened: dict[int, SourceCount | None] = {}
+    named = sum(not isinstance(one, LiveSource) for one in data.events)
     for position, one in enumerate(data.events):
         before = None
         if base is not None:
+            if isinstance(one, LiveSource) and _replaces(staging, one.path):
+                raise NotAppendable  # what is replaced may stand in the log already, or be what was added
             known = base.manifest.sources[position]
             before = SourceCount(one.path, known.read, known.accepted, known.filtered, known.rejected)
             if not base.added[position]:
@@ -124,7 +140,7 @@ def _stage(
         columns.append(tuple((cell.name, _kind(cell)) for cell in relation.cells))
         if base is not None and columns[-1] != base.manifest.sources[position].columns:
             raise NotAppendable
-        key = "[data.events]" if len(data.events) == 1 else f"[[data.events]] number {position + 1},"
+        key = "[data.events]" if named == 1 else f"[[data.events]] number {position + 1},"
         relation = staging.reread(number, _reading(staging, one, relation, key, readings))
         if base is not None and not _goes_on(base.manifest.sources[position].readings, readings[-1]):
             raise NotAppendable
@@ -166,18 +182,29 @@ def _goes_on(former: Pairs, now: Pairs) -> bool:
     return former == now and all(Reading.from_json(json.loads(reading)).is_sure for _, reading in now)
 
 
+def _replaces(staging: Staging, folder: Path) -> bool:
+    """Whether an event that came in live replaces another."""
+    files = literal(str(folder / "*.parquet"))
+    return bool(staging.scalar(f"SELECT count(replaces) > 0 FROM read_parquet({files})"))
+
+
 def _accept(
-    staging: Staging, base: Base | None, opened: Mapping[int, SourceCount | None]
+    staging: Staging, base: Base | None, opened: Mapping[int, SourceCount | None], live: int
 ) -> tuple[int | None, int | None]:
-    """Part good rows from bad; when a future row is due, and from when on an accepted one is visible (microseconds)."""
-    staging.execute("Looking for duplicates", _DUPLICATES)
+    """Part good rows from bad; when a future row is due, and from when on an accepted one is visible (microseconds).
+
+    `live` is the number of the source of what came in live, -1 without one. Who is told of an event by it and by a file is
+    told once, and has lost nothing.
+    """
+    staging.execute("Looking for duplicates", _DUPLICATES.format(live=live))
     if base is not None:
         former = literal(event_files(base.path))
         staging.execute(
             "Looking for duplicates",
-            f"INSERT INTO duplicates SELECT source, {FILE}, {LINE} FROM staged SEMI JOIN "
+            f"INSERT INTO duplicates SELECT source, {FILE}, {LINE}, FALSE FROM staged SEMI JOIN "
             f"(SELECT event_id FROM read_parquet({former}) WHERE event_id IS NOT NULL) AS former USING (event_id) "
-            f"WHERE {_GOOD} AND event_id IS NOT NULL AND (source, {FILE}, {LINE}) NOT IN (SELECT * FROM duplicates)",
+            f"WHERE {_GOOD} AND event_id IS NOT NULL AND (source, {FILE}, {LINE}) NOT IN "
+            f"(SELECT (source, {FILE}, {LINE}) FROM duplicates)",
         )
         # Of equal ids the first in order of sources, files and lines stands: which came first, one source alone tells.
         if len(base.manifest.sources) > 1 and staging.scalar("SELECT count(*) FROM duplicates"):
@@ -190,8 +217,9 @@ def _accept(
         staging.reject_bad_lines(number)
         staging.reject(number, f"SELECT * FROM staged WHERE {own} AND NOT filtered AND reason IS NOT NULL")
         repeated = f"SELECT {FILE}, {LINE}, {literal(Reason.DUPLICATE_EVENT)} AS reason FROM duplicates WHERE {own}"
-        staging.reject_by_position(number, repeated)
+        staging.reject_by_position(number, f"{repeated} AND NOT is_live")
         filtered = staging.scalar(f"SELECT count(*) FROM staged WHERE {own} AND filtered")
+        filtered += staging.scalar(f"SELECT count(*) FROM duplicates WHERE {own} AND is_live")
         staging.count(number, staging.scalar(f"SELECT count(*) FROM accepted WHERE {own}"), filtered, before)
     moment = "min(epoch_us(greatest(occurred_at, received_at)))"
     future = ", ".join(map(literal, (Reason.FUTURE_TIME, Reason.FUTURE_RECEIVED)))
@@ -232,6 +260,8 @@ def _canonical(staging: Staging, number: int, one: EventSource, relation: Relati
     for name, given in (("event_id", one.event_id), ("channel", one.channel), ("text", one.text)):
         cell = relation.optional(given, name, f"{key} {name}")
         parsed[name] = "NULL::VARCHAR" if cell is None else cell.id if name == "event_id" else cell.text
+    replaces = relation.optional(None, "replaces", key) if isinstance(one, LiveSource) else None
+    parsed["replaces"] = "NULL::VARCHAR" if replaces is None else replaces.id
     parsed["value"], numbers = _value(one, relation, place, key)
     parsed["properties"], bad_properties = _properties(one, relation, key)
     filtered = "FALSE"
@@ -243,7 +273,7 @@ def _canonical(staging: Staging, number: int, one: EventSource, relation: Relati
         readable = " AND ".join(f"NOT {cell.junk} AND NOT {cell.infinite}" for cell in cells) or "TRUE"
         filtered = f"{readable} AND NOT coalesce({tested}, FALSE)"
     present = f"{received.present} AND received_at IS NULL" if received else "FALSE"
-    infinite = f'WHEN abs("value") > 3.4028234663852886e38 OR isnan("value") THEN {literal(Reason.INFINITE)}'
+    infinite = f'WHEN abs("value") > {FLOAT32} OR isnan("value") THEN {literal(Reason.INFINITE)}'
     reasons = [
         f"WHEN customer_id IS NULL THEN {literal(Reason.NO_CUSTOMER)}",
         f"WHEN type IS NULL THEN {literal(Reason.NO_TYPE)}",
@@ -264,7 +294,8 @@ def _canonical(staging: Staging, number: int, one: EventSource, relation: Relati
         for name in CANONICAL
     )
     return (
-        f"SELECT {FILE}, {LINE}, filtered, reason, CASE WHEN reason IS NOT NULL THEN {relation.raw} END AS raw, {event} FROM ("
+        f"SELECT {FILE}, {LINE}, filtered, reason, CASE WHEN reason IS NOT NULL THEN {relation.raw} END AS raw, "
+        f"received_at IS NOT NULL AS has_received, replaces, {event} FROM ("
         f"SELECT *, CASE WHEN filtered THEN NULL {' '.join(reasons)} ELSE NULL END AS reason FROM ("
         f"SELECT {FILE}, {LINE}, {filtered} AS filtered, {cells_of}, {parsed_sql} FROM {relation.sql}))"
     )

@@ -20,12 +20,12 @@ from features.ingestion import csv_reader
 from features.ingestion.cells.casts import Cell, cleaned, literal, quoted
 from features.ingestion.cells.whole_ids import with_decimals
 from features.ingestion.csv_reader import Dialect, instead
-from features.ingestion.quarantine import BadLine, Reason, raw_row
+from features.ingestion.quarantine import BadLine, raw_row
 from features.ingestion.source_files import Progress, find, unread
+from features.reasons import Reason
 from features.words import is_untidy_sql, word
 
-# Columns that every relation has beside its own: the file's position, the line in it, the row in all files; all but the
-# position are counted from 1.
+# Columns that every relation has beside its own: the file's position (from 0), the line in it, the row in all files.
 FILE, LINE, ROW = "file_position", "line_number", "row_position"
 NOT_UTF8: Final = "Invalid string encoding"
 """What DuckDB says of Parquet whose text is not UTF-8; `read` with `check_text` then finds the rows."""

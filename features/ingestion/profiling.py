@@ -14,7 +14,7 @@ from features.ingestion.cells.casts import Cell, literal
 from features.ingestion.cells.missing import MARKERS
 from features.ingestion.column_reading import PLAIN, Evidence, Execute, Reading
 from features.ingestion.files import FILE, ROW, Relation
-from features.ingestion.quarantine import Reason
+from features.reasons import Reason
 
 _PAIR: Final = 2
 _INDEX_ROWS: Final = 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 import duckdb
@@ -13,34 +12,7 @@ import duckdb
 from features.ingestion.cells.clocks import CLOCKS
 from features.ingestion.cells.time_formats import fitting
 from features.ingestion.encodings import WESTERN
-
-
-class Reason(StrEnum):
-    """Why a row is not used; the text is what `summary.json` counts by."""
-
-    NO_CUSTOMER = "no customer_id"
-    NO_TYPE = "no type"
-    NO_TIME = "no occurred_at"
-    BAD_TIME = "unparseable occurred_at"
-    OLD_TIME = "occurred_at before 1900"
-    FUTURE_TIME = "occurred_at in the future"
-    BAD_RECEIVED = "unparseable received_at"
-    FUTURE_RECEIVED = "received_at in the future"
-    BAD_CREATED = "unparseable created_at"
-    FUTURE_CREATED = "created_at in the future"
-    NOT_A_NUMBER = "a value that is no number"
-    INFINITE = "an infinite value"
-    BAD_PROPERTIES = "properties that are no JSON object"
-    NO_OUTCOME = "no outcome"
-    NO_ORDER = "no number and no time in the order column"
-    DUPLICATE_EVENT = "duplicate event_id"
-    DUPLICATE_CUSTOMER = "duplicate customer_id"
-    WRONG_COLUMNS = "wrong number of columns"
-    OPEN_QUOTE = "a quote that is not closed"
-    NOT_CSV = "not readable as CSV"
-    NO_ROW = "no row but the header again, or a line under it"
-    BAD_UTF8 = "bad UTF-8"
-
+from features.reasons import Reason
 
 _CURES: Final[Mapping[str, str]] = {
     Reason.NO_CUSTOMER: "does customer_id name the right column?",

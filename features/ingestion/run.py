@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import pyarrow.parquet
 
 from features.atomic_write import sync
 from features.config.business import Business, EventsData, TableData
+from features.config.data import LiveSource
 from features.errors import ConfigError, IngestError
 from features.ingestion import source_files as source
 from features.ingestion.customers import read_customers, read_table
@@ -59,13 +60,18 @@ class IngestSummary:
 
 
 def ingest(
-    business: Business, out: Path, now: datetime, progress: Progress | None = None, base: Path | None = None
+    business: Business,
+    out: Path,
+    now: datetime,
+    progress: Progress | None = None,
+    base: Path | None = None,
+    live: Path | None = None,
 ) -> IngestSummary:
     """Read a business's files into `out`: customers.parquet, events/ and evidence/ (events only) and quarantine/.
 
     `now` is aware; what claims to be later is quarantined. `progress` hears what is being done, and the share of it done.
     `base` is the directory of an earlier generation: if files were only added since, only those are read, and the result
-    is the same.
+    is the same. `live` is the folder of events that came in live, which are one more source.
 
     Raises:
         ConfigError: the TOML has no data, or a format in it is none.
@@ -73,6 +79,9 @@ def ingest(
     """
     if business.data is None:
         raise ConfigError(f"{business.path}: there is no table [data], so there is nothing to build.")
+    if live is not None and isinstance(business.data, EventsData):
+        sources = (*business.data.events, LiveSource(path=str(live)))  # type: ignore[arg-type]
+        business = replace(business, data=business.data.model_copy(update={"events": sources}))
     existed = out.exists()
     work = out / f".ingest-{os.getpid()}"
     try:

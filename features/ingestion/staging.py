@@ -19,8 +19,9 @@ from features.ingestion import files
 from features.ingestion.cells.casts import literal
 from features.ingestion.csv_reader import Dialect
 from features.ingestion.files import FILE, LINE, ROW, Relation
-from features.ingestion.quarantine import Reason, cure, example
+from features.ingestion.quarantine import cure, example
 from features.ingestion.source_files import Progress
+from features.reasons import Reason
 
 _MEMORY: Final = "2GB"
 _HEARTBEAT: Final = 0.2  # seconds

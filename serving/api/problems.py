@@ -9,9 +9,14 @@ import sqlalchemy.exc
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from features.errors import SchemaMismatch, StoreUnavailable, UnknownCustomer
-from serving.errors import (
+from features.errors import (
     DatabaseUnavailable,
+    SchemaMismatch,
+    StorageFull,
+    StoreUnavailable,
+    UnknownCustomer,
+)
+from serving.errors import (
     ExperimentConflict,
     ExperimentOutcomeConflict,
     FormForged,
@@ -19,13 +24,13 @@ from serving.errors import (
     IdempotencyConflict,
     InvalidCursor,
     InvalidExperiment,
+    NoEventLog,
     NoRelease,
     NotAuthenticated,
     NotPermitted,
     OutcomeConflict,
     Overloaded,
     ReleaseMismatch,
-    StorageFull,
     TooManyRequests,
     TooManySignIns,
     UnknownAction,
@@ -116,7 +121,12 @@ EXPERIMENT_CONFLICT = _problem(
 IDEMPOTENCY_CONFLICT = _problem(
     "idempotency-conflict", 409, "Idempotency-Key used before", "Use a new key for a new request."
 )
-BODY_TOO_LARGE = _problem("body-too-large", 413, "Request body too large", "Send fewer customers per request.")
+NO_EVENT_LOG = _problem(
+    "no-event-log", 409, "The business has no event log", "Do not retry: a table of customers takes no events."
+)
+BODY_TOO_LARGE = _problem(
+    "body-too-large", 413, "Request body too large", "Send fewer customers or events per request."
+)
 MALFORMED_REQUEST = _problem(
     "malformed-request", 400, "This is no request", "Send HTTP/1.1, with a body that is what its headers say."
 )
@@ -164,7 +174,7 @@ DATABASE_UNAVAILABLE = _problem(
     "database-unavailable",
     503,
     "The database does not answer",
-    "Retry later; repeat a decision with its Idempotency-Key.",
+    "Retry later; repeat a decision with its Idempotency-Key, events with their event_id.",
 )
 
 PROBLEMS: tuple[Problem, ...] = (
@@ -179,6 +189,7 @@ PROBLEMS: tuple[Problem, ...] = (
     OUTCOME_CONFLICT,
     EXPERIMENT_CONFLICT,
     IDEMPOTENCY_CONFLICT,
+    NO_EVENT_LOG,
     MALFORMED_REQUEST,
     REQUEST_TIMEOUT,
     BODY_TOO_LARGE,
@@ -216,6 +227,7 @@ PROBLEM_OF: Mapping[type[Exception], Problem] = {
     InvalidCursor: INVALID_CURSOR,
     RequestValidationError: INVALID_REQUEST,
     Overloaded: OVERLOADED,
+    NoEventLog: NO_EVENT_LOG,
     NoRelease: NO_CHAMPION,
     ReleaseMismatch: NO_CHAMPION,
     SchemaMismatch: NO_CHAMPION,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from features.errors import UnknownCustomer
+from features.moments import NoMoment, moment
 from features.words import word
 from serving.api.problems import PROBLEMS, ProblemDetail
 from serving.api.responses import PROBLEM_MEDIA_TYPE
@@ -17,32 +17,13 @@ from serving.api.responses import PROBLEM_MEDIA_TYPE
 EXAMPLE_CUSTOMER = "C00042"
 MAX_CUSTOMERS = 1000
 
-_RFC3339 = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)[Tt](?P<minute>\d\d:\d\d):(?P<second>[0-5]\d|60)(?P<fraction>\.\d+)?"
-    r"(?P<zone>[Zz]|[+-]\d\d:\d\d)\Z",
-    re.ASCII,
-)
-
 
 def _moment(value: object) -> datetime:
-    """An RFC 3339 time as UTC; a leap second is the last microsecond before it, as nobody's clock here knows it."""
-    match = _RFC3339.match(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("not an RFC 3339 time with a zone, such as 2026-11-20T00:00:00Z (write + as %2B in a URL)")
-    second, fraction = match["second"], (match["fraction"] or "")[:7]
-    if second == "60":
-        second, fraction = "59", ".999999"
-    zone = "+00:00" if match["zone"] in "Zz" else match["zone"]
+    """An RFC 3339 time as UTC."""
     try:
-        moment = datetime.fromisoformat(
-            f"{match['day']}T{match['minute']}:{second}{fraction.ljust(7, '0') if fraction else ''}{zone}"
-        )
-    except ValueError:
-        raise ValueError("not a time that the calendar has") from None
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
+        return moment(value if isinstance(value, str) else "")
+    except NoMoment as error:
+        raise ValueError(f"{error} (write + as %2B in a URL)") from None
 
 
 def _cleaned(customer_id: str) -> str:

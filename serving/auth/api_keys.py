@@ -30,11 +30,13 @@ _CACHE_SIZE = 10_000
 
 
 class Role(StrEnum):
-    """What a key may do; a lead may do what a manager may, for the accounts of a team, and an admin everything."""
+    """What a key may do: `ingest` sends events, and reads nothing; a lead may do what a manager may, for the accounts of a
+    team, and an admin everything."""
 
     SCORER = "scorer"
     MANAGER = "manager"
     LEAD = "lead"
+    INGEST = "ingest"
     ADMIN = "admin"
 
 

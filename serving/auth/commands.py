@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from serving.auth.api_keys import ApiKeys
 
-ROLES = ("scorer", "manager", "lead", "admin")
+ROLES = ("scorer", "manager", "lead", "ingest", "admin")
 
 key = typer.Typer(no_args_is_help=True, help="API keys: add, list, revoke.")
 

@@ -77,11 +77,15 @@ def require(*roles: Role) -> Callable[[Request], Coroutine[Any, Any, Principal]]
     return check
 
 
-AnyRole = Annotated[Principal, Depends(require(Role.SCORER, Role.MANAGER, Role.LEAD))]
-"""The caller, in any role: scores and the model may be read by all."""
+READING = (Role.SCORER, Role.MANAGER, Role.LEAD, Role.ADMIN)
+"""The roles that read scores."""
+AnyRole = Annotated[Principal, Depends(require(*READING))]
+"""The caller, in any role that reads: scores and the model may be read by all of them."""
 DecidingRole = Annotated[Principal, Depends(require(Role.SCORER))]
 """The caller, who may decide and report outcomes; managers and leads do so on the pages."""
 ManagingRole = Annotated[Principal, Depends(require(Role.MANAGER, Role.LEAD))]
 """The caller, who may see what experiments and the programme brought; a scorer may not."""
+IngestingRole = Annotated[Principal, Depends(require(Role.INGEST))]
+"""The caller, who may say what happened."""
 AdminRole = Annotated[Principal, Depends(require(Role.ADMIN))]
 """The caller, who may do everything."""

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Security(bearer)
     "/scores",
     summary="Everybody's current score, as they change",
     response_model=CurrentScoresPage,
-    responses=problem_responses(401, 422, 429, 503),
+    responses=problem_responses(401, 403, 422, 429, 503),
 )
 @within(Pool.DATABASE)
 def current_scores(

@@ -55,6 +55,9 @@ class Metrics:
         self.unknown_customers = Counter(
             "keepwell_unknown_customers", "Customers asked for whom nobody knows.", registry=registry
         )
+        self.events = Counter(
+            "keepwell_events", "Events that came in, by what became of them.", ("status",), registry=registry
+        )
         self.dropped_scores = Counter(
             "keepwell_dropped_score_history", "Scores that were told, but could not be kept.", registry=registry
         )

@@ -35,7 +35,7 @@ class Settings(Environment):
     shadow_share: float = Field(default=0.0, ge=0, le=1)
     """The share of answered customers that the challenger scores too, behind the answers; 0 is none."""
     statement_seconds: float = Field(default=5.0, gt=0, le=3600)
-    """How long a request waits for PostgreSQL: to connect, and for each statement."""
+    """How long a request waits for PostgreSQL: to connect, and for each statement; and events for their turn to be written."""
     max_body_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request body that is read."""
     read_seconds: float = Field(default=10.0, gt=0, le=3600)

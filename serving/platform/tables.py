@@ -75,7 +75,7 @@ api_keys = Table(
     Column("revoked_at", UtcTime),
     # Whose accounts the pages show; null is the key's own name, and everybody's for an admin.
     Column("owners", JSON(none_as_null=True)),
-    CheckConstraint("role IN ('scorer', 'manager', 'lead', 'admin')", name="role"),
+    CheckConstraint("role IN ('scorer', 'manager', 'lead', 'ingest', 'admin')", name="role"),
 )
 # A name is one live key; a revoked name may be used again.
 Index(

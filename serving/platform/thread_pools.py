@@ -27,6 +27,8 @@ class Pool(StrEnum):
     DATABASE = "database"
     KEYS = "keys"
     """The database, for keys that are not known yet."""
+    EVENTS = "events"
+    """The log of live events."""
     READINESS = "readiness"
     FIGURES = "figures"
 

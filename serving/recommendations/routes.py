@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/customers", tags=["customers"], dependencies=[Sec
     "/{customer_id:path}/recommendations",
     summary="Items that suit one customer",
     response_model=RecommendationsModel,
-    responses=problem_responses(401, 404, 422, 429, 503),
+    responses=problem_responses(401, 403, 404, 422, 429, 503),
 )
 @within(Pool.SCORES)
 def recommendations(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Security
 from starlette.responses import Response
 
+from features.home import check_room
 from serving.api.dependencies import DatabaseDep, SettingsDep
 from serving.api.responses import JsonResponse
 from serving.api.schemas import problem_responses
 from serving.auth.permissions import AnyRole, bearer
-from serving.platform.database import check_room
 from serving.platform.thread_pools import Pool, within
 from serving.releases.dependencies import FollowerDep, ReleaseDep
 from serving.releases.schemas import Champion, Ready, champion_json
@@ -23,7 +23,7 @@ readiness = APIRouter(tags=["operations"])
     "/champion",
     summary="The model that answers",
     response_model=Champion,
-    responses=problem_responses(401, 429, 503),
+    responses=problem_responses(401, 403, 429, 503),
 )
 async def champion(_caller: AnyRole, release: ReleaseDep) -> Response:
     """Its version, its metrics on data that it had not seen, its scorecard, and the features that it reads."""

@@ -15,6 +15,7 @@ from models.errors import ModelsError
 from serving.api.dependencies import Parts
 from serving.api.responses import dump
 from serving.auth.api_keys import Principal
+from serving.auth.permissions import READING
 from serving.errors import ServingError
 from serving.platform.metrics import Metrics
 from serving.platform.settings import Settings
@@ -70,7 +71,8 @@ class DirectScore:
         explain = _QUERIES.get(scope["query_string"])
         if explain is None or not 0 < len(customer_id) <= _LONGEST or "\x00" in customer_id:
             return None
-        if not isinstance(scope.get("principal"), Principal):
+        principal = scope.get("principal")
+        if not isinstance(principal, Principal) or principal.role not in READING:
             return None
         parts = Parts.of(scope)
         try:

@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1", tags=["scores"], dependencies=[Security(bearer)
     "/customers/{customer_id:path}/score",
     summary="One customer's score, explained",
     response_model=Score,
-    responses=problem_responses(401, 404, 422, 429, 503),
+    responses=problem_responses(401, 403, 404, 422, 429, 503),
 )
 @within(Pool.SCORES)
 def score_one(
@@ -54,7 +54,7 @@ ONE = next(route for route in router.routes if getattr(route, "endpoint", None) 
     "/scores",
     summary="Many customers' scores",
     response_model=Scores,
-    responses=problem_responses(401, 413, 422, 429, 503),
+    responses=problem_responses(401, 403, 413, 422, 429, 503),
 )
 @within(Pool.SCORES)
 def score_many(

@@ -109,6 +109,7 @@ def test_every_operation_documents_its_statuses(running: Running) -> None:
         ("POST", "/v1/decisions/{decision_id}/outcome"),
         ("PUT", "/v1/decisions/{decision_id}/outcome"),
         ("GET", "/v1/decisions/{decision_id}/outcome"),
+        ("POST", "/v1/events"),
         ("GET", "/v1/models/champion"),
         ("GET", "/v1/customers/{customer_id}/recommendations"),
         ("GET", "/v1/experiments"),
@@ -127,7 +128,7 @@ def test_every_operation_documents_its_statuses(running: Running) -> None:
     for (method, path), operation in operations.items():
         statuses = set(operation["responses"])
         if path.startswith("/v1/"):
-            assert {"401", "429", "503"} <= statuses
+            assert {"401", "403", "429", "503"} <= statuses
             assert operation["security"]
         if method == "POST":
             assert {"413", "422"} <= statuses

@@ -20,7 +20,8 @@ from features.ingestion.cells.missing import ANYWHERE, is_marker
 from features.ingestion.csv_reader import Dialect
 from features.ingestion.files import NOT_UTF8, Relation
 from features.ingestion.profiling import profiled
-from features.ingestion.quarantine import Reason, cure
+from features.ingestion.quarantine import cure
+from features.reasons import Reason
 from features.schema import DType, Feature, FeatureSchema
 from features.words import shown, word
 from models.decisions.effect_model import REWARD

@@ -13,7 +13,7 @@ from features.ingestion.cells.truths import truth, truth_sql
 from features.words import word, word_sql
 
 # The largest float32: Feast stores features as Float32, so beyond it a value is infinite.
-_FLOAT32: Final = "3.4028234663852886e38"
+FLOAT32: Final = "3.4028234663852886e38"
 _FRACTIONS: Final = ("DOUBLE", "FLOAT")
 _EXACT: Final = {"DOUBLE": 2**53, "FLOAT": 2**24}
 """From here on, not every whole number is a fraction of this type: two may have become one."""
@@ -156,25 +156,25 @@ class Cell:
             if self.type not in _FRACTIONS:
                 return value
             # Parquet's statistics leave NaN out, and DuckDB drops a comparison that they make always true.
-            return f"CASE WHEN isfinite({value}) AND abs({value}) <= {_FLOAT32} THEN {value} END"
+            return f"CASE WHEN isfinite({value}) AND abs({value}) <= {FLOAT32} THEN {value} END"
         if self.type == "BOOLEAN":
             return f"CAST({self.sql} AS DOUBLE)"
         if self.parsed is not None:
-            return f"CASE WHEN abs({self.parsed}) <= {_FLOAT32} THEN {self.parsed} END"
+            return f"CASE WHEN abs({self.parsed}) <= {FLOAT32} THEN {self.parsed} END"
         # DuckDB's cast also takes digits grouped by underscores, which no other reader does.
         value = f"TRY_CAST(trim({self.written}) AS DOUBLE)"
-        return f"CASE WHEN abs({value}) <= {_FLOAT32} AND NOT contains({self.written}, '_') THEN {value} END"
+        return f"CASE WHEN abs({value}) <= {FLOAT32} AND NOT contains({self.written}, '_') THEN {value} END"
 
     @property
     def infinite(self) -> str:
         """BOOLEAN: the cell is ±inf, or beyond what a float32 holds."""
         if self.is_number:
             value = f"CAST({self.sql} AS DOUBLE)"
-            return f"coalesce(NOT isnan({value}) AND abs({value}) > {_FLOAT32}, FALSE)"
+            return f"coalesce(NOT isnan({value}) AND abs({value}) > {FLOAT32}, FALSE)"
         if self.type == "BOOLEAN":
             return "FALSE"
         value = self.parsed or f"TRY_CAST(trim({self.written}) AS DOUBLE)"
-        return f"coalesce(abs({value}) > {_FLOAT32} AND NOT isnan({value}), FALSE)"
+        return f"coalesce(abs({value}) > {FLOAT32} AND NOT isnan({value}), FALSE)"
 
     @property
     def junk(self) -> str:

@@ -60,6 +60,22 @@ def test_what_is_set_is_read_and_what_is_empty_is_not(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
+    ("setting", "log"),
+    [
+        ("", "sqlite:///{home}/events.db"),
+        ("sqlite:////elsewhere/keepwell.db", "sqlite:///{home}/events.db"),
+        ("postgresql://user:secret@host/name", "postgresql://user:secret@host/name"),
+    ],
+)
+def test_live_events_are_in_a_file_of_their_own_or_in_postgresql(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: str, log: str
+) -> None:
+    monkeypatch.setenv("KEEPWELL_HOME", str(tmp_path))
+    monkeypatch.setenv("KEEPWELL_DATABASE_URL", setting)
+    assert Environment.from_environment().event_log == log.format(home=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("setting", "store"),
     [("sqlite", "embedded"), ("embedded", "embedded"), ("", "embedded"), ("redis://h:1/2", "redis://h:1/2")],
 )

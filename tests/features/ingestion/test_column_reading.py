@@ -12,7 +12,7 @@ import pytest
 
 from features.ingestion.cells.number_styles import NumberStyle
 from features.ingestion.column_reading import load_readings
-from features.ingestion.quarantine import Reason
+from features.reasons import Reason
 from tests.features.ingestion.ingested import Result, built, business, events, events_business, refusal, table
 
 

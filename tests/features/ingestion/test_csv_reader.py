@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from features.ingestion.losses import refuse_losses
-from features.ingestion.quarantine import Reason
+from features.reasons import Reason
 from tests.features.ingestion.ingested import (
     built,
     events,

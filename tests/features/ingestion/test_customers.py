@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import ConfigError
-from features.ingestion.quarantine import Reason
+from features.reasons import Reason
 from tests.features.ingestion.ingested import (
     built,
     business,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.ingestion.quarantine import Reason
+from features.reasons import Reason
 from tests.features.ingestion.ingested import (
     built,
     business,

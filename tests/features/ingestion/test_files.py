@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.ingestion.quarantine import Reason
 from features.ingestion.run import ingest
+from features.reasons import Reason
 from tests.features.ingestion.ingested import (
     NOW,
     built,

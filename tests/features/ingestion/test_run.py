@@ -12,8 +12,8 @@ import pytest
 
 from features.config.business import Business
 from features.errors import ConfigError, IngestError
-from features.ingestion.quarantine import Reason
 from features.ingestion.run import ingest
+from features.reasons import Reason
 from tests.features.ingestion.ingested import (
     EXPERIMENTS,
     NOW,

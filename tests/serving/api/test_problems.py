@@ -13,11 +13,10 @@ from starlette.exceptions import HTTPException
 
 import features.errors
 import serving.errors
-from features.errors import SchemaMismatch, StoreUnavailable, UnknownCustomer
+from features.errors import DatabaseUnavailable, SchemaMismatch, StoreUnavailable, UnknownCustomer
 from serving.api.problems import INTERNAL_ERROR, PROBLEM_OF, PROBLEMS, describe
 from serving.errors import (
     CommandError,
-    DatabaseUnavailable,
     NotAuthenticated,
     ServingError,
     TooManyRequests,

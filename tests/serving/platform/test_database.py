@@ -15,8 +15,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from features.errors import DatabaseUnavailable, StorageFull
 from serving.current_scores import database_table  # noqa: F401
-from serving.errors import DatabaseUnavailable, StorageFull
 from serving.platform.database import Database
 from serving.platform.tables import database_secrets, metadata
 
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
 def test_a_disk_error_where_there_is_no_room_is_a_full_disk(
     database: Database, monkeypatch: pytest.MonkeyPatch, room: bool, kind: type[DatabaseUnavailable]
 ) -> None:
-    monkeypatch.setattr("serving.platform.database.has_room", lambda _: room)
+    monkeypatch.setattr("features.database.database.has_room", lambda _: room)
 
     def refuse(*_: object) -> None:
         raise OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))

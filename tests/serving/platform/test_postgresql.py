@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -17,14 +18,16 @@ from sqlalchemy import select, text
 
 from experiments.benchmarks.faults.stores import PostgreSQL
 from features.config.business import Business
-from features.errors import UnknownCustomer
+from features.errors import DatabaseUnavailable, UnknownCustomer
+from features.event_log.log import EventLog
+from features.event_log.segments import take, write_refused
 from serving.auth.api_keys import ApiKeys, Principal, Role
 from serving.current_scores import database_table  # noqa: F401
 from serving.current_scores.feed import CurrentScores, DeletedCustomer
 from serving.current_scores.record import BatchRow
 from serving.decisions.playbook import Playbook
 from serving.decisions.service import DecisionService, LoggedDecision
-from serving.errors import DatabaseUnavailable, IdempotencyConflict, KeyNameTaken, OutcomeConflict
+from serving.errors import IdempotencyConflict, KeyNameTaken, OutcomeConflict
 from serving.experiments.report import programme, report
 from serving.experiments.service import ArmSpec, Experiment, Experiments
 from serving.platform.database import Database
@@ -312,3 +315,40 @@ def test_limits_hold_and_experiments_are_met_when_two_write_at_once(
     kept = replace(business, policy=business.policy.model_copy(update={"reward": "retained"}))
     assert programme(database, kept).comparison.estimate != earned.comparison.estimate
     assert sum(arm.outcomes for arm in report(database, spec, now).arms) > 0
+
+
+def test_events_that_two_servers_take_are_kept_once_and_handed_to_a_build(database: Database, tmp_path: Path) -> None:
+    url = database.url.render_as_string(hide_password=False)
+    said = [
+        {"event_id": f"e{number}", "customer_id": f"C{number}", "type": "purchase", "value": number / 7, "text": "ß\n",
+         "occurred_at": "2026-01-27T10:00:00.123456Z", "properties": {"a": [number, None]}}
+        for number in range(40)
+    ]  # fmt: skip
+    logs = [EventLog(url, 60.0) for _ in range(2)]
+    told: Counter[str] = Counter()
+
+    def work(log: EventLog) -> None:
+        for start in range(0, 40, 4):
+            told.update(verdict.status.value for verdict in log.append(said[start : start + 4]))
+
+    threads = [threading.Thread(target=work, args=(log,)) for log in logs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == {"accepted": 40, "duplicate": 40}
+    rejected = logs[0].append([{**said[0], "value": 9}, {**said[1], "text": "\0"}, "no event"])
+    assert [verdict.status.value for verdict in rejected] == ["rejected"] * 3
+    folder = take(url, tmp_path / "live-events")
+    assert folder is not None
+    rows = pq.read_table(folder).to_pylist()
+    assert sorted(row["event_id"] for row in rows) == sorted(str(one["event_id"]) for one in said)
+    assert {row["event_id"]: row["value"] for row in rows} == {one["event_id"]: one["value"] for one in said}
+    assert {row["occurred_at"] for row in rows} == {datetime(2026, 1, 27, 10, 0, 0, 123456, UTC)}
+    assert [row["received_at"] for row in rows] == sorted(row["received_at"] for row in rows)
+    logs[0].append([{**said[0], "event_id": "late"}])
+    assert take(url, folder) == folder
+    assert len(list(folder.iterdir())) == 2
+    assert sum(write_refused(url, tmp_path / "live.parquet").values()) == 3
+    for log in logs:
+        log.close()

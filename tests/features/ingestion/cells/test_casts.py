@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.ingestion.quarantine import Reason
+from features.reasons import Reason
 from tests.features.ingestion.ingested import (
     built,
     events,
