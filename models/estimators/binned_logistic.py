@@ -25,8 +25,8 @@ _TAIL = 0.001
 # Steps of one feature that differ by less, in log-odds, are one: they only cost time to explain.
 _SAME = 0.01
 _MOST_ITERATIONS = 100
-# Of the gradient, where the search for the most likely weights ends.
-_TOLERANCE = 1e-8
+# Of the gradient, where the search for the most likely weights ends: log-odds are then right to some 0.0003.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)

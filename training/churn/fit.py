@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from features.config.search_budget import Budget
 from models.arrays import FloatArray, Rows
@@ -108,21 +111,50 @@ def fit_and_test(
     """
     p = np.full(len(data), np.nan)
     logistic = np.full(len(data), np.nan)
-    model: FittedModel | None = None
-    for fold in split.folds:
-        model = fit(data, fold.train, windows, tuner, advance)
+    everything = np.arange(len(data), dtype=np.int64)
+    fitted_on = split.folds[0].train if split.is_time else everything
+    parts = [fold.train for fold in split.folds] + ([] if split.is_time else [everything])
+    models = _fitted(data, parts, windows, tuner, advance)
+    for fold, model in zip(split.folds, models, strict=False):
         p[fold.test] = predict(model, data, fold.test)
         baseline = LogisticBaseline.fit(data.take(fold.train), data.numbers(), data.strings(), data.y[fold.train])
         logistic[fold.test] = baseline.predict(data.take(fold.test))
-        # All searches of a run are as long as the first, so that a run by minutes can be replayed by trials.
-        tuner = replace(tuner, budget=Budget(trials=len(model.tuned.trials)))
     tested = np.flatnonzero(~np.isnan(p))
-    if split.is_time:
-        assert model is not None
-        fitted_on = split.folds[0].train
-    else:
-        fitted_on = np.arange(len(data), dtype=np.int64)
-        model = fit(data, fitted_on, None, tuner, advance)
     # The rate of all rows is the best that a constant can do out of fold: no fold's luck in the baseline.
     base_rate = np.full(len(tested), data.y[fitted_on].mean())
-    return model, fitted_on, HeldOutPredictions(tested, p[tested], logistic[tested], base_rate)
+    return models[-1], fitted_on, HeldOutPredictions(tested, p[tested], logistic[tested], base_rate)
+
+
+def _fitted(
+    data: TrainingSet, parts: Sequence[Rows], windows: Windows | None, tuner: Tuner, advance: Callable[[], None]
+) -> list[FittedModel]:
+    """A model of each part; side by side, where there are several and their budget is known beforehand.
+
+    All searches of a run are as long as the first, so that a run by minutes can be replayed by trials.
+    """
+    if len(parts) == 1 or tuner.budget.trials is None:
+        first = fit(data, parts[0], windows, tuner, advance)
+        tuner = replace(tuner, budget=Budget(trials=len(first.tuned.trials)))
+        return [first, *(fit(data, part, windows, tuner, advance) for part in parts[1:])]
+    broken_off = threading.Event()
+
+    def told() -> None:
+        if broken_off.is_set():
+            raise CancelledError
+        advance()
+
+    def fitted(part: Rows) -> FittedModel:
+        return fit(data, part, windows, replace(tuner, threads=1), told)
+
+    # The limit is the process's: set by each thread, one would end another's.
+    with threadpool_limits(1), ThreadPoolExecutor(tuner.threads) as pool:
+        searches = [pool.submit(fitted, part) for part in parts]
+        try:
+            done = wait(searches, return_when=FIRST_EXCEPTION).done
+        finally:
+            broken_off.set()
+            for search in searches:
+                search.cancel()
+        for search in done:
+            search.result()
+        return [search.result() for search in searches]
