@@ -26,7 +26,7 @@ _AT_ONCE: Final = 500  # SQLite's parameters are counted
 _SAID: Final = tuple(live_events.c[field.name] for field in fields(LiveEvent))
 
 
-class Status(StrEnum):
+class EventStatus(StrEnum):
     """What became of an event."""
 
     ACCEPTED = "accepted"
@@ -38,7 +38,7 @@ class Status(StrEnum):
 class Verdict:
     """What became of one event; `refusal` says why it was rejected."""
 
-    status: Status
+    status: EventStatus
     refusal: Refusal | None = None
 
 
@@ -86,7 +86,7 @@ class EventLog:
             for event in checked:
                 verdict = _verdict(event, known)
                 verdicts.append(verdict)
-                if isinstance(event, LiveEvent) and verdict.status is Status.ACCEPTED:
+                if isinstance(event, LiveEvent) and verdict.status is EventStatus.ACCEPTED:
                     new.append(event)
                     if event.event_id is not None:
                         known[event.event_id] = event
@@ -137,13 +137,13 @@ class EventLog:
 
 def _verdict(event: LiveEvent | Refusal, known: Mapping[str, LiveEvent]) -> Verdict:
     if isinstance(event, Refusal):
-        return Verdict(Status.REJECTED, event)
+        return Verdict(EventStatus.REJECTED, event)
     former = None if event.event_id is None else known.get(event.event_id)
     if former is None:
-        return Verdict(Status.ACCEPTED)
+        return Verdict(EventStatus.ACCEPTED)
     if former == event:
-        return Verdict(Status.DUPLICATE)
-    return Verdict(Status.REJECTED, Refusal("event_id", Reason.CONFLICT))
+        return Verdict(EventStatus.DUPLICATE)
+    return Verdict(EventStatus.REJECTED, Refusal("event_id", Reason.CONFLICT))
 
 
 def _set_aside(connection: Connection, said: Sequence[object], verdicts: Sequence[Verdict], received: int) -> None:

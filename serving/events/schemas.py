@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from features.event_log.log import Status, Verdict
+from features.event_log.log import EventStatus, Verdict
 from serving.api.schemas import EXAMPLE_CUSTOMER, Body
 
 MAX_EVENTS = 1000
@@ -47,7 +47,7 @@ class EventVerdict(BaseModel):
     """What became of one event; `field` (empty for the whole event) and `reason` only where it was rejected."""
 
     index: int
-    status: Status
+    status: EventStatus
     field: str | None = None
     reason: str | None = None
 
@@ -71,8 +71,8 @@ def verdicts_json(verdicts: Sequence[Verdict]) -> dict[str, object]:
             result |= {"field": verdict.refusal.field, "reason": verdict.refusal.reason.value}
         results.append(result)
     return {
-        "accepted": count[Status.ACCEPTED],
-        "duplicates": count[Status.DUPLICATE],
-        "rejected": count[Status.REJECTED],
+        "accepted": count[EventStatus.ACCEPTED],
+        "duplicates": count[EventStatus.DUPLICATE],
+        "rejected": count[EventStatus.REJECTED],
         "results": results,
     }

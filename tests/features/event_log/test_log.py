@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from features.errors import DatabaseUnavailable, StorageFull
-from features.event_log.log import EventLog, Status, Verdict
+from features.event_log.log import EventLog, EventStatus, Verdict
 from features.event_log.tables import VERSION_TABLE, metadata
 from features.reasons import Reason
 
@@ -85,7 +85,7 @@ def test_a_customer_and_an_id_are_found_by_an_index(log: EventLog, file: Path) -
 
 def test_what_is_taken_is_there_as_it_was_said(log: EventLog, file: Path) -> None:
     said = event("e-1", value=2.5, channel="chat", text="wrong again", properties={"topic": "billing"}, replaces="e-0")
-    assert log.append([said]) == (Verdict(Status.ACCEPTED),)
+    assert log.append([said]) == (Verdict(EventStatus.ACCEPTED),)
     assert query(file, "SELECT * FROM live_events") == [
         (1, "e-1", "C1", 1_795_860_000_000_000, 1_795_867_200_000_000, "purchase", "chat", 2.5, "wrong again",
          '{"topic":"billing"}', "e-0")
@@ -170,7 +170,7 @@ def test_of_contents_under_one_id_the_first_stays(
         (verdict,) = log.append([one])
         id = one.get("event_id")
         if id is not None and one["customer_id"]:
-            assert (verdict.status is Status.ACCEPTED) == (id not in first)
+            assert (verdict.status is EventStatus.ACCEPTED) == (id not in first)
             first.setdefault(id, one)
     log.close()
     kept = query(file, "SELECT event_id, customer_id, value FROM live_events WHERE event_id IS NOT NULL")

@@ -13,7 +13,7 @@ import pytest
 
 from features.config.business import Business
 from features.errors import DatabaseUnavailable, HomeError
-from features.event_log.log import EventLog, Status
+from features.event_log.log import EventLog, EventStatus
 from features.event_log.segments import take, write_refused
 from features.ingestion import events as reading
 from features.ingestion.partitions import CANONICAL
@@ -53,7 +53,7 @@ class Shop:
 
     def post(self, *said: dict[str, Any], at: datetime | None = None) -> None:
         self.now = at or self.now + timedelta(seconds=1)
-        assert {verdict.status for verdict in self.log.append(said)} == {Status.ACCEPTED}
+        assert {verdict.status for verdict in self.log.append(said)} == {EventStatus.ACCEPTED}
 
     def take(self) -> Path | None:
         return take(self.url, self.folder / "live-events")
