@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,18 +20,16 @@ import httpx
 import numpy as np
 import pytest
 import redis
-import uvicorn
 
 from features.generation import Generation
 from features.home import Home
 from features.store.offline import OnlineStore
 from models.registry.registry import Registry
-from serving.app import create_app
-from serving.auth.api_keys import ApiKeys, Role
-from serving.platform.database import Database
+from serving.auth.api_keys import Role
 from serving.platform.settings import Settings
 
 from ..conftest import wait_for
+from .served import served
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -223,21 +220,9 @@ def is_ready(url: str) -> bool:
 @contextlib.contextmanager
 def serving(home: Home) -> Iterator[tuple[str, str]]:
     settings = Settings.model_validate({"home": home.path, "poll_seconds": 0.1, "rate_limit": 0})
-    database = Database(settings.database)
-    database.migrate()
-    key = ApiKeys(database).add("reader", Role.SCORER)
-    database.close()
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
+    with served(settings, Role.SCORER) as (url, key):
         wait_for(lambda: is_ready(url))
         yield url, key
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @contextlib.contextmanager

@@ -3,9 +3,7 @@
 import contextlib
 import csv
 import json
-import socket
 import sqlite3
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,18 +12,15 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
-import uvicorn
 
 from features.build import Built, build
 from features.config.business import Business
 from features.generation import EVENTS, Generation
 from features.home import Home
-from serving.app import create_app
-from serving.auth.api_keys import ApiKeys, Role
-from serving.platform.database import Database
+from serving.auth.api_keys import Role
 from serving.platform.settings import Settings
 
-from ..conftest import wait_for
+from .served import served
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -102,22 +97,11 @@ def built(home: Home, business: Business, now: datetime) -> Built:
 @contextlib.contextmanager
 def caller(home: Home) -> Iterator[httpx.Client]:
     settings = Settings.model_validate({"home": home.path, "log_level": "error"})
-    database = Database(settings.database)
-    database.migrate()
-    key = ApiKeys(database).add("shop", Role.INGEST)
-    database.close()
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="error"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        wait_for(lambda: server.started)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()
+    with (
+        served(settings, Role.INGEST) as (url, key),
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client,
+    ):
+        yield client
 
 
 def same(one: Generation, other: Generation, kind: str) -> None:
